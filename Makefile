@@ -1,0 +1,36 @@
+# `make demo` and `make test` set up everything they need in .venv; only Python 3.11+ and make are assumed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint types check clean help
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "gigaexec needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Choose another with: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[all]' --group dev
+	@touch $(STAMP)
+
+demo: $(STAMP) ## evaluate an example problem
+	@$(BIN)/gigaexec evaluate examples/heilbronn
+
+lint: $(STAMP) ## format and lint checks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## strict type checks
+	$(BIN)/mypy
+
+check: $(STAMP) ## the tests alone
+	$(BIN)/pytest -n auto
+
+test: lint types check ## all checks
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

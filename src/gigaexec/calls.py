@@ -1,0 +1,269 @@
+"""The records that cross process boundaries: a call, its result, its outcome.
+
+Everything here is plain data. A `WorkerCall` goes to a worker, a `WorkerResult` comes back, and the
+driver turns it into an `Outcome`. Exception objects of user code never travel: their text does.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any
+
+from gigaexec.errors import GigaexecError, InvalidCallError
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCall:
+    """One call of one function of one program.
+
+    Args:
+        code: Python source. It is compiled as a module named `user_code`, file name `user_code.py`.
+        function_name: The function of that module to call. Dotted names are not looked into.
+        args: Positional arguments. Anything cloudpickle can pickle.
+        kwargs: Keyword arguments; the keys are strings.
+        python_path: Folders that go to the front of `sys.path` for this call, in this order.
+        env: Environment variables for this call alone; `None` as a value unsets the variable.
+
+    Raises:
+        InvalidCallError: A field has the wrong type. The message names the field and what it was.
+    """
+
+    code: str
+    function_name: str
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    python_path: list[str] = field(default_factory=list)
+    env: dict[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _require_type("code", self.code, str, "a string of Python source")
+        _require_type("function_name", self.function_name, str, "the name of a function")
+        if not self.function_name:
+            raise InvalidCallError("function_name is empty; give the name of a function of the code")
+        _require_type("args", self.args, list, "a list of positional arguments")
+        _require_type("kwargs", self.kwargs, dict, "a dict of keyword arguments")
+        for key in self.kwargs:
+            _require_type("a key of kwargs", key, str, "a parameter name")
+        _require_type("python_path", self.python_path, list, "a list of folder names")
+        for index, entry in enumerate(self.python_path):
+            _require_type(f"python_path[{index}]", entry, str, "a folder name as a string")
+        _require_type("env", self.env, dict, "a dict of environment variables")
+        for name, value in self.env.items():
+            _check_environment_entry(name, value)
+
+
+def _require_type(what: str, value: object, expected: type, description: str) -> None:
+    if not isinstance(value, expected):
+        raise InvalidCallError(f"{what} must be {description}, not {type(value).__name__}: {value!r:.80}")
+
+
+def _check_environment_entry(name: object, value: object) -> None:
+    _require_type("a name in env", name, str, "a string")
+    assert isinstance(name, str)
+    if not name or "=" in name or "\0" in name:
+        raise InvalidCallError(f"env holds the name {name!r}; a name is not empty and holds no '=' and no NUL")
+    if value is not None:
+        _require_type(f"env[{name!r}]", value, str, "a string, or None to unset it")
+        assert isinstance(value, str)
+        if "\0" in value:
+            raise InvalidCallError(f"env[{name!r}] holds a NUL character, which no environment can hold")
+
+
+class ErrorKind(enum.StrEnum):
+    """What failed inside a worker that did report back."""
+
+    USER = "user"
+    """The program: its syntax, its function, an exception, an exit."""
+    VALUE = "value"
+    """The program's return value cannot be pickled."""
+    ARGUMENTS = "arguments"
+    """The arguments could not be restored in the worker."""
+    SPILL = "spill"
+    """The result could not be written to the spill directory, for example because the disk is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerError:
+    """A failure inside the worker, as text.
+
+    Args:
+        stderr: The formatted traceback with its code context.
+        returncode: The exit status that the program asked for with `sys.exit(n)` where n is a
+            non-zero int, else 1.
+        kind: What failed.
+    """
+
+    stderr: str
+    returncode: int = 1
+    kind: ErrorKind = ErrorKind.USER
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionMetrics:
+    """What one call cost, measured in the worker.
+
+    Args:
+        peak_rss_kb: Peak resident memory of the worker process during the call, KiB. Where the kernel
+            lets the peak be reset (Linux), it is the peak since the call began, what the worker
+            already held included; elsewhere the peak of the worker's life.
+        wall_time_s: Seconds from just before the program is compiled to its return or failure.
+            Equal to `(finished_at_ns - started_at_ns) / 1e9`.
+        user_time_s: CPU seconds in user mode, children that the call waited for included.
+        sys_time_s: CPU seconds in the kernel, children that the call waited for included.
+        worker_pid: Process id of the worker.
+        worker_id: 12 hex digits, new for each worker process.
+        node_id: Name of the driver's machine or pod.
+        started_at_ns: Start on the monotonic clock of the worker's machine.
+        finished_at_ns: End on the same clock.
+    """
+
+    peak_rss_kb: int
+    wall_time_s: float
+    user_time_s: float
+    sys_time_s: float
+    worker_pid: int
+    worker_id: str = ""
+    node_id: str = ""
+    started_at_ns: int = 0
+    finished_at_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerResult:
+    """What a worker sends back for one call.
+
+    Args:
+        spill_path: The file that holds the pickled value, where it was too large to send inline.
+        error: The failure, or None.
+        metrics: What the call cost; also present on failure.
+        inline_value: The pickled value itself, where it was small.
+        retire_reason: Why this worker must not run another call (leftover threads, say), else "".
+    """
+
+    spill_path: str | None
+    error: WorkerError | None
+    metrics: ExecutionMetrics
+    inline_value: bytes | None = None
+    retire_reason: str = ""
+
+    @property
+    def peak_rss_kb(self) -> int:
+        return self.metrics.peak_rss_kb
+
+    @property
+    def wall_time_s(self) -> float:
+        return self.metrics.wall_time_s
+
+    @property
+    def user_time_s(self) -> float:
+        return self.metrics.user_time_s
+
+    @property
+    def sys_time_s(self) -> float:
+        return self.metrics.sys_time_s
+
+    @property
+    def worker_pid(self) -> int:
+        return self.metrics.worker_pid
+
+    @property
+    def worker_id(self) -> str:
+        return self.metrics.worker_id
+
+    @property
+    def node_id(self) -> str:
+        return self.metrics.node_id
+
+
+class OutcomeStatus(enum.StrEnum):
+    """How a call ended. One vocabulary for every backend.
+
+    Only `INFRASTRUCTURE` and `CANCELLED` say nothing about the program: never score them as its failure.
+    """
+
+    OK = "ok"
+    ERROR = "error"
+    """The program failed: an exception, a syntax error, an exit, a value that cannot be pickled."""
+    TIMED_OUT = "timed_out"
+    """It ran longer than its deadline."""
+    CRASHED = "crashed"
+    """Its process ended: a signal, `os._exit`, a closed channel."""
+    MEMORY_EXCEEDED = "memory_exceeded"
+    """A memory limit was measured to be hit."""
+    OUTPUT_EXCEEDED = "output_exceeded"
+    """An output limit was measured to be hit."""
+    CANCELLED = "cancelled"
+    """The caller withdrew it, or the backend was shut down."""
+    INFRASTRUCTURE = "infrastructure"
+    """gigaexec or the machine failed: no worker could be started, the disk is full, the queue limit passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedOutput:
+    """What the program wrote to file descriptors 1 and 2, its child processes included.
+
+    Args:
+        stdout: Text of descriptor 1. Beyond the limit its middle is left out and a line in its place
+            says how many bytes were.
+        stderr: Text of descriptor 2, likewise. After a crash it ends with faulthandler's traceback.
+        stdout_bytes: How many bytes were written to descriptor 1 in all.
+        stderr_bytes: How many bytes were written to descriptor 2 in all.
+    """
+
+    stdout: str = ""
+    stderr: str = ""
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.stdout or self.stderr)
+
+    def as_report(self) -> str:
+        """Both streams under headings that mark them as captured output; "" when nothing was written."""
+        parts = []
+        for name, text in (("stdout", self.stdout), ("stderr", self.stderr)):
+            if text:
+                parts.append(f"--- captured output: {name} ---\n{text}" + ("" if text.endswith("\n") else "\n"))
+        return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one call ended, and what it cost. Never an exception.
+
+    Args:
+        status: How it ended.
+        value: The function's return value when `status` is ok, else None.
+        error: The error that `execute` would have raised, else None.
+        output: What the program wrote.
+        metrics: The worker's own account; None where no worker reported back.
+        queue_time_s: Seconds that the call waited for a worker to be free.
+        start_time_s: Seconds that it waited for a worker process to start; 0 with a warm worker.
+        run_time_s: Seconds that it ran, up to its end or to the moment it was killed. 0 if it never ran.
+        index: Position of the call among those given to `map_calls`; 0 elsewhere.
+    """
+
+    status: OutcomeStatus
+    value: Any = None
+    error: GigaexecError | None = None
+    output: CapturedOutput = field(default_factory=CapturedOutput)
+    metrics: ExecutionMetrics | None = None
+    queue_time_s: float = 0.0
+    start_time_s: float = 0.0
+    run_time_s: float = 0.0
+    index: int = 0
+
+    @property
+    def ok(self) -> bool:
+        return self.status is OutcomeStatus.OK
+
+    def unwrap(self) -> Any:
+        """Return the value.
+
+        Raises:
+            GigaexecError: `self.error`, when the call did not end well.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.value
