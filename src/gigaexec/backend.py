@@ -134,5 +134,5 @@ def _notify(event: str, handlers: list[Any], *args: object) -> None:
     for handler in tuple(handlers):
         try:
             handler(*args)
-        except Exception:  # noqa: BLE001 - a handler is the user's code; its failure must not reach the call
+        except Exception:  # a handler is the user's code: its failure must not reach the call
             logger.exception("an %s handler raised: %r", event, handler)

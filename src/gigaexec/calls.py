@@ -62,7 +62,9 @@ def _check_environment_entry(name: object, value: object) -> None:
     _require_type("a name in env", name, str, "a string")
     assert isinstance(name, str)
     if not name or "=" in name or "\0" in name:
-        raise InvalidCallError(f"env holds the name {name!r}; a name is not empty and holds no '=' and no NUL")
+        raise InvalidCallError(
+            f"env holds the name {name!r}; a name is not empty and holds no '=' and no NUL"
+        )
     if value is not None:
         _require_type(f"env[{name!r}]", value, str, "a string, or None to unset it")
         assert isinstance(value, str)
@@ -196,7 +198,7 @@ class OutcomeStatus(enum.StrEnum):
     CANCELLED = "cancelled"
     """The caller withdrew it, or the backend was shut down."""
     INFRASTRUCTURE = "infrastructure"
-    """gigaexec or the machine failed: no worker could be started, the disk is full, the queue limit passed."""
+    """gigaexec or the machine failed: no worker started, the disk is full, the queue limit passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,9 @@ class CapturedOutput:
         parts = []
         for name, text in (("stdout", self.stdout), ("stderr", self.stderr)):
             if text:
-                parts.append(f"--- captured output: {name} ---\n{text}" + ("" if text.endswith("\n") else "\n"))
+                parts.append(
+                    f"--- captured output: {name} ---\n{text}" + ("" if text.endswith("\n") else "\n")
+                )
         return "".join(parts)
 
 
