@@ -87,7 +87,7 @@ class LifecycleObservable(Protocol):
         ...
 
     def on_complete(self, handler: CompleteHandler) -> None:
-        """Register `handler(call, metrics or None, exception or None)`: runs exactly once for every submit."""
+        """Register `handler(call, metrics or None, exception or None)`: runs exactly once a submit."""
         ...
 
     def on_shutdown(self, handler: ShutdownHandler) -> None:
