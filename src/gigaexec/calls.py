@@ -94,11 +94,13 @@ class WorkerError:
         returncode: The exit status that the program asked for with `sys.exit(n)` where n is a
             non-zero int, else 1.
         kind: What failed.
+        summary: The failure in one line, such as "ZeroDivisionError: division by zero".
     """
 
     stderr: str
     returncode: int = 1
     kind: ErrorKind = ErrorKind.USER
+    summary: str = ""
 
 
 @dataclass(frozen=True, slots=True)

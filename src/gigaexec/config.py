@@ -1,0 +1,215 @@
+"""Configuration of a backend, and the only reader of environment variables."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gigaexec.errors import ConfigurationError, UnsupportedPlatformError
+
+logger = logging.getLogger(__name__)
+
+_PREFIX = "GIGAEVO_EXECUTOR_"
+
+DEFAULT_ENV_WHITELIST: frozenset[str] = frozenset(
+    """
+    PATH HOME USER LOGNAME SHELL TERM
+    LANG LC_ALL LC_CTYPE LC_COLLATE LC_MESSAGES LC_NUMERIC LC_TIME
+    PYTHONPATH PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED PYTHONHASHSEED
+    VIRTUAL_ENV CONDA_PREFIX CONDA_DEFAULT_ENV PYENV_ROOT
+    LD_LIBRARY_PATH LD_PRELOAD
+    CUDA_HOME CUDA_PATH CUDA_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES
+    JAX_PLATFORMS JAX_TRACEBACK_FILTERING
+    TMPDIR TEMP TMP
+    OMP_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS OPENBLAS_NUM_THREADS VECLIB_MAXIMUM_THREADS
+    """.split()  # noqa: SIM905 - grouped lines read better than forty quoted names
+)
+"""Names of environment variables that a worker may see."""
+
+DEFAULT_ENV_PREFIXES: tuple[str, ...] = ("GIGAEVO_", "LOKY_")
+"""A worker may also see variables whose names start with one of these."""
+
+_T = TypeVar("_T")
+
+
+def default_spill_dir() -> Path:
+    """`$TMPDIR/gigaevo-<uid>`: a folder of this user alone, in the system's place for temporary files."""
+    return Path(tempfile.gettempdir()) / f"gigaevo-{os.getuid()}"
+
+
+def allowed_cpu_count() -> int:
+    """How many CPUs this process may use: its affinity mask, not what the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
+def default_max_workers() -> int:
+    """The CPUs this process may use; under pytest-xdist this process's share of them, at least 1."""
+    xdist_workers = _read("PYTEST_XDIST_WORKER_COUNT", _positive_int, "a positive whole number") or 1
+    return max(1, allowed_cpu_count() // xdist_workers)
+
+
+def require_supported_platform() -> None:
+    """Raise `UnsupportedPlatformError` on Windows."""
+    if sys.platform == "win32":
+        raise UnsupportedPlatformError("gigaexec runs on Linux and macOS; on Windows, run it inside WSL 2.")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """How a backend runs its workers. Checked on creation.
+
+    Args:
+        max_workers: How many calls run at once. None is the number of CPUs this process may use
+            (under pytest-xdist, divided by the number of xdist workers).
+        idle_timeout_s: A worker without work for this many seconds ends.
+        spill_dir: Folder for large results. Made with mode 0700 on first use. Default:
+            `$TMPDIR/gigaevo-<uid>`. `..` is resolved.
+        env_whitelist: Names of environment variables that workers see.
+        env_prefixes: They also see variables whose names start with one of these.
+        enable_pdeathsig: On Linux, ask the kernel to kill a worker when the driver's thread that started
+            it ends (`PR_SET_PDEATHSIG`). Workers die with the driver's process also without it.
+        pool_id: Name of the pool in logs; unique by default.
+        node_id: Name of this machine or pod in metrics and in the workers' environment. Default: the
+            host name.
+        max_calls_per_worker: Replace a worker after this many calls; None is never.
+        max_worker_rss_mb: Replace a worker that holds more than this many MiB after a call; None is never.
+        start_timeout_s: Seconds that a worker process may take to start before it counts as failed.
+        captured_output_bytes: How much of stdout and of stderr is kept for each call. Of a longer
+            stream the first eighth and the end are kept.
+
+    Raises:
+        ConfigurationError: A value makes no sense (a `ValueError`).
+    """
+
+    max_workers: int | None = None
+    idle_timeout_s: float = 300
+    spill_dir: Path = field(default_factory=default_spill_dir)
+    env_whitelist: frozenset[str] = DEFAULT_ENV_WHITELIST
+    env_prefixes: tuple[str, ...] = DEFAULT_ENV_PREFIXES
+    enable_pdeathsig: bool = True
+    pool_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    node_id: str = field(default_factory=socket.gethostname)
+    max_calls_per_worker: int | None = None
+    max_worker_rss_mb: int | None = None
+    start_timeout_s: float = 60.0
+    captured_output_bytes: int = 64 * 1024
+
+    def __post_init__(self) -> None:
+        for name in ("max_workers", "max_calls_per_worker", "max_worker_rss_mb"):
+            if getattr(self, name) is not None:
+                _require_positive(name, getattr(self, name), int)
+        _require_positive("idle_timeout_s", self.idle_timeout_s, int, float)
+        _require_positive("start_timeout_s", self.start_timeout_s, int, float)
+        _require_positive("captured_output_bytes", self.captured_output_bytes, int)
+        object.__setattr__(self, "spill_dir", Path(os.path.realpath(self.spill_dir)))
+        object.__setattr__(self, "env_whitelist", frozenset(self.env_whitelist))
+        object.__setattr__(self, "env_prefixes", _as_prefixes(self.env_prefixes))
+        for name in ("pool_id", "node_id"):
+            value = getattr(self, name)
+            if (
+                not isinstance(value, str)
+                or not value
+                or "\0" in value
+                or (name == "pool_id" and "/" in value)
+            ):
+                raise ConfigurationError(
+                    f"{name} must be a non-empty name without '/' and NUL, not {value!r}"
+                )
+
+    @classmethod
+    def from_env(cls) -> WorkerConfig:
+        """Read the `GIGAEVO_EXECUTOR_*` variables of the environment.
+
+        An empty value means unset. A value that cannot be read gives a warning in the log that names the
+        variable, and the default.
+        """
+        settings = {
+            "max_workers": _read(_PREFIX + "MAX_WORKERS", _positive_int, "a positive whole number"),
+            "idle_timeout_s": _read(_PREFIX + "IDLE_TIMEOUT_S", _positive_int, "a positive whole number"),
+            "spill_dir": _read(_PREFIX + "SPILL_DIR", _path, "a path"),
+            "node_id": _read(_PREFIX + "NODE_ID", str, "a name"),
+        }
+        if _read(_PREFIX + "DISABLE_PDEATHSIG", _switch, "one of 1, true, yes, on, 0, false, no, off"):
+            settings["enable_pdeathsig"] = False
+        given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+        return cls(**given)
+
+    @property
+    def worker_count(self) -> int:
+        """How many calls run at once, the default worked out."""
+        return self.max_workers if self.max_workers is not None else default_max_workers()
+
+    def worker_environment(self) -> dict[str, str]:
+        """The part of this process's environment that workers of this pool may see."""
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if name in self.env_whitelist or name.startswith(self.env_prefixes)
+        }
+
+
+def require_deadline(name: str, value: float, *, allow_zero: bool = False) -> float:
+    """Return a limit in seconds as a float, or raise `ConfigurationError` when it makes no sense."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or math.isnan(value) or value < 0 or (value == 0 and not allow_zero):
+        raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
+    return float(value)
+
+
+def _as_prefixes(prefixes: object) -> tuple[str, ...]:
+    if isinstance(prefixes, str) or not isinstance(prefixes, tuple | list):
+        raise ConfigurationError(f"env_prefixes must be a tuple of strings, not {prefixes!r}")
+    if not all(isinstance(prefix, str) and prefix for prefix in prefixes):
+        raise ConfigurationError(
+            f"env_prefixes must hold non-empty strings (an empty one lets all through): {prefixes!r}"
+        )
+    return tuple(prefixes)
+
+
+def _require_positive(name: str, value: object, *types: type) -> None:
+    if isinstance(value, bool) or not isinstance(value, types) or not value > 0:  # type: ignore[operator]
+        kind = "a positive whole number" if types == (int,) else "a positive number"
+        raise ConfigurationError(f"{name} must be {kind}, not {value!r}")
+
+
+def _read(variable: str, parse: Callable[[str], _T], expected: str) -> _T | None:
+    text = os.environ.get(variable, "").strip()
+    if not text:
+        return None
+    try:
+        return parse(text)
+    except ValueError:
+        logger.warning("%s is %r, which is not %s; the default is used", variable, text, expected)
+        return None
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value <= 0:
+        raise ValueError(text)
+    return value
+
+
+def _path(text: str) -> Path:
+    if "\0" in text:
+        raise ValueError(text)
+    return Path(text)
+
+
+def _switch(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError(text)

@@ -1,0 +1,55 @@
+"""File descriptors 0, 1 and 2 of a worker.
+
+Descriptors 1 and 2 are pipes that the driver drains while the call runs. So the text of C code and child
+processes is caught as well, a chatty program never blocks on a full pipe for long, and what was written
+before a crash or a kill is not lost. `sys.stdout` and `sys.stderr` are unbuffered for the same reason.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import os
+import sys
+from typing import TextIO
+
+
+class StandardStreams:
+    """Owns the standard descriptors, and gives them back to each call as they were."""
+
+    def __init__(self, stdout_pipe: int, stderr_pipe: int) -> None:
+        """Point 0 at /dev/null and 1 and 2 at the pipes."""
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        # Kept aside, closed on exec: the program may close or redirect 0, 1 and 2.
+        self._originals = (null, stdout_pipe, stderr_pipe)
+        self._libc = ctypes.CDLL(None)
+        for descriptor in self._originals:
+            os.set_inheritable(descriptor, False)
+        self.restore()
+
+    def restore(self) -> None:
+        """Make descriptors 0 to 2 and the three objects in `sys` new."""
+        for target, original in enumerate(self._originals):
+            os.dup2(original, target, inheritable=True)
+        streams: dict[str, TextIO] = {
+            "stdin": io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8"),  # type: ignore[type-var]
+            "stdout": _unbuffered(1, "strict"),
+            "stderr": _unbuffered(2, "backslashreplace"),
+        }
+        for name, stream in streams.items():
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+    def flush(self) -> None:
+        """Push out what Python's and C's buffers hold, so that it precedes the call's result."""
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:  # whatever object the program put there may fail in any way
+                continue
+        self._libc.fflush(None)
+
+
+def _unbuffered(descriptor: int, errors: str) -> TextIO:
+    raw = io.FileIO(descriptor, "w", closefd=False)
+    return io.TextIOWrapper(raw, encoding="utf-8", errors=errors, write_through=True)  # type: ignore[type-var]

@@ -1,0 +1,155 @@
+"""One call in, one `WorkerResult` out.
+
+    driver                                   worker (main thread)
+      |-- spawns, passes descriptors --------> start(): become_worker()
+      |<------------- Ready -------------------| serve()
+      |-- CallHeader, arguments -------------->|  CallScope
+      |                                        |    arguments, module, function call, value to bytes
+      |   (drains stdout and stderr pipes)     |  leftovers
+      |<------------- WorkerResult ------------|
+      |-- closes the channel ----------------->| serve() returns
+
+The clock of the deadline runs in the driver, from the moment the call is in the channel of an idle worker.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from typing import Any
+
+from gigaexec.calls import ErrorKind, ExecutionMetrics, WorkerError, WorkerResult
+from gigaexec.worker import leftovers
+from gigaexec.worker.accounting import Accountant
+from gigaexec.worker.bootstrap import WorkerSettings, become_worker
+from gigaexec.worker.capture import StandardStreams
+from gigaexec.worker.channel import CallHeader, Ready, WorkerChannel
+from gigaexec.worker.program import find_function, load_program, unload_program
+from gigaexec.worker.report import describe_exception
+from gigaexec.worker.scope import CallScope
+from gigaexec.worker.value import SpillWriteError, encode_value
+
+_EXIT_BROKEN = 70
+"""Exit code of a worker that cannot go on: EX_SOFTWARE of sysexits.h."""
+
+
+class Worker:
+    """Runs calls in this process, one at a time."""
+
+    def __init__(self, accountant: Accountant, streams: StandardStreams, max_rss_kb: int | None) -> None:
+        self._accountant = accountant
+        self._streams = streams
+        self._max_rss_kb = max_rss_kb
+
+    def run(self, call: CallHeader, arguments: bytearray) -> WorkerResult:
+        """Run one call and say how it went. Never raises for what the user's code does."""
+        scope = CallScope(call.python_path, call.env)
+        with scope:
+            error, metrics, inline_value = self._run_in_scope(call, arguments, scope)
+        self._streams.flush()
+        retire_reason = self._clean_up(scope)
+        spilled = error is None and inline_value is None
+        return WorkerResult(
+            spill_path=call.spill_path if spilled else None,
+            error=error,
+            metrics=metrics,
+            inline_value=inline_value,
+            retire_reason=retire_reason,
+        )
+
+    def _run_in_scope(
+        self, call: CallHeader, arguments: bytearray, scope: CallScope
+    ) -> tuple[WorkerError | None, ExecutionMetrics, bytes | None]:
+        measurement = self._accountant.start()
+        error: WorkerError | None = None
+        inline_value = None
+        try:
+            args, kwargs = _load_arguments(arguments)
+            arguments.clear()
+            measurement = self._accountant.start()
+            value = find_function(load_program(call.code), call.function_name)(*args, **kwargs)
+            metrics = measurement.stop()
+            inline_value = _encode(value, call.spill_path, scope)
+        except _Failure as failure:
+            error = failure.error
+        except BaseException as raised:  # sys.exit and KeyboardInterrupt are the call's failure, too
+            error = describe_exception(raised)
+        finally:
+            unload_program()
+        if error is not None:
+            metrics = measurement.stop()
+        return error, metrics, inline_value
+
+    def _clean_up(self, scope: CallScope) -> str:
+        """Undo what the call left behind. Returns why this worker must not go on, or ""."""
+        reasons = []
+        if scope.not_restored:
+            reasons.append(scope.not_restored)
+        if killed := leftovers.end_child_processes():
+            reasons.append(f"the program left {killed} processes running")
+        if names := leftovers.leftover_thread_names():
+            reasons.append(f"the program left threads running: {', '.join(names[:5])}")
+        self._streams.restore()
+        if leftovers.descriptors_run_low():
+            reasons.append("the program left more than half of all file descriptors open")
+        if self._max_rss_kb is not None and (rss_kb := self._accountant.rss_kb()) > self._max_rss_kb:
+            reasons.append(f"{rss_kb // 1024} MiB are resident, more than max_worker_rss_mb")
+        return "; ".join(reasons)
+
+
+class _Failure(Exception):
+    """Carries a finished report out of a step."""
+
+    def __init__(self, error: WorkerError) -> None:
+        self.error = error
+
+
+def _load_arguments(pickled: bytearray) -> tuple[list[Any], dict[str, Any]]:
+    try:
+        args, kwargs = pickle.loads(pickled)
+    except BaseException as raised:
+        raise _Failure(describe_exception(raised, ErrorKind.ARGUMENTS)) from None
+    return args, kwargs
+
+
+def _encode(value: Any, spill_path: str, scope: CallScope) -> bytes | None:
+    helpers = scope.register_helpers_by_value()
+    try:
+        return encode_value(value, spill_path)
+    except SpillWriteError as failure:
+        text = str(failure)
+        raise _Failure(WorkerError(stderr=text, kind=ErrorKind.SPILL, summary=text)) from None
+    except BaseException as raised:
+        report = describe_exception(raised, ErrorKind.VALUE)
+        summary = f"the return value of type {type(value).__name__} cannot be pickled: {report.summary}"
+        error = WorkerError(stderr=report.stderr, kind=ErrorKind.VALUE, summary=summary)
+        raise _Failure(error) from None
+    finally:
+        scope.unregister_helpers(helpers)
+
+
+_started: tuple[WorkerChannel, Worker, Ready] | None = None
+
+
+def start(settings: WorkerSettings) -> None:
+    """Turn this process into a worker. Its problems are told to the driver by `serve`."""
+    global _started
+    connection, streams, warnings = become_worker(settings)
+    worker = Worker(Accountant(settings.worker_id, settings.node_id), streams, settings.max_rss_kb)
+    _started = WorkerChannel(connection), worker, Ready(os.getpid(), warnings=tuple(warnings))
+
+
+def serve() -> None:
+    """Answer calls until the driver closes the channel."""
+    assert _started is not None
+    channel, worker, ready = _started
+    try:
+        channel.send(ready)
+        while (received := channel.receive()) is not None:
+            channel.send(worker.run(*received))
+    except BaseException as error:
+        # The program closed the channel's descriptor, or broke the engine. Ending the process is the one
+        # answer that cannot be lost: the driver reports a crash with this text.
+        print(f"gigaexec: the worker cannot go on: {type(error).__name__}: {error}", file=sys.stderr)
+        os._exit(_EXIT_BROKEN)
