@@ -1,0 +1,25 @@
+"""The check that the optional packages of stages and problems are there."""
+
+from __future__ import annotations
+
+import importlib
+
+from gigaexec.errors import MissingExtraError
+
+# Import names and the names that people know, for the message.
+_PACKAGES = {"pydantic": "pydantic", "yaml": "PyYAML"}
+
+
+def require_stages_extra() -> None:
+    """Return if everything that the extra `stages` brings can be imported.
+
+    Raises:
+        MissingExtraError: Something is missing; the message names it and the command that installs it.
+    """
+    for module, package in _PACKAGES.items():
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise MissingExtraError(
+                f'stages and problems need {package}, which is not installed: pip install "gigaexec[stages]"'
+            ) from error

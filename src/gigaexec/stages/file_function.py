@@ -1,0 +1,111 @@
+"""Stages that call a function of a file that belongs to the problem: a context, a validator."""
+
+# ruff: noqa: ARG002 - a hook is handed all that any override may need
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from gigaexec.programs import Program, read_source
+from gigaexec.stages.errors import StageOutputError
+from gigaexec.stages.executor import DEFAULT_TIMEOUT_S, PythonCodeExecutor
+from gigaexec.stages.models import FileFunctionInputs, StageModel, ValidationOutput, ValidatorInputs
+from gigaexec.stages.registry import register_stage
+
+
+@register_stage
+class CallFileFunction(PythonCodeExecutor):
+    """Calls a function of a Python file, with the payload as its one argument where there is one.
+
+    Takes `payload` (optional), gives `value`. The file is read once, when the stage is made. Modules beside
+    it can be imported.
+
+    Args:
+        path: The file.
+        folder: Where a relative `path` starts; the current folder unless given.
+        function_name: The function to call.
+        python_path: Further folders from which the file can import.
+        timeout: Seconds that the call may run.
+
+    Raises:
+        ConfigurationError: The file is missing or unreadable, or an argument makes no sense.
+    """
+
+    inputs_model: ClassVar[type[StageModel]] = FileFunctionInputs
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        folder: str | Path = "",
+        function_name: str = "build_context",
+        python_path: Sequence[str | Path] = (),
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        super().__init__(function_name=function_name, python_path=python_path, timeout=timeout)
+        self.path = (Path(folder) / path).absolute()
+        self.python_path = tuple(dict.fromkeys([str(self.path.parent), *self.python_path]))
+        self._source = read_source(self.path)
+
+    def code_for(self, program: Program, inputs: Any) -> str:
+        return self._source
+
+    def arguments_for(self, program: Program, inputs: Any) -> tuple[list[Any], dict[str, Any]]:
+        return [inputs.payload] if inputs.has("payload") else [], {}
+
+
+@register_stage
+class CallValidatorFunction(CallFileFunction):
+    """Calls `validate(payload)` of a file, or `validate(context, payload)` where there is a context.
+
+    Takes `payload` and `context` (optional), gives `metrics` and `artifact`. The function returns a dict of
+    metrics, or a tuple of that and an artifact of any kind. The options are those of `CallFileFunction`.
+
+    Raises:
+        ConfigurationError: The file is missing or unreadable, or an argument makes no sense.
+    """
+
+    inputs_model: ClassVar[type[StageModel]] = ValidatorInputs
+    output_model: ClassVar[type[StageModel]] = ValidationOutput
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        folder: str | Path = "",
+        function_name: str = "validate",
+        python_path: Sequence[str | Path] = (),
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        super().__init__(
+            path, folder=folder, function_name=function_name, python_path=python_path, timeout=timeout
+        )
+
+    def arguments_for(self, program: Program, inputs: ValidatorInputs) -> tuple[list[Any], dict[str, Any]]:
+        return [inputs.context, inputs.payload] if inputs.has("context") else [inputs.payload], {}
+
+    def parse_output(self, value: Any, inputs: Any) -> ValidationOutput:
+        is_pair = isinstance(value, tuple) and len(value) == 2
+        metrics, artifact = value if is_pair else (value, None)
+        if not isinstance(metrics, dict):
+            raise StageOutputError(
+                f"{self.path.name}: {self.function_name} returned {_described(value)}; "
+                "expected a dict of metrics, or a tuple of that dict and an artifact"
+            )
+        wrong_names = [name for name in metrics if not isinstance(name, str)]
+        if wrong_names:
+            raise StageOutputError(
+                f"{self.path.name}: {self.function_name} returned metrics whose names are not strings: "
+                f"{reprlib.repr(wrong_names)}"
+            )
+        return ValidationOutput(metrics=metrics, artifact=artifact)
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, tuple):
+        kinds = ", ".join(type(item).__name__ for item in value[:5])
+        return f"a tuple of {len(value)} ({kinds}{', ...' if len(value) > 5 else ''})"
+    return f"{type(value).__name__}: {reprlib.repr(value)}" if value is not None else "None"

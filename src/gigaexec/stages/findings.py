@@ -1,0 +1,14 @@
+"""Pydantic's validation errors in the words of this project."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+
+def findings_of(error: ValidationError) -> list[str]:
+    """One line for each mistake: where it is and what is wrong with it."""
+    lines = []
+    for detail in error.errors(include_url=False, include_context=False):
+        place = ".".join(map(str, detail["loc"]))
+        lines.append(f"{place}: {detail['msg']}" if place else detail["msg"])
+    return lines

@@ -1,0 +1,116 @@
+"""The pydantic models of what goes into stages and what comes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class StageModel(BaseModel):
+    """Base of all inputs and outputs of stages. Values of programs pass through it uncopied."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    def has(self, name: str) -> bool:
+        """Whether the field was given. None is a value like any other, so it cannot stand for absence."""
+        return name in self.model_fields_set
+
+
+class NoInputs(StageModel):
+    """For stages that depend on nothing but the program."""
+
+
+class ContextInputs(StageModel):
+    """What `CallProgramFunction` and `RuntimeFitnessStage` take.
+
+    Args:
+        context: The one argument of the program's function; left out, it is called without arguments.
+    """
+
+    context: Any = None
+
+
+class FileFunctionInputs(StageModel):
+    """What `CallFileFunction` takes.
+
+    Args:
+        payload: The one argument of the file's function; left out, it is called without arguments.
+    """
+
+    payload: Any = None
+
+
+class ValidatorInputs(StageModel):
+    """What `CallValidatorFunction` takes.
+
+    Args:
+        payload: What the program returned.
+        context: Given, the validator is called with `(context, payload)`, else with `(payload)`.
+    """
+
+    payload: Any
+    context: Any = None
+
+
+class ValueOutput(StageModel):
+    """What a function returned."""
+
+    value: Any = None
+
+
+class ValidationOutput(StageModel):
+    """What a validator returned, taken apart.
+
+    Args:
+        metrics: Its metrics, unjudged.
+        artifact: What it returned beside them, else None.
+    """
+
+    metrics: dict[str, Any]
+    artifact: Any = None
+
+
+class MetricsOutput(StageModel):
+    """Metrics by name, unjudged."""
+
+    metrics: dict[str, Any]
+
+
+class ArtifactOutput(StageModel):
+    """What a validator returned beside the metrics, else None."""
+
+    artifact: Any = None
+
+
+class FetchMetricsInputs(StageModel):
+    """What `FetchMetrics` takes.
+
+    Args:
+        validation: The output of a `CallValidatorFunction`.
+        measured: More metrics, measured by another stage; they replace those of the same name.
+    """
+
+    validation: ValidationOutput
+    measured: dict[str, Any] = {}
+
+
+class FetchArtifactInputs(StageModel):
+    """What `FetchArtifact` takes: the output of a `CallValidatorFunction`."""
+
+    validation: ValidationOutput
+
+
+class RuntimeOutput(StageModel):
+    """What `RuntimeFitnessStage` measured.
+
+    Args:
+        metrics: `execution_time_sec` (the median, seconds), `fitness` (its inverse), `warmup_runs` and
+            `timed_runs`.
+        value: What the last timed run returned, so that it is a timed value that gets validated.
+        run_times_s: Each timed run, seconds, in order.
+    """
+
+    metrics: dict[str, float]
+    value: Any = None
+    run_times_s: tuple[float, ...]
