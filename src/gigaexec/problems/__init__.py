@@ -3,6 +3,12 @@
 Needs the extra `stages`.
 """
 
+# ruff: noqa: E402 - the check comes before the imports that it guards
+
+from gigaexec.stages.extras import require_stages_extra
+
+require_stages_extra()
+
 from gigaexec.problems.context import load_context
 from gigaexec.problems.errors import ContextError, ProblemError
 from gigaexec.problems.metrics import MetricSpec, MetricsSpec, MetricsVerdict

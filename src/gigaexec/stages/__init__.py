@@ -4,16 +4,18 @@ A stage answers with a `ProgramStageResult` and never raises for a program's fai
 `stages`.
 """
 
+# ruff: noqa: E402 - the check comes before the imports that it guards
+
 from gigaexec.stages.extras import require_stages_extra
 
 require_stages_extra()
 
-from gigaexec.stages.description import PipelineDescription, StageDescription  # noqa: E402
-from gigaexec.stages.errors import StageOutputError  # noqa: E402
-from gigaexec.stages.executor import PythonCodeExecutor  # noqa: E402
-from gigaexec.stages.fetch import FetchArtifact, FetchMetrics  # noqa: E402
-from gigaexec.stages.file_function import CallFileFunction, CallValidatorFunction  # noqa: E402
-from gigaexec.stages.models import (  # noqa: E402
+from gigaexec.stages.description import PipelineDescription, StageDescription
+from gigaexec.stages.errors import StageOutputError
+from gigaexec.stages.executor import PythonCodeExecutor
+from gigaexec.stages.fetch import FetchArtifact, FetchMetrics
+from gigaexec.stages.file_function import CallFileFunction, CallValidatorFunction
+from gigaexec.stages.models import (
     ArtifactOutput,
     MetricsOutput,
     RuntimeOutput,
@@ -21,20 +23,20 @@ from gigaexec.stages.models import (  # noqa: E402
     ValidationOutput,
     ValueOutput,
 )
-from gigaexec.stages.pipeline import Pipeline  # noqa: E402
-from gigaexec.stages.program_function import (  # noqa: E402
+from gigaexec.stages.pipeline import Pipeline
+from gigaexec.stages.program_function import (
     CallProgramFunction,
     CallProgramFunctionWithFixedArgs,
 )
-from gigaexec.stages.registry import STAGE_REGISTRY, StageRegistry, register_stage  # noqa: E402
-from gigaexec.stages.results import (  # noqa: E402
+from gigaexec.stages.registry import STAGE_REGISTRY, StageRegistry, register_stage
+from gigaexec.stages.results import (
     ProgramStageResult,
     StageError,
     StageState,
     first_failure,
 )
-from gigaexec.stages.runtime_fitness import RuntimeFitnessStage  # noqa: E402
-from gigaexec.stages.stage import ComputedStage, Stage  # noqa: E402
+from gigaexec.stages.runtime_fitness import RuntimeFitnessStage
+from gigaexec.stages.stage import ComputedStage, Stage
 
 __all__ = [
     "STAGE_REGISTRY",

@@ -1,0 +1,66 @@
+"""What stages refuse when they are made, and the extra that they need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gigaexec.errors import ConfigurationError
+from gigaexec.stages import (
+    CallFileFunction,
+    CallProgramFunction,
+    CallValidatorFunction,
+    PythonCodeExecutor,
+    RuntimeFitnessStage,
+)
+
+
+@pytest.mark.parametrize("stage", [CallFileFunction, CallValidatorFunction])
+def test_r81_a_missing_file_raises_when_the_stage_is_made(
+    tmp_path: Path, stage: Callable[[Path], object]
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"nothing\.py: cannot be read: No such file"):
+        stage(tmp_path / "nothing.py")
+
+
+def test_r81_an_undecodable_file_raises_when_the_stage_is_made(tmp_path: Path) -> None:
+    (tmp_path / "validate.py").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigurationError, match=r"validate\.py: is not Python source text"):
+        CallValidatorFunction("validate.py", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PythonCodeExecutor(timeout=0), "timeout must be a number of seconds above 0, not 0"),
+        (lambda: PythonCodeExecutor(timeout=float("nan")), "timeout must be"),
+        (lambda: PythonCodeExecutor(timeout=True), "timeout must be"),
+        (lambda: PythonCodeExecutor(function_name=""), "function_name must be the name of a function"),
+        (lambda: CallProgramFunction(python_path="/tmp"), "python_path must be a list of folders"),
+        (lambda: RuntimeFitnessStage(timed_runs=0), "timed_runs must be a whole number, at least 1"),
+        (lambda: RuntimeFitnessStage(warmup_runs=-1), "warmup_runs must be a whole number, at least 0"),
+    ],
+)
+def test_r80_options_that_make_no_sense_are_refused(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        make()
+
+
+def test_r80_defaults() -> None:
+    assert PythonCodeExecutor().function_name == "run_code"
+    assert CallProgramFunction().function_name == "run_code"
+
+
+@pytest.mark.parametrize("module", ["gigaexec.stages", "gigaexec.problems"])
+@pytest.mark.parametrize(("missing", "package"), [("pydantic", "pydantic"), ("yaml", "PyYAML")])
+def test_a_missing_extra_is_named(module: str, missing: str, package: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; import {module}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    last_line = done.stderr.strip().splitlines()[-1]
+    assert "MissingExtraError" in last_line
+    assert f'need {package}, which is not installed: pip install "gigaexec[stages]"' in last_line
