@@ -107,7 +107,8 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_HOME_OF)]
+# Without `map`: a star import must not replace the builtin.
+__all__ = ["__version__", *sorted(_HOME_OF.keys() - {"map"})]
 
 # A library leaves the choice of handlers to the application.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -124,4 +125,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOME_OF})

@@ -142,6 +142,7 @@ class WorkerResult:
         error: The failure, or None.
         metrics: What the call cost; also present on failure.
         inline_value: The pickled value itself, where it was small.
+        spilled_bytes: The size of that file.
         retire_reason: Why this worker must not run another call (leftover threads, say), else "".
     """
 
@@ -149,6 +150,7 @@ class WorkerResult:
     error: WorkerError | None
     metrics: ExecutionMetrics
     inline_value: bytes | None = None
+    spilled_bytes: int = 0
     retire_reason: str = ""
 
     @property

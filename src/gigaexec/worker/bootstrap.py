@@ -132,10 +132,18 @@ def replace_environment(environment: dict[str, str]) -> list[str]:
         return []
     try:
         start, end = _environment_block()
-        ctypes.memset(start, 0, end - start)
+        # Not only zeros: the worker id must be readable here, also in children that fork and never exec.
+        # By it the driver finds what a crashed worker left behind.
+        shown = "".join(f"{name}={value}\0" for name, value in _marker_first(environment))
+        block = os.fsencode(shown)[: end - start - 1]
+        ctypes.memmove(start, block.ljust(end - start, b"\0"), end - start)
     except (OSError, ValueError, IndexError) as error:
         return [f"/proc/self/environ still shows the environment that the worker was started with: {error}"]
     return []
+
+
+def _marker_first(environment: dict[str, str]) -> list[tuple[str, str]]:
+    return sorted(environment.items(), key=lambda item: item[0] != "GIGAEVO_WORKER_ID")
 
 
 def _environment_block() -> tuple[int, int]:

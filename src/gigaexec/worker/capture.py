@@ -32,7 +32,7 @@ class StandardStreams:
         for target, original in enumerate(self._originals):
             os.dup2(original, target, inheritable=True)
         streams: dict[str, TextIO] = {
-            "stdin": io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8"),  # type: ignore[type-var]
+            "stdin": io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8"),
             "stdout": _unbuffered(1, "strict"),
             "stderr": _unbuffered(2, "backslashreplace"),
         }
@@ -52,4 +52,4 @@ class StandardStreams:
 
 def _unbuffered(descriptor: int, errors: str) -> TextIO:
     raw = io.FileIO(descriptor, "w", closefd=False)
-    return io.TextIOWrapper(raw, encoding="utf-8", errors=errors, write_through=True)  # type: ignore[type-var]
+    return io.TextIOWrapper(raw, encoding="utf-8", errors=errors, write_through=True)

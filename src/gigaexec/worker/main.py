@@ -28,7 +28,7 @@ from gigaexec.worker.channel import CallHeader, Ready, WorkerChannel
 from gigaexec.worker.program import find_function, load_program, unload_program
 from gigaexec.worker.report import describe_exception
 from gigaexec.worker.scope import CallScope
-from gigaexec.worker.value import SpillWriteError, encode_value
+from gigaexec.worker.value import EncodedValue, SpillWriteError, encode_value
 
 _EXIT_BROKEN = 70
 """Exit code of a worker that cannot go on: EX_SOFTWARE of sysexits.h."""
@@ -46,31 +46,31 @@ class Worker:
         """Run one call and say how it went. Never raises for what the user's code does."""
         scope = CallScope(call.python_path, call.env)
         with scope:
-            error, metrics, inline_value = self._run_in_scope(call, arguments, scope)
+            error, metrics, encoded = self._run_in_scope(call, arguments, scope)
         self._streams.flush()
         retire_reason = self._clean_up(scope)
-        spilled = error is None and inline_value is None
         return WorkerResult(
-            spill_path=call.spill_path if spilled else None,
+            spill_path=call.spill_path if encoded.spilled_bytes else None,
             error=error,
             metrics=metrics,
-            inline_value=inline_value,
+            inline_value=encoded.inline,
+            spilled_bytes=encoded.spilled_bytes,
             retire_reason=retire_reason,
         )
 
     def _run_in_scope(
         self, call: CallHeader, arguments: bytearray, scope: CallScope
-    ) -> tuple[WorkerError | None, ExecutionMetrics, bytes | None]:
+    ) -> tuple[WorkerError | None, ExecutionMetrics, EncodedValue]:
         measurement = self._accountant.start()
         error: WorkerError | None = None
-        inline_value = None
+        encoded = EncodedValue(None)
         try:
             args, kwargs = _load_arguments(arguments)
             arguments.clear()
             measurement = self._accountant.start()
             value = find_function(load_program(call.code), call.function_name)(*args, **kwargs)
             metrics = measurement.stop()
-            inline_value = _encode(value, call.spill_path, scope)
+            encoded = _encode(value, call.spill_path, scope)
         except _Failure as failure:
             error = failure.error
         except BaseException as raised:  # sys.exit and KeyboardInterrupt are the call's failure, too
@@ -79,7 +79,7 @@ class Worker:
             unload_program()
         if error is not None:
             metrics = measurement.stop()
-        return error, metrics, inline_value
+        return error, metrics, encoded
 
     def _clean_up(self, scope: CallScope) -> str:
         """Undo what the call left behind. Returns why this worker must not go on, or ""."""
@@ -113,7 +113,7 @@ def _load_arguments(pickled: bytearray) -> tuple[list[Any], dict[str, Any]]:
     return args, kwargs
 
 
-def _encode(value: Any, spill_path: str, scope: CallScope) -> bytes | None:
+def _encode(value: Any, spill_path: str, scope: CallScope) -> EncodedValue:
     helpers = scope.register_helpers_by_value()
     try:
         return encode_value(value, spill_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
@@ -16,11 +17,19 @@ class SpillWriteError(Exception):
     """The spill file could not be written; the message says where, how far and why."""
 
 
-def encode_value(value: Any, spill_path: str) -> bytes | None:
+@dataclass(frozen=True, slots=True)
+class EncodedValue:
+    """A pickle: its bytes, or None and how many bytes are in the spill file."""
+
+    inline: bytes | None
+    spilled_bytes: int = 0
+
+
+def encode_value(value: Any, spill_path: str) -> EncodedValue:
     """Pickle `value`, classes and functions of user code by value.
 
     Returns:
-        The pickle, or None when it is in the file `spill_path`, which this call then made.
+        The pickle. Where it is too large for inline, the file `spill_path` was made and holds it.
 
     Raises:
         SpillWriteError: The file could not be written. It is gone.
@@ -52,11 +61,11 @@ class _SpillingSink:
             self._spill(view)
         return len(view)
 
-    def finish(self) -> bytes | None:
+    def finish(self) -> EncodedValue:
         if self._descriptor is None:
-            return bytes(self._inline)
+            return EncodedValue(bytes(self._inline))
         os.close(self._descriptor)
-        return None
+        return EncodedValue(None, self._written_bytes)
 
     def discard(self) -> None:
         if self._descriptor is not None:

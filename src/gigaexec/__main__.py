@@ -1,0 +1,8 @@
+"""`python -m gigaexec` is the command `gigaexec`."""
+
+import sys
+
+from gigaexec.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

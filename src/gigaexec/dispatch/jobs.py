@@ -1,0 +1,110 @@
+"""A call on its way through a pool, and how it ended."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gigaexec.calls import CapturedOutput, WorkerResult
+
+_sequence = itertools.count()
+
+
+class EndingKind(enum.Enum):
+    """What ended a job."""
+
+    ANSWERED = "the worker sent a result"
+    TIMED_OUT = "its deadline passed"
+    WORKER_DIED = "its worker process ended"
+    CANCELLED = "it was withdrawn"
+    QUEUE_TIMED_OUT = "no worker was free in time"
+    NOT_STARTED = "no worker could be started"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a job ended. When it is made, the call's process is idle or dead, and its children are dead.
+
+    Args:
+        kind: What ended it.
+        result: The worker's answer, for `ANSWERED`.
+        exit_code: Exit code or minus signal number, for `WORKER_DIED`.
+        message: What went wrong, for `NOT_STARTED` and `CANCELLED`.
+        output: What the program wrote.
+        queue_time_s: Seconds in the queue while all workers were busy.
+        start_time_s: Seconds that passed for the start of a worker.
+        run_time_s: Seconds from the moment an idle worker had the call.
+    """
+
+    kind: EndingKind
+    result: WorkerResult | None = None
+    exit_code: int = 0
+    message: str = ""
+    output: CapturedOutput = field(default_factory=CapturedOutput)
+    queue_time_s: float = 0.0
+    start_time_s: float = 0.0
+    run_time_s: float = 0.0
+
+
+class Job:
+    """One call on its way. Its fields belong to the dispatcher's thread once it is submitted.
+
+    Args:
+        frames: What to send to the worker.
+        deadline_s: How long it may run.
+        queue_timeout_s: How long it may wait for a worker; None is for ever.
+        on_ended: Called once with the `Ending`, on the dispatcher's thread: it must be quick and not raise.
+    """
+
+    def __init__(
+        self,
+        frames: list[bytes],
+        *,
+        deadline_s: float,
+        queue_timeout_s: float | None,
+        on_ended: Callable[[Ending], None],
+    ) -> None:
+        self.frames = frames
+        self.deadline_s = deadline_s
+        self.queue_timeout_s = queue_timeout_s
+        self.number = next(_sequence)
+        self.submitted_at = time.monotonic()
+        self.dispatched_at: float | None = None
+        self.started_at: float | None = None
+        self.start_time_s = 0.0
+        self.is_ended = False
+        self._on_ended = on_ended
+
+    def mark_dispatched(self, worker_started_at: float, worker_ready_at: float, is_first_call: bool) -> None:
+        """Note that a worker was chosen, and how long the call waited for that worker's start."""
+        self.dispatched_at = time.monotonic()
+        if is_first_call:
+            self.start_time_s = max(0.0, worker_ready_at - max(worker_started_at, self.submitted_at))
+
+    def mark_started(self) -> None:
+        """Note that the whole call is with an idle worker: its run begins."""
+        assert self.dispatched_at is not None
+        self.started_at = time.monotonic()
+        self.start_time_s += self.started_at - self.dispatched_at
+        self.frames = []
+
+    def end(self, kind: EndingKind, **facts: object) -> None:
+        """Report how it ended. Does nothing the second time."""
+        if self.is_ended:
+            return
+        self.is_ended = True
+        self.frames = []
+        now = time.monotonic()
+        run_time_s = now - self.started_at if self.started_at is not None else 0.0
+        self._on_ended(
+            Ending(
+                kind,
+                queue_time_s=max(0.0, now - self.submitted_at - run_time_s - self.start_time_s),
+                start_time_s=self.start_time_s,
+                run_time_s=run_time_s,
+                **facts,  # type: ignore[arg-type]
+            )
+        )

@@ -1,0 +1,150 @@
+"""Killing a process with everything it started.
+
+A worker is a subreaper on Linux, so while it lives every descendant, double-forked daemons included, is in
+its tree. Once it is dead its orphans belong to init, and are known by the worker id in their environment.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+_PROC = Path("/proc")
+_CAN_LIST_CHILDREN = Path("/proc/self/task")
+
+# A program that forks without end may outrun the killing. Each round stops all that the last one missed, so
+# a second round is rare; the bound is there to give up with a message rather than to hang the pool.
+_MAX_ROUNDS = 200
+
+
+def kill_tree(root: int, root_pidfd: int | None) -> None:
+    """Kill a child process of this process and all its descendants.
+
+    On return every descendant of `root` has been sent SIGKILL, and `root` last.
+
+    Args:
+        root: Its process id.
+        root_pidfd: Its pidfd, by which a process that is gone is told from another one of the same number.
+            None where the system has none; `root` must then not have been reaped.
+    """
+    # A stopped root forks nothing more, yet adopts what its descendants orphan as they die.
+    if not _send_to_root(root, root_pidfd, signal.SIGSTOP):
+        return
+    for _ in range(_MAX_ROUNDS):
+        descendants = _stop_all_descendants(root)
+        if not descendants:
+            break
+        for pid in descendants:
+            _send(pid, signal.SIGKILL)
+    else:
+        logger.error("process %d still has descendants after %d rounds of killing", root, _MAX_ROUNDS)
+    _send_to_root(root, root_pidfd, signal.SIGKILL)
+
+
+def kill_orphans(worker_id: str) -> int:
+    """Kill every process whose environment carries this worker's id: what a crashed worker left behind.
+
+    Returns:
+        How many were found.
+    """
+    marker = b"GIGAEVO_WORKER_ID=" + worker_id.encode()
+    killed = 0
+    for _ in range(_MAX_ROUNDS):
+        orphans = [pid for pid in _all_pids() if pid != os.getpid() and marker in _environment_of(pid)]
+        if not orphans:
+            return killed
+        for pid in orphans:
+            _send(pid, signal.SIGKILL)
+        killed += len(orphans)
+    logger.error("processes of worker %s are still there after %d rounds of killing", worker_id, _MAX_ROUNDS)
+    return killed
+
+
+def _stop_all_descendants(root: int) -> list[int]:
+    stopped: set[int] = set()
+    while True:
+        found = [pid for pid in _living_descendants(root) if pid not in stopped]
+        if not found:
+            return list(stopped)
+        for pid in found:
+            _send(pid, signal.SIGSTOP)
+        stopped.update(found)
+
+
+def _living_descendants(root: int) -> list[int]:
+    if not _CAN_LIST_CHILDREN.exists():
+        return _living_descendants_by_psutil(root)
+    found: list[int] = []
+    unvisited = [root]
+    while unvisited:
+        children = _children(unvisited.pop())
+        unvisited.extend(children)
+        found.extend(pid for pid in children if _is_alive(pid))
+    return found
+
+
+def _living_descendants_by_psutil(root: int) -> list[int]:
+    import psutil
+
+    try:
+        children: Iterable[psutil.Process] = psutil.Process(root).children(recursive=True)
+        return [child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    except psutil.Error:
+        return []  # it ended in between
+
+
+def _children(pid: int) -> list[int]:
+    children: list[int] = []
+    try:
+        for thread in (_PROC / str(pid) / "task").iterdir():
+            children.extend(map(int, (thread / "children").read_text().split()))
+    except (FileNotFoundError, ProcessLookupError):
+        pass  # it, or the thread, ended in between
+    return children
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split(None, 1)[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in (b"Z", b"X")
+
+
+def _all_pids() -> list[int]:
+    try:
+        return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
+    except FileNotFoundError:
+        return []  # no /proc, and no way to know
+
+
+def _environment_of(pid: int) -> bytes:
+    try:
+        return (_PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return b""  # it ended, or is another user's
+
+
+def _send_to_root(root: int, root_pidfd: int | None, number: signal.Signals) -> bool:
+    if root_pidfd is None:
+        _send(root, number)
+        return True
+    try:
+        signal.pidfd_send_signal(root_pidfd, number)
+    except ProcessLookupError:
+        return False  # dead and reaped
+    return True
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+    except PermissionError as error:
+        logger.warning("process %d cannot be sent %s: %s", pid, number.name, error)

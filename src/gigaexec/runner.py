@@ -1,0 +1,244 @@
+"""Running calls on any backend, and the process-wide default backend."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from dataclasses import replace
+from typing import Any
+
+from gigaexec.backend import ExecutorBackend, OutcomeBackend
+from gigaexec.backends.loky import LokyBackend
+from gigaexec.calls import Outcome, OutcomeStatus, WorkerCall
+from gigaexec.config import allowed_cpu_count, require_deadline
+from gigaexec.errors import (
+    CallCancelledError,
+    CallError,
+    CallTimeoutError,
+    ConfigurationError,
+    ExecRunnerError,
+    GigaexecError,
+    InfrastructureError,
+    InvalidCallError,
+    MemoryExceededError,
+    OutputExceededError,
+    WorkerCrashedError,
+)
+
+_default_lock = threading.Lock()
+_default: LokyBackend | None = None
+
+# Enough calls beyond the workers that none waits for this loop; in order, a slow call may hold back that many
+# finished ones before workers run idle.
+_IN_FLIGHT_PER_WORKER = 2
+_IN_FLIGHT_PER_WORKER_ORDERED = 4
+
+
+def default_loky_backend() -> LokyBackend:
+    """Return the process-wide backend, made on first use from `WorkerConfig.from_env()`."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = LokyBackend()
+        return _default
+
+
+def shutdown_executor(*, wait: bool = False) -> None:
+    """Shut the default backend down and forget it with its handlers. The next use makes a fresh one.
+
+    Args:
+        wait: Return when its workers are gone.
+    """
+    global _default
+    with _default_lock:
+        backend, _default = _default, None
+    if backend is not None:
+        backend.shutdown_now(wait=wait)
+        backend.clear_hooks()
+
+
+async def run_exec_runner(
+    *,
+    code: str,
+    function_name: str,
+    args: list[Any] | None = None,
+    kwargs: dict[str, Any] | None = None,
+    python_path: list[str] | None = None,
+    env_updates: dict[str, str | None] | None = None,
+    timeout: float,
+    backend: ExecutorBackend | None = None,
+) -> Any:
+    """Run a function of a program and return its value.
+
+    Args:
+        code: Python source.
+        function_name: The function to call.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        python_path: Folders for the front of `sys.path`.
+        env_updates: Environment variables for the call; None unsets one.
+        timeout: Seconds that the call may run.
+        backend: Where to run it. None is the default backend.
+
+    Raises:
+        ExecRunnerError: The program failed, or its process crashed.
+        TimeoutError: It ran longer than `timeout` and was killed.
+        ConfigurationError: The call makes no sense; nothing was started.
+        InfrastructureError: gigaexec or the machine failed.
+    """
+    call = WorkerCall(
+        code=code,
+        function_name=function_name,
+        args=args if args is not None else [],
+        kwargs=kwargs if kwargs is not None else {},
+        python_path=python_path if python_path is not None else [],
+        env=env_updates if env_updates is not None else {},
+    )
+    chosen = backend if backend is not None else default_loky_backend()
+    return await chosen.execute(call, deadline_s=timeout)
+
+
+async def run_call(
+    call: WorkerCall,
+    *,
+    deadline_s: float,
+    queue_timeout_s: float | None = None,
+    backend: ExecutorBackend | None = None,
+) -> Outcome:
+    """Run a call on any backend and return how it ended.
+
+    Args:
+        call: What to run.
+        deadline_s: Seconds that it may run.
+        queue_timeout_s: Seconds that it may wait for a worker; None is no limit.
+        backend: Where to run it. None is the default backend.
+
+    Raises:
+        ConfigurationError: The call or a limit makes no sense, or `queue_timeout_s` is given and the backend
+            knows no such limit. Nothing was started.
+    """
+    chosen = backend if backend is not None else default_loky_backend()
+    if isinstance(chosen, OutcomeBackend):
+        return await chosen.run(call, deadline_s=deadline_s, queue_timeout_s=queue_timeout_s)
+    if queue_timeout_s is not None:
+        raise ConfigurationError(
+            f"{type(chosen).__name__} has no run() and so no queue_timeout_s; leave it out"
+        )
+    return await _run_by_execute(chosen, call, deadline_s)
+
+
+async def map_calls(
+    calls: Iterable[WorkerCall] | AsyncIterable[WorkerCall],
+    *,
+    deadline_s: float,
+    ordered: bool = True,
+    max_in_flight: int | None = None,
+    queue_timeout_s: float | None = None,
+    backend: ExecutorBackend | None = None,
+) -> AsyncIterator[Outcome]:
+    """Run many calls, a bounded number at a time, and yield their outcomes.
+
+    `calls` is consumed as workers become free, so a generator of a million calls is never held as a whole.
+    When the iteration is left early, the calls still in flight are killed before the generator is closed;
+    close it with `contextlib.aclosing` to have that happen at once.
+
+    Args:
+        calls: The calls, as an iterable or an asynchronous one.
+        deadline_s: Seconds that each call may run.
+        ordered: Yield in the order of the calls; otherwise as they end. `Outcome.index` is the position in
+            either case.
+        max_in_flight: How many calls are submitted and not yet yielded. Default: 4 for each worker when
+            ordered, else 2.
+        queue_timeout_s: Seconds that each call may wait for a worker; None is no limit.
+        backend: Where to run them. None is the default backend.
+
+    Raises:
+        ConfigurationError: A limit makes no sense, or an item is no `WorkerCall`. A call whose arguments
+            cannot be pickled does not raise: its outcome has status error.
+    """
+    require_deadline("deadline_s", deadline_s)
+    chosen = backend if backend is not None else default_loky_backend()
+    if max_in_flight is None:
+        workers = getattr(chosen, "max_concurrency", allowed_cpu_count())
+        max_in_flight = workers * (_IN_FLIGHT_PER_WORKER_ORDERED if ordered else _IN_FLIGHT_PER_WORKER)
+    if isinstance(max_in_flight, bool) or not isinstance(max_in_flight, int) or max_in_flight < 1:
+        raise ConfigurationError(f"max_in_flight must be a positive whole number, not {max_in_flight!r}")
+
+    async def run_one(index: int, call: WorkerCall) -> Outcome:
+        try:
+            outcome = await run_call(
+                call, deadline_s=deadline_s, queue_timeout_s=queue_timeout_s, backend=chosen
+            )
+        except InvalidCallError as error:
+            outcome = Outcome(OutcomeStatus.ERROR, error=error)
+        return replace(outcome, index=index)
+
+    in_flight: deque[asyncio.Task[Outcome]] = deque()
+    try:
+        index = 0
+        async for call in _as_async(calls):
+            if not isinstance(call, WorkerCall):
+                raise ConfigurationError(f"item {index} of calls is no WorkerCall: {type(call).__name__}")
+            in_flight.append(asyncio.create_task(run_one(index, call)))
+            index += 1
+            if len(in_flight) >= max_in_flight:
+                yield await _next_ended(in_flight, ordered)
+        while in_flight:
+            yield await _next_ended(in_flight, ordered)
+    finally:
+        for task in in_flight:
+            task.cancel()
+        await asyncio.gather(*in_flight, return_exceptions=True)
+
+
+async def _as_async(calls: Iterable[WorkerCall] | AsyncIterable[WorkerCall]) -> AsyncIterator[WorkerCall]:
+    if isinstance(calls, AsyncIterable):
+        async for call in calls:
+            yield call
+    else:
+        for call in calls:
+            yield call
+
+
+async def _next_ended(in_flight: deque[asyncio.Task[Outcome]], ordered: bool) -> Outcome:
+    if ordered:
+        await asyncio.wait([in_flight[0]])
+        return in_flight.popleft().result()
+    done, _ = await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
+    task = next(task for task in in_flight if task in done)
+    in_flight.remove(task)
+    return task.result()
+
+
+_STATUS_OF_ERROR: tuple[tuple[type[BaseException], OutcomeStatus], ...] = (
+    (MemoryExceededError, OutcomeStatus.MEMORY_EXCEEDED),
+    (OutputExceededError, OutcomeStatus.OUTPUT_EXCEEDED),
+    (WorkerCrashedError, OutcomeStatus.CRASHED),
+    (CallTimeoutError, OutcomeStatus.TIMED_OUT),
+    (CallCancelledError, OutcomeStatus.CANCELLED),
+    (ExecRunnerError, OutcomeStatus.ERROR),
+    (InfrastructureError, OutcomeStatus.INFRASTRUCTURE),
+)
+
+
+async def _run_by_execute(backend: ExecutorBackend, call: WorkerCall, deadline_s: float) -> Outcome:
+    clock = asyncio.get_running_loop().time
+    started_at = clock()
+    try:
+        value = await backend.execute(call, deadline_s=deadline_s)
+    except ConfigurationError:
+        raise
+    except GigaexecError as error:
+        status = next(status for kind, status in _STATUS_OF_ERROR if isinstance(error, kind))
+        failure = error
+    except TimeoutError as error:
+        status = OutcomeStatus.TIMED_OUT
+        failure = CallTimeoutError(
+            str(error) or f"the call ran longer than {deadline_s:g} s", deadline_s=deadline_s
+        )
+    else:
+        return Outcome(OutcomeStatus.OK, value=value, run_time_s=clock() - started_at)
+    metrics = failure.metrics if isinstance(failure, CallError) else None
+    return Outcome(status, error=failure, metrics=metrics, run_time_s=clock() - started_at)

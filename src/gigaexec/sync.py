@@ -1,0 +1,131 @@
+"""gigaexec without an event loop: scripts, notebooks, threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from gigaexec.backend import ExecutorBackend
+from gigaexec.calls import Outcome, WorkerCall
+from gigaexec.runner import map_calls, run_exec_runner
+
+_T = TypeVar("_T")
+
+DEFAULT_DEADLINE_S = 60.0
+"""A program that hangs at a prompt should not hang it for ever; a minute is long for a function call."""
+
+
+def run(
+    code: str,
+    function_name: str,
+    *args: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    deadline_s: float = DEFAULT_DEADLINE_S,
+    python_path: Sequence[str] = (),
+    env: Mapping[str, str | None] | None = None,
+    backend: ExecutorBackend | None = None,
+) -> Any:
+    """Run a function of a program and return its value. Blocks; works inside a running event loop, too.
+
+    Args:
+        code: Python source.
+        function_name: The function to call.
+        *args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        deadline_s: Seconds that the call may run.
+        python_path: Folders for the front of `sys.path`.
+        env: Environment variables for the call; None unsets one.
+        backend: Where to run it. None is the default backend.
+
+    Raises:
+        ExecRunnerError: The program failed, or its process crashed.
+        TimeoutError: It ran longer than its deadline and was killed.
+        ConfigurationError: The call makes no sense; nothing was started.
+        InfrastructureError: gigaexec or the machine failed.
+    """
+    with _LoopRunner() as runner:
+        return runner.run(
+            run_exec_runner(
+                code=code,
+                function_name=function_name,
+                args=list(args),
+                kwargs=dict(kwargs or {}),
+                python_path=list(python_path),
+                env_updates=dict(env or {}),
+                timeout=deadline_s,
+                backend=backend,
+            )
+        )
+
+
+def map(  # noqa: A001 - `gigaexec.map` reads as what it is
+    calls: Iterable[WorkerCall],
+    *,
+    deadline_s: float = DEFAULT_DEADLINE_S,
+    ordered: bool = True,
+    max_in_flight: int | None = None,
+    queue_timeout_s: float | None = None,
+    backend: ExecutorBackend | None = None,
+) -> Iterator[Outcome]:
+    """Run many calls and yield their outcomes; `map_calls` for code without an event loop.
+
+    Leaving the loop early kills the calls still in flight. See `map_calls` for the parameters.
+    """
+    outcomes = map_calls(
+        calls,
+        deadline_s=deadline_s,
+        ordered=ordered,
+        max_in_flight=max_in_flight,
+        queue_timeout_s=queue_timeout_s,
+        backend=backend,
+    )
+
+    async def next_outcome() -> Outcome | None:
+        return await anext(outcomes, None)
+
+    async def close() -> None:
+        await outcomes.aclose()  # type: ignore[attr-defined]
+
+    with _LoopRunner() as runner:
+        try:
+            while (outcome := runner.run(next_outcome())) is not None:
+                yield outcome
+        finally:
+            runner.run(close())
+
+
+class _LoopRunner:
+    """Runs coroutines on a loop of its own: on this thread, or on another where this one has a loop."""
+
+    def __enter__(self) -> Self:
+        self._runner = asyncio.Runner()
+        self._thread = ThreadPoolExecutor(1, "gigaexec-sync") if _has_running_loop() else None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._thread is None:
+            self._runner.close()
+        else:
+            self._thread.submit(self._runner.close).result()
+            self._thread.shutdown()
+
+    def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        if self._thread is None:
+            return self._runner.run(coroutine)
+        return self._thread.submit(self._runner.run, coroutine).result()
+
+
+def _has_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

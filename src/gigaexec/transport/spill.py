@@ -1,0 +1,215 @@
+"""The spill directory: a file for each result too large to travel on a socket.
+
+    <spill_dir>/pool-<token>.lock          held with flock(2) for as long as the pool lives
+    <spill_dir>/pool-<token>-<n>.spill     the result of one call; the driver names it, the worker writes it
+
+A pool whose lock can be taken is dead, whatever killed it, and its files are swept by the next pool that
+uses the directory. A lock works across pid namespaces and survives the reuse of pids; process ids in file
+names were rejected for that reason.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import logging
+import mmap
+import os
+import pickle
+import stat
+import uuid
+from pathlib import Path
+from typing import Any
+
+from gigaexec.errors import SpillDirectoryError, SpillError, ValueNotReadableError
+from gigaexec.transport.codec import decode_value
+
+logger = logging.getLogger(__name__)
+
+_LOCK_SUFFIX = ".lock"
+_SPILL_SUFFIX = ".spill"
+
+
+def prepare_directory(path: Path) -> None:
+    """Make the directory with mode 0700 where it is missing, and check that it is this user's alone.
+
+    Raises:
+        SpillDirectoryError: It is none, or another user's, or open to others, or cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise SpillDirectoryError(
+            f"the spill directory {path} cannot be made: {error.strerror}. "
+            "Set spill_dir, or GIGAEVO_EXECUTOR_SPILL_DIR, to a folder on a writable disk."
+        ) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise SpillDirectoryError(f"the spill directory {path} is not a directory")
+    if found.st_uid != os.getuid():
+        raise SpillDirectoryError(
+            f"the spill directory {path} belongs to uid {found.st_uid}, this process is uid {os.getuid()}. "
+            "Results are read with pickle, so the folder must be yours: set another spill_dir."
+        )
+    if found.st_mode & 0o077:
+        raise SpillDirectoryError(
+            f"the spill directory {path} has mode {stat.S_IMODE(found.st_mode):04o} and is open to others. "
+            f"Run: chmod 700 {path}"
+        )
+
+
+class SpillDirectory:
+    """One pool's use of a spill directory, from its creation to `close`."""
+
+    def __init__(self, path: Path) -> None:
+        """Prepare the directory, take a lock in it and sweep what dead pools left.
+
+        Raises:
+            SpillDirectoryError: The directory cannot be used.
+        """
+        prepare_directory(path)
+        self._path = path
+        self._numbers = itertools.count(1)
+        try:
+            self._token, self._lock = _take_lock(path)
+        except OSError as error:
+            raise SpillDirectoryError(
+                f"nothing can be written to the spill directory {path}: {error.strerror}. "
+                "Set spill_dir, or GIGAEVO_EXECUTOR_SPILL_DIR, to a folder on a writable disk."
+            ) from error
+        _sweep(path)
+
+    def new_path(self) -> str:
+        """Name a file that does not exist yet, for one call's result."""
+        return str(self._path / f"pool-{self._token}-{next(self._numbers)}{_SPILL_SUFFIX}")
+
+    def close(self) -> None:
+        """Remove all files of this pool and let the lock go. Twice is safe."""
+        if self._lock is None:
+            return
+        _remove_pool(self._path, self._token)
+        os.close(self._lock)
+        self._lock = None
+
+    def close_after_fork(self) -> None:
+        """In a forked child: let go of the lock's descriptor, leave the files to the parent."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def read_spilled_value(path: str, expected_bytes: int) -> Any:
+    """Read a result through mmap, or with a plain read where mmap is refused. The file is left in place.
+
+    The value owns its memory: it stays valid when the file is gone.
+
+    Raises:
+        SpillError: The file is missing, no regular file of this user, empty or truncated.
+        ValueNotReadableError: Unpickling it raised.
+    """
+    descriptor = _open_checked(path, expected_bytes)
+    try:
+        with _contents(descriptor, expected_bytes) as view:
+            return _decode(view, path)
+    finally:
+        os.close(descriptor)
+
+
+def remove_spill(path: str) -> None:
+    """Remove a spill file if it is there."""
+    try:
+        os.unlink(path)  # noqa: PTH108 - a system call for every call; pathlib doubles its cost
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        logger.warning("the spill file %s could not be removed: %s", path, error)
+
+
+def decode_inline_value(pickled: bytes) -> Any:
+    """Unpickle a small value.
+
+    Raises:
+        ValueNotReadableError: Unpickling it raised.
+    """
+    return _decode(pickled, "the result")
+
+
+def _decode(pickled: bytes | memoryview, where: str) -> Any:
+    try:
+        return decode_value(pickled)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # the value's classes run here and may raise anything, SystemExit too
+        if isinstance(error, pickle.UnpicklingError | EOFError):
+            what = f"{where} is truncated or damaged"
+        else:
+            what = "the return value cannot be unpickled in the driver"
+        raise ValueNotReadableError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+def _open_checked(path: str, expected_bytes: int) -> int:
+    # O_NONBLOCK: opening a FIFO that somebody put there must not wait for a writer.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        raise SpillError(f"the spill file {path} cannot be opened: {error.strerror}") from error
+    found = os.fstat(descriptor)
+    problem = ""
+    if not stat.S_ISREG(found.st_mode):
+        problem = "is no regular file"
+    elif found.st_uid != os.getuid():
+        problem = f"belongs to uid {found.st_uid}"
+    elif found.st_size == 0:
+        problem = "is empty"
+    elif found.st_size != expected_bytes:
+        problem = f"holds {found.st_size} bytes; the worker wrote {expected_bytes}"
+    if problem:
+        os.close(descriptor)
+        raise SpillError(f"the spill file {path} {problem}")
+    return descriptor
+
+
+def _contents(descriptor: int, count: int) -> memoryview:
+    try:
+        return memoryview(mmap.mmap(descriptor, count, access=mmap.ACCESS_READ))
+    except OSError as error:  # some network filesystems refuse
+        logger.debug("mmap refused (%s); reading instead", error)
+        with open(descriptor, "rb", closefd=False) as file:
+            return memoryview(file.read())
+
+
+def _take_lock(directory: Path) -> tuple[str, int | None]:
+    while True:
+        token = uuid.uuid4().hex[:12]
+        path = directory / f"pool-{token}{_LOCK_SUFFIX}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink == 1:
+                return token, descriptor
+        except BlockingIOError:
+            pass
+        # A sweeper saw the file between its creation and its lock and took the pool for dead.
+        os.close(descriptor)
+
+
+def _sweep(directory: Path) -> None:
+    for lock in directory.glob(f"pool-*{_LOCK_SUFFIX}"):
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue  # it ended just now
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove_pool(directory, lock.name.removeprefix("pool-").removesuffix(_LOCK_SUFFIX))
+        except OSError:
+            continue  # its pool is alive
+        finally:
+            os.close(descriptor)
+
+
+def _remove_pool(directory: Path, token: str) -> None:
+    for spilled in directory.glob(f"pool-{token}-*{_SPILL_SUFFIX}"):
+        remove_spill(str(spilled))
+    remove_spill(str(directory / f"pool-{token}{_LOCK_SUFFIX}"))
