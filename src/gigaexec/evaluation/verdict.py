@@ -1,0 +1,96 @@
+"""From the results of a problem's stages to what is known about the program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gigaexec.calls import Outcome, OutcomeStatus
+from gigaexec.evaluation.record import ProgramEvaluation
+from gigaexec.problems import CALL_STAGE, METRICS_STAGE, MetricsSpec
+from gigaexec.programs import Program
+from gigaexec.stages import ProgramStageResult, ValidationOutput, first_failure
+
+
+def judge_results(
+    program: Program, path: Path | None, results: Mapping[str, ProgramStageResult], metrics: MetricsSpec
+) -> ProgramEvaluation:
+    """Judge one run of a problem's pipeline.
+
+    Args:
+        program: What was run.
+        path: The file that it came from, or None.
+        results: The result of every stage by name.
+        metrics: The metrics of the problem.
+    """
+    about = {"name": program.name, "program_id": program.id, "path": path, **_cost(results)}
+    failure = first_failure(results)
+    if failure is None:
+        verdict = metrics.judge(_measured(results))
+        return ProgramEvaluation(
+            **about,
+            status=OutcomeStatus.OK,
+            is_valid=verdict.is_valid,
+            metrics=verdict.values,
+            out_of_bounds=verdict.out_of_bounds,
+            reason=verdict.reason,
+            artifact=_artifact(results),
+        )
+    assert failure.error is not None
+    reason = failure.error.message
+    return ProgramEvaluation(
+        **about,
+        status=failure.outcome.status if failure.outcome else OutcomeStatus.ERROR,
+        metrics={} if failure.is_inconclusive else metrics.invalid(reason).values,
+        reason=reason if failure.stage == CALL_STAGE else f"{failure.stage}: {reason}",
+        detail=failure.error.traceback,
+        failed_stage=failure.stage,
+    )
+
+
+def judge_unreadable(path: Path, reason: str, metrics: MetricsSpec) -> ProgramEvaluation:
+    """Judge a file that holds no program: it is not valid, like one with a syntax error."""
+    return ProgramEvaluation(
+        name=path.stem,
+        program_id="",
+        path=path,
+        status=OutcomeStatus.ERROR,
+        metrics=metrics.invalid(reason).values,
+        reason=reason,
+    )
+
+
+def _measured(results: Mapping[str, ProgramStageResult]) -> Mapping[str, Any]:
+    # The stage's class is the problem's choice; that its output has metrics was checked with the pipeline.
+    output: Any = results[METRICS_STAGE].output
+    metrics: Mapping[str, Any] = output.metrics
+    return metrics
+
+
+def _artifact(results: Mapping[str, ProgramStageResult]) -> Any:
+    outputs = (result.output for result in results.values())
+    return next((output.artifact for output in outputs if isinstance(output, ValidationOutput)), None)
+
+
+def _cost(results: Mapping[str, ProgramStageResult]) -> dict[str, Any]:
+    outcome = results[CALL_STAGE].outcome
+    if outcome is None:
+        return {}
+    clocks = {
+        "queue_time_s": outcome.queue_time_s,
+        "start_time_s": outcome.start_time_s,
+        "run_time_s": outcome.run_time_s,
+    }
+    return clocks | _measured_cost(outcome)
+
+
+def _measured_cost(outcome: Outcome) -> dict[str, Any]:
+    spent = outcome.metrics
+    if spent is None:
+        return {}
+    return {
+        "wall_time_s": spent.wall_time_s,
+        "cpu_time_s": spent.user_time_s + spent.sys_time_s,
+        "peak_rss_kb": spent.peak_rss_kb,
+    }
