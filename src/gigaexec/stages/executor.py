@@ -13,6 +13,7 @@ from gigaexec.backend import ExecutorBackend
 from gigaexec.calls import WorkerCall
 from gigaexec.errors import ConfigurationError
 from gigaexec.programs import Program
+from gigaexec.runner import run_call
 from gigaexec.stages.models import StageModel, ValueOutput
 from gigaexec.stages.registry import register_stage
 from gigaexec.stages.stage import ComputedStage, Stage
@@ -81,8 +82,6 @@ class PythonCodeExecutor(Stage):
         )
 
     async def compute(self, program: Program, inputs: Any, backend: ExecutorBackend | None) -> ComputedStage:
-        from gigaexec.runner import run_call
-
         call = self.build_call(program, inputs)
         outcome = await run_call(call, deadline_s=self.timeout_s, backend=backend)
         if outcome.error is not None:
