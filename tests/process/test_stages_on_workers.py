@@ -143,6 +143,24 @@ def test_r80_a_hook_that_raises_makes_the_stage_fail_and_keeps_the_outcome(backe
     assert result.outcome.value == "xx"
 
 
+def test_r80_an_argument_that_cannot_be_sent_on_is_the_programs_failure(
+    backend: LokyBackend, tmp_path: Path
+) -> None:
+    code = """
+class Trap:
+    def __reduce__(self):
+        return eval, ("(x for x in [])",)
+
+def run_code():
+    return Trap()
+"""
+    payload = value_of(run(PythonCodeExecutor(), code, backend))
+    stage = validator(tmp_path, "def validate(payload): return {'score': 1}")
+    result = run(stage, "", backend, {"payload": payload})
+    assert error_of(result).type == "InvalidCallError"
+    assert not result.is_inconclusive
+
+
 class NoWorkers:
     """A backend whose machine is broken."""
 

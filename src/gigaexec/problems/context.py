@@ -24,6 +24,7 @@ async def load_context(problem: Problem, *, backend: ExecutorBackend | None = No
         ContextError: `build_context` failed; the message holds its traceback.
         ProblemError: The problem has no context, or its file cannot be read.
         InfrastructureError: gigaexec or the machine failed.
+        CallCancelledError: The backend was shut down meanwhile.
         ConfigurationError: The backend or the timeout cannot be used.
     """
     if problem.context_path is None:

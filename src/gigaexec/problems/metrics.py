@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,7 +121,7 @@ class MetricsSpec:
         """A metric's value as it is shown: specified ones by their decimals and unit."""
         number = finite_float(value)
         if number is None:
-            return str(value)
+            return value if isinstance(value, str) else reprlib.repr(value)
         if name in self.specs:
             return self.specs[name].format(number)
         return f"{number:.{_SIGNIFICANT_DIGITS_OF_EXTRAS}g}"
@@ -166,4 +167,5 @@ def _missing(name: str, metrics: Mapping[str, Any]) -> str:
         return f"the metric {name} is missing"
     value = metrics[name]
     kind = "" if isinstance(value, float) else f" ({type(value).__name__})"
-    return f"the metric {name} is {value!r:.60}{kind}, not a finite number".replace("\n", " ")
+    shown = " ".join(reprlib.repr(value).split())  # an object's own repr may raise, or never end
+    return f"the metric {name} is {shown}{kind}, not a finite number"

@@ -15,18 +15,26 @@ def finite_float(value: object) -> float | None:
     Bools, numpy scalars and 0-d arrays count as the numbers that they hold; strings do not. Subclasses are
     asked for the number they store, not for the one that their own methods claim.
     """
-    if getattr(value, "shape", None) == () and callable(item := getattr(value, "item", None)):
-        value = item()
-    try:
-        if isinstance(value, float):
-            number = float.__float__(value)
-        elif isinstance(value, int):
-            number = float(int.__int__(value))
-        else:
+    held = value if isinstance(value, int | float) else _held_by_array(value)
+    if isinstance(held, float):
+        number = float.__float__(held)
+    elif isinstance(held, int):
+        try:
+            number = float(int.__int__(held))
+        except OverflowError:  # beyond the range of floats
             return None
-    except OverflowError:  # an int beyond the range of floats
+    else:
         return None
     return number if math.isfinite(number) else None
+
+
+def _held_by_array(value: object) -> object:
+    """Return what a numpy scalar or a 0-d array of any library holds, as a Python object, else None."""
+    try:
+        is_single = getattr(value, "shape", None) == ()
+        return value.item() if is_single else None  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001 - an object of the program may raise anything when asked: no number
+        return None
 
 
 def written_number(value: object) -> float | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+_WORDS = {"extra_forbidden": "unknown key", "missing": "is missing"}
+
 
 def findings_of(error: ValidationError) -> list[str]:
     """One line for each mistake: where it is and what is wrong with it."""
     lines = []
     for detail in error.errors(include_url=False, include_context=False):
         place = ".".join(map(str, detail["loc"]))
-        lines.append(f"{place}: {detail['msg']}" if place else detail["msg"])
+        words = _WORDS.get(detail["type"], detail["msg"])
+        lines.append(f"{place}: {words}" if place else words)
     return lines

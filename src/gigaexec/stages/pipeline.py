@@ -86,12 +86,14 @@ class Pipeline:
             described = PipelineDescription.model_validate(description)
         except ValidationError as error:
             raise ConfigurationError("; ".join(findings_of(error))) from error
-        stages = {}
+        stages, findings = {}, []
         for name, stage in described.stages.items():
             try:
                 stages[name] = registry.create(stage.stage, stage.options, defaults=defaults)
             except ConfigurationError as error:
-                raise ConfigurationError(f"stages.{name}: {error}") from error
+                findings.append(f"stages.{name}: {error}")
+        if findings:
+            raise ConfigurationError("; ".join(findings))
         inputs = {name: stage.inputs for name, stage in described.stages.items()}
         return cls(stages, inputs, initial=initial)
 

@@ -113,6 +113,22 @@ def test_r85_a_number_that_lies_about_its_value_is_seen_through() -> None:
     assert type(finite_float(Liar(0.5))) is float
 
 
+class Spiteful:
+    """Raises whatever it is asked."""
+
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError(name)
+
+    def __repr__(self) -> str:
+        raise RuntimeError("repr")
+
+
+def test_r85_an_object_that_raises_is_no_number_and_breaks_nothing() -> None:
+    verdict = SPEC.judge({"area": Spiteful(), "steps": 1, "extra": Spiteful()})
+    assert "the metric area is <Spiteful instance" in verdict.reason
+    assert "Spiteful" in SPEC.format("extra", verdict.values["extra"])
+
+
 @given(
     higher_is_better=st.booleans(),
     bounds=st.tuples(

@@ -214,8 +214,8 @@ def test_r83_a_pipeline_is_made_from_a_description() -> None:
             {"stages": {"a": {"stage": "CallProgramFunktion"}}},
             "stages.a: unknown stage 'CallProgramFunktion'",
         ),
-        ({"stages": {"a": {}}}, "stages.a.stage: Field required"),
-        ({"stages": {"a": {"stage": "FetchMetrics", "timeout": 1}}}, "stages.a.timeout: Extra inputs"),
+        ({"stages": {"a": {}}}, "stages.a.stage: is missing"),
+        ({"stages": {"a": {"stage": "FetchMetrics", "timeout": 1}}}, "stages.a.timeout: unknown key"),
         ({"stages": {"a": {"stage": "CallFileFunction"}}}, "missing a required argument: 'path'"),
         (
             {"stages": {"a": {"stage": "CallProgramFunction", "options": {"time": 1}}}},
@@ -224,6 +224,14 @@ def test_r83_a_pipeline_is_made_from_a_description() -> None:
         (
             {"stages": {"a": {"stage": "CallProgramFunction", "options": {"timeout": -1}}}},
             "stages.a: timeout must be a number of seconds above 0, not -1",
+        ),
+        (
+            {"stages": {"a": {"stage": "A"}, "b": {"stage": "B"}}},
+            "stages.a: unknown stage 'A'",
+        ),
+        (
+            {"stages": {"a": {"stage": "A"}, "b": {"stage": "B"}}},
+            "; stages.b: unknown stage 'B'",
         ),
         ([], "Input should be"),
     ],
