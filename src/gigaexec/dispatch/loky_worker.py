@@ -39,6 +39,8 @@ class LokyProcess:
         """End the executor's thread and pipes."""
         # kill_workers: its thread must not wait for the task, nor for a pipe that an orphan may hold open.
         self._executor.shutdown(wait=True, kill_workers=True)
+        # multiprocessing keeps every process it started, with a pipe and a semaphore, until it is joined.
+        self._process.join()
 
 
 class _InheritedDescriptor:

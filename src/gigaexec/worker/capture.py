@@ -22,23 +22,32 @@ class StandardStreams:
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         # Kept aside, closed on exec: the program may close or redirect 0, 1 and 2.
         self._originals = (null, stdout_pipe, stderr_pipe)
+        self._identities = tuple(map(_identity, self._originals))
+        self._streams: tuple[TextIO, ...] = ()
         self._libc = ctypes.CDLL(None)
         for descriptor in self._originals:
             os.set_inheritable(descriptor, False)
         self.restore()
 
     def restore(self) -> None:
-        """Make descriptors 0 to 2 and the three objects in `sys` new."""
+        """Make descriptors 0 to 2 and the objects in `sys` new, where the program changed them."""
+        if self._are_untouched():
+            return
         for target, original in enumerate(self._originals):
             os.dup2(original, target, inheritable=True)
-        streams: dict[str, TextIO] = {
-            "stdin": io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8"),
-            "stdout": _unbuffered(1, "strict"),
-            "stderr": _unbuffered(2, "backslashreplace"),
-        }
-        for name, stream in streams.items():
+        stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
+        stdout, stderr = _unbuffered(1, "strict"), _unbuffered(2, "backslashreplace")
+        self._streams = (stdin, stdout, stderr)
+        for name, stream in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
+
+    def _are_untouched(self) -> bool:
+        if (sys.stdin, sys.stdout, sys.stderr) != self._streams or any(
+            stream.closed for stream in self._streams
+        ):
+            return False
+        return tuple(map(_identity, (0, 1, 2))) == self._identities
 
     def flush(self) -> None:
         """Push out what Python's and C's buffers hold, so that it precedes the call's result."""
@@ -48,6 +57,14 @@ class StandardStreams:
             except Exception:  # whatever object the program put there may fail in any way
                 continue
         self._libc.fflush(None)
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    try:
+        found = os.fstat(descriptor)
+    except OSError:  # closed
+        return (0, 0)
+    return found.st_dev, found.st_ino
 
 
 def _unbuffered(descriptor: int, errors: str) -> TextIO:

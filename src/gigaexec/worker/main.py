@@ -27,7 +27,7 @@ from gigaexec.worker.capture import StandardStreams
 from gigaexec.worker.channel import CallHeader, Ready, WorkerChannel
 from gigaexec.worker.program import find_function, load_program, unload_program
 from gigaexec.worker.report import describe_exception
-from gigaexec.worker.scope import CallScope
+from gigaexec.worker.scope import Baseline, CallScope
 from gigaexec.worker.value import EncodedValue, SpillWriteError, encode_value
 
 _EXIT_BROKEN = 70
@@ -41,10 +41,11 @@ class Worker:
         self._accountant = accountant
         self._streams = streams
         self._max_rss_kb = max_rss_kb
+        self._baseline = Baseline()
 
     def run(self, call: CallHeader, arguments: bytearray) -> WorkerResult:
         """Run one call and say how it went. Never raises for what the user's code does."""
-        scope = CallScope(call.python_path, call.env)
+        scope = CallScope(self._baseline, call.python_path, call.env)
         with scope:
             error, metrics, encoded = self._run_in_scope(call, arguments, scope)
         self._streams.flush()

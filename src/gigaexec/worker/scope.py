@@ -8,35 +8,43 @@ signal handlers and timers, umask, soft resource limits, trace functions, the re
 from __future__ import annotations
 
 import gc
-import importlib
+import importlib.machinery
 import os
 import resource
 import signal
 import sys
 import threading
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
-_SIGNALS = tuple(
-    number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)
-)
+_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+_LIMIT_NAMES = ("AS", "CPU", "DATA", "FSIZE", "NOFILE", "NPROC", "STACK")
 _LIMITS = tuple(
-    getattr(resource, name)
-    for name in (
-        "RLIMIT_AS",
-        "RLIMIT_CPU",
-        "RLIMIT_DATA",
-        "RLIMIT_FSIZE",
-        "RLIMIT_NOFILE",
-        "RLIMIT_NPROC",
-        "RLIMIT_STACK",
-    )
-    if hasattr(resource, name)
+    getattr(resource, f"RLIMIT_{name}") for name in _LIMIT_NAMES if hasattr(resource, f"RLIMIT_{name}")
 )
+
+# Python's signal.getsignal wraps the C function to make enum members: 60 us for all signals instead of 4.
+_get_handler: Callable[[int], Any] = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+
+
+class Baseline:
+    """The state of this process between calls. Every call starts from it and is brought back to it."""
+
+    def __init__(self) -> None:
+        self.environment = _environment_data().copy()
+        self.folder = _current_folder()
+        self.path_list, self.path = sys.path, list(sys.path)
+        self.argv = list(sys.argv)
+        self.handlers = {number: _get_handler(number) for number in _SIGNALS}
+        self.limits = {limit: resource.getrlimit(limit) for limit in _LIMITS}
+        self.recursion_limit = sys.getrecursionlimit()
+        self.umask = os.umask(0o077)
+        os.umask(self.umask)
 
 
 class CallScope:
@@ -45,23 +53,19 @@ class CallScope:
     Use it as a context manager around one call. What could not be taken back is in `not_restored` then.
     """
 
-    def __init__(self, python_path: list[str], env: dict[str, str | None]) -> None:
+    def __init__(self, baseline: Baseline, python_path: list[str], env: dict[str, str | None]) -> None:
+        self._baseline = baseline
         self._python_path = list(dict.fromkeys(os.path.abspath(entry) for entry in python_path))
         self._env = env
+        self._modules_before = dict(sys.modules)
         self.not_restored = ""
 
     def __enter__(self) -> CallScope:
-        self._environment_before = dict(os.environ)
-        self._folder_before = _current_folder()
-        self._path_list, self._path_before = sys.path, list(sys.path)
-        self._argv_before = list(sys.argv)
-        self._modules_before = dict(sys.modules)
-        self._handlers_before = {number: signal.getsignal(number) for number in _SIGNALS}
-        self._limits_before = {limit: resource.getrlimit(limit) for limit in _LIMITS}
-        self._recursion_limit_before = sys.getrecursionlimit()
-        self._umask_before = os.umask(0o077)
-        os.umask(self._umask_before)
-        self._apply_environment()
+        for name, value in self._env.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         self._apply_python_path()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         return self
@@ -74,13 +78,12 @@ class CallScope:
         self._restore_signals()
         threading.settrace(None)
         threading.setprofile(None)
-        sys.setrecursionlimit(self._recursion_limit_before)
-        if not gc.isenabled():
-            gc.enable()
-        os.umask(self._umask_before)
+        sys.setrecursionlimit(self._baseline.recursion_limit)
+        gc.enable()
+        os.umask(self._baseline.umask)
         self._restore_environment()
         self._restore_imports()
-        sys.argv = self._argv_before
+        sys.argv = list(self._baseline.argv)
         self._restore_folder()
         self._restore_limits()
 
@@ -102,26 +105,21 @@ class CallScope:
         for module in helpers:
             cloudpickle.unregister_pickle_by_value(module)
 
-    def _apply_environment(self) -> None:
-        for name, value in self._env.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
     def _restore_environment(self) -> None:
-        if dict(os.environ) == self._environment_before:
+        before = self._baseline.environment
+        now = _environment_data()
+        if now == before:
             return
-        for name in [name for name in os.environ if name not in self._environment_before]:
-            del os.environ[name]
-        for name, value in self._environment_before.items():
-            if os.environ.get(name) != value:
-                os.environ[name] = value
+        for name in [name for name in now if name not in before]:
+            del os.environ[os.fsdecode(name)]
+        for name, value in before.items():
+            if now.get(name) != value:
+                os.environ[os.fsdecode(name)] = os.fsdecode(value)
 
     def _apply_python_path(self) -> None:
         entries = self._python_path
         rest = [entry for entry in sys.path if entry not in entries]
-        if "" not in rest and self._folder_before not in (*rest, *entries):
+        if "" not in rest and self._baseline.folder not in (*rest, *entries):
             rest.insert(0, "")  # as when Python runs a script: the current folder is importable
         sys.path[:] = entries + rest
         for entry in entries:
@@ -148,8 +146,8 @@ class CallScope:
         for name, module in self._modules_before.items():
             if sys.modules.get(name) is not module:
                 sys.modules[name] = module
-        sys.path = self._path_list
-        sys.path[:] = self._path_before
+        sys.path = self._baseline.path_list
+        sys.path[:] = self._baseline.path
         for entry in self._python_path:
             sys.path_importer_cache.pop(entry, None)
 
@@ -171,32 +169,38 @@ class CallScope:
     def _restore_signals(self) -> None:
         for timer in _TIMERS:
             signal.setitimer(timer, 0)
-        for number, handler in self._handlers_before.items():
+        for number, handler in self._baseline.handlers.items():
             # None: the handler was not set from Python, and Python cannot set it again.
-            if handler is not None and signal.getsignal(number) is not handler:
+            if _get_handler(number) != handler and handler is not None:
                 signal.signal(number, handler)
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _restore_folder(self) -> None:
         try:
-            if os.getcwd() == self._folder_before:
+            if os.getcwd() == self._baseline.folder:
                 return
         except OSError:
             pass  # the folder in which the call ended is gone
         try:
-            os.chdir(self._folder_before)
+            os.chdir(self._baseline.folder)
         except OSError as error:
-            self.not_restored = f"its current folder {self._folder_before!r} is gone: {error.strerror}"
+            self.not_restored = f"its current folder {self._baseline.folder!r} is gone: {error.strerror}"
 
     def _restore_limits(self) -> None:
-        for limit, (soft, hard) in self._limits_before.items():
+        for limit, (soft, hard) in self._baseline.limits.items():
             if resource.getrlimit(limit) == (soft, hard):
                 continue
             try:
                 resource.setrlimit(limit, (soft, hard))
             except (ValueError, OSError):
                 self.not_restored = "the program lowered a hard resource limit"
+
+
+def _environment_data() -> dict[bytes, bytes]:
+    # The dict inside os.environ: its copy takes 1 us, a copy of os.environ itself 40 us, for every call.
+    data: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+    return data
 
 
 def _current_folder() -> str:
