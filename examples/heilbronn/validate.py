@@ -42,7 +42,7 @@ def as_plain_points(payload: object) -> np.ndarray:
             raise TypeError(f"the array has dtype {payload.dtype}, expected real numbers")
         payload = payload.tolist()
     if type(payload) not in (list, tuple):
-        raise TypeError(f"expected a list, tuple or NumPy array of points, got {type(payload).__name__}")
+        raise TypeError(f"expected a list, tuple or NumPy array of points, got a {type(payload).__name__}")
     if len(payload) != N_POINTS:
         raise ValueError(f"expected {N_POINTS} points, got {len(payload)}")
     return np.array([_plain_pair(index, point) for index, point in enumerate(payload)])
@@ -60,9 +60,13 @@ def _plain_pair(index: int, point: object) -> tuple[float, float]:
 def _plain_float(index: int, value: object) -> float:
     if isinstance(value, np.floating | np.integer):
         value = value.item()
+    # A bool is an int to isinstance, and a subclass of float may lie: the exact types.
     if type(value) not in (float, int):
         raise TypeError(f"point {index}: expected real numbers, got a {type(value).__name__}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError(f"point {index}: an integer is too large for a float") from None
     if not math.isfinite(number):
         raise ValueError(f"point {index}: {number} is not a finite number")
     return number

@@ -4,8 +4,6 @@ The climb maximises t over the points and t, where every triangle is at least t 
 steps on the sum of the logarithms of what is to spare, with less and less weight on it.
 """
 
-import math
-
 import numpy as np
 from geometry import TRIPLES, from_barycentric
 
@@ -65,7 +63,10 @@ def climb(coordinates):
 
 def entrypoint():
     rng = np.random.default_rng(3)
-    random_layout = lambda: rng.dirichlet([1, 1, 1], 11)[:, :2].ravel()
+
+    def random_layout():
+        return rng.dirichlet([1, 1, 1], 11)[:, :2].ravel()
+
     best, best_score = climb(random_layout())
     for _ in range(HOPS):
         start = 0.97 * best + 0.03 * random_layout()

@@ -1,8 +1,8 @@
-"""Noisy: writes about 60 MB of progress lines, then returns a layout on a half circle that is valid."""
+"""Noisy: writes about 25 MB of progress lines, then returns a layout on a half circle that is valid."""
 
 import math
 
-STEPS = 600_000
+STEPS = 250_000
 
 
 def entrypoint():
