@@ -1,0 +1,92 @@
+"""What every test gets: a spill directory of its own, and a check that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
+from pathlib import Path
+
+import loky.backend.resource_tracker
+import psutil
+import pytest
+
+import gigaexec
+
+WaitUntil = Callable[..., None]
+
+
+def pytest_configure() -> None:
+    # Both libraries start a helper process with the first worker and keep it for the life of the interpreter.
+    loky.backend.resource_tracker._resource_tracker.ensure_running()
+    resource_tracker.ensure_running()
+
+
+def wait_until(check: Callable[[], object], timeout_s: float = 10.0, what: str = "") -> None:
+    """Poll `check` until it is true, or fail."""
+    limit = time.monotonic() + timeout_s
+    while not check():
+        assert time.monotonic() < limit, f"not within {timeout_s} s: {what or check}"
+        time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def spill_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The default spill directory of the test, which it must leave empty."""
+    folder = tmp_path_factory.mktemp("spill") / "spill"
+    monkeypatch.setenv("GIGAEVO_EXECUTOR_SPILL_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(spill_dir: Path) -> Iterator[None]:
+    """Fail a test that leaves a process, a thread, a file descriptor or a spill file, naming it."""
+    before = _held()
+    yield
+    gigaexec.shutdown_executor(wait=True)
+    limit = time.monotonic() + 5.0
+    while (left := _left(before, spill_dir)) and time.monotonic() < limit:
+        gc.collect()
+        time.sleep(0.02)
+    assert not left, f"left behind: {left}"
+
+
+def _left(before: dict[str, set[str]], spill_dir: Path) -> list[str]:
+    left = [f"{kind}: {name}" for kind, names in _held().items() for name in names - before[kind]]
+    if spill_dir.exists():
+        left += [f"spill file: {file.name}" for file in spill_dir.iterdir()]
+    return left
+
+
+def _held() -> dict[str, set[str]]:
+    return {
+        "process": set(_processes()),
+        "thread": {f"{thread.name} ({thread.ident})" for thread in threading.enumerate()},
+        "descriptor": set(_descriptors()),
+    }
+
+
+def _processes() -> Iterator[str]:
+    for process in psutil.Process().children(recursive=True):
+        try:
+            command = " ".join(process.cmdline())
+        except psutil.NoSuchProcess:
+            continue
+        except psutil.ZombieProcess:
+            command = "(zombie)"
+        if "resource_tracker" not in command:
+            yield f"{process.pid} {command}"
+
+
+def _descriptors() -> Iterator[str]:
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{descriptor}")
+        except FileNotFoundError:
+            continue
+        # The folder being listed, and what the test runner itself opens and closes.
+        if not target.startswith("/proc/") and "pytest" not in target:
+            yield f"{descriptor} -> {target}"
