@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -82,11 +81,11 @@ def _processes() -> Iterator[str]:
 
 
 def _descriptors() -> Iterator[str]:
-    for descriptor in os.listdir("/proc/self/fd"):
+    for descriptor in Path("/proc/self/fd").iterdir():
         try:
-            target = os.readlink(f"/proc/self/fd/{descriptor}")
+            target = str(descriptor.readlink())
         except FileNotFoundError:
             continue
         # The folder being listed, and what the test runner itself opens and closes.
         if not target.startswith("/proc/") and "pytest" not in target:
-            yield f"{descriptor} -> {target}"
+            yield f"{descriptor.name} -> {target}"
