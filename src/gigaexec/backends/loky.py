@@ -236,11 +236,12 @@ class _Pool:
 
     async def run(self, request: _Request) -> Outcome:
         spill_path = self._spill.new_path()
+        ending = await self._ending(request, spill_path)
         try:
-            ending = await self._ending(request, spill_path)
             return await _read_outcome(ending, request)
         finally:
-            remove_spill(spill_path)
+            if ending.has_spilled:
+                remove_spill(spill_path)
 
     async def _ending(self, request: _Request, spill_path: str) -> Ending:
         loop = asyncio.get_running_loop()
@@ -256,7 +257,10 @@ class _Pool:
             return await asyncio.shield(ended)
         except asyncio.CancelledError:
             self._dispatcher.cancel(job)
-            await asyncio.wait([ended])  # until the worker is dead
+            try:
+                await asyncio.wait([ended])  # until the worker is dead
+            finally:
+                remove_spill(spill_path)  # the answer may have come first
             raise
 
 
@@ -271,14 +275,9 @@ def _deliver(
     if ending.kind is not EndingKind.ANSWERED:
         remove_spill(spill_path)  # a killed worker may have been writing it
     try:
-        loop.call_soon_threadsafe(_set_result, ended, ending)
+        loop.call_soon_threadsafe(ended.set_result, ending)
     except RuntimeError:  # the caller's loop was closed under its call: nobody will read the result
         remove_spill(spill_path)
-
-
-def _set_result(ended: asyncio.Future[Ending], ending: Ending) -> None:
-    if not ended.done():
-        ended.set_result(ending)
 
 
 async def _read_outcome(ending: Ending, request: _Request) -> Outcome:

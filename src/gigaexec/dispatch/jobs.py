@@ -48,6 +48,11 @@ class Ending:
     start_time_s: float = 0.0
     run_time_s: float = 0.0
 
+    @property
+    def has_spilled(self) -> bool:
+        """Whether there is a spill file."""
+        return self.result is not None and self.result.spill_path is not None
+
 
 class Job:
     """One call on its way. Its fields belong to the dispatcher's thread once it is submitted.

@@ -122,7 +122,6 @@ class WorkerHandle:
         """Give the worker a call. What it printed since its last call is dropped."""
         self.state = WorkerState.BUSY
         self.job = job
-        self._drain_output()
         for buffer in self._buffers.values():
             buffer.clear()
         job.mark_dispatched(self.started_at, self.ready_at, is_first_call=self.calls_done == 0)

@@ -41,6 +41,8 @@ class HeadTailBuffer:
 
     def text(self) -> str:
         """What was kept as text, a line in the middle saying how much was not."""
+        if not self.total_bytes:
+            return ""
         tail = b"".join(self._tail)[-self._tail_limit :]
         left_out = self.total_bytes - len(self._head) - len(tail)
         if left_out == 0:
