@@ -14,49 +14,62 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gigaexec.backend import ExecutorBackend, LifecycleObservable, OutcomeBackend
-    from gigaexec.backends.loky import LokyBackend
-    from gigaexec.calls import (
-        CapturedOutput,
-        ErrorKind,
-        ExecutionMetrics,
-        Outcome,
-        OutcomeStatus,
-        WorkerCall,
-        WorkerError,
-        WorkerResult,
+    from gigaexec.backend import (
+        ExecutorBackend as ExecutorBackend,
+        LifecycleObservable as LifecycleObservable,
+        OutcomeBackend as OutcomeBackend,
     )
-    from gigaexec.config import DEFAULT_ENV_PREFIXES, DEFAULT_ENV_WHITELIST, WorkerConfig
+    from gigaexec.backends.loky import (
+        LokyBackend as LokyBackend,
+    )
+    from gigaexec.calls import (
+        CapturedOutput as CapturedOutput,
+        ErrorKind as ErrorKind,
+        ExecutionMetrics as ExecutionMetrics,
+        Outcome as Outcome,
+        OutcomeStatus as OutcomeStatus,
+        WorkerCall as WorkerCall,
+        WorkerError as WorkerError,
+        WorkerResult as WorkerResult,
+    )
+    from gigaexec.config import (
+        DEFAULT_ENV_PREFIXES as DEFAULT_ENV_PREFIXES,
+        DEFAULT_ENV_WHITELIST as DEFAULT_ENV_WHITELIST,
+        WorkerConfig as WorkerConfig,
+    )
     from gigaexec.errors import (
-        BackendClosedError,
-        CallCancelledError,
-        CallError,
-        CallTimeoutError,
-        ConfigurationError,
-        ExecRunnerError,
-        GigaexecError,
-        InfrastructureError,
-        InvalidCallError,
-        MemoryExceededError,
-        MissingExtraError,
-        OutputExceededError,
-        QueueTimeoutError,
-        SpillDirectoryError,
-        SpillError,
-        UnsupportedPlatformError,
-        ValueNotPicklableError,
-        ValueNotReadableError,
-        WorkerCrashedError,
-        WorkerStartError,
+        BackendClosedError as BackendClosedError,
+        CallCancelledError as CallCancelledError,
+        CallError as CallError,
+        CallTimeoutError as CallTimeoutError,
+        ConfigurationError as ConfigurationError,
+        ExecRunnerError as ExecRunnerError,
+        GigaexecError as GigaexecError,
+        InfrastructureError as InfrastructureError,
+        InvalidCallError as InvalidCallError,
+        MemoryExceededError as MemoryExceededError,
+        MissingExtraError as MissingExtraError,
+        OutputExceededError as OutputExceededError,
+        QueueTimeoutError as QueueTimeoutError,
+        SpillDirectoryError as SpillDirectoryError,
+        SpillError as SpillError,
+        UnsupportedPlatformError as UnsupportedPlatformError,
+        ValueNotPicklableError as ValueNotPicklableError,
+        ValueNotReadableError as ValueNotReadableError,
+        WorkerCrashedError as WorkerCrashedError,
+        WorkerStartError as WorkerStartError,
     )
     from gigaexec.runner import (
-        default_loky_backend,
-        map_calls,
-        run_call,
-        run_exec_runner,
-        shutdown_executor,
+        default_loky_backend as default_loky_backend,
+        map_calls as map_calls,
+        run_call as run_call,
+        run_exec_runner as run_exec_runner,
+        shutdown_executor as shutdown_executor,
     )
-    from gigaexec.sync import map, run  # noqa: A004 - `gigaexec.map` reads as what it is
+    from gigaexec.sync import (
+        map as map,
+        run as run,
+    )
 
 __version__ = "0.1.0"
 

@@ -44,6 +44,11 @@ SIDES, SIDES_AT_ZERO = sides()
 GAIN = UNFOLD[2 * N :].sum(axis=0)
 
 
+def product(left, right):
+    """left @ right in pieces for which BLAS stays in one thread: every core has a program of its own to run."""
+    return np.vstack([part @ right for part in np.array_split(left, 8)])
+
+
 def to_spare(folded):
     """What is to spare between circles and to the sides, and the directions between the circles."""
     full = UNFOLD @ folded + UNFOLD_AT_ZERO
@@ -60,7 +65,7 @@ def slopes(direction):
         pairs[ROWS, 2 * FIRST + axis] = direction[:, axis]
         pairs[ROWS, 2 * SECOND + axis] = -direction[:, axis]
     pairs[ROWS, 2 * N + FIRST] = pairs[ROWS, 2 * N + SECOND] = -1.0
-    return np.vstack([pairs, SIDES]) @ UNFOLD
+    return product(np.vstack([pairs, SIDES]), UNFOLD)
 
 
 def climb(folded):
@@ -68,7 +73,8 @@ def climb(folded):
     for weight in 0.03 * 0.4 ** np.arange(21).repeat(2):
         constraint = slopes(direction)
         uphill = GAIN + weight * (constraint.T @ (1 / spare))
-        bend = weight * (constraint.T / spare**2) @ constraint
+        scaled = constraint / spare[:, None]
+        bend = weight * sum(part.T @ part for part in np.array_split(scaled, 4))
         bend[np.diag_indices(len(bend))] += 1e-12 * bend.diagonal().max()
         step = np.linalg.solve(bend, uphill)
         length = 0.9 / max(0.9, -(constraint @ step / spare).min())

@@ -4,4 +4,4 @@ import ctypes
 
 
 def entrypoint():
-    return ctypes.cast(0, ctypes.POINTER(ctypes.c_double))[0]
+    return [(0.5, 0.25 + byte / 1024) for byte in ctypes.string_at(0, 11)]

@@ -1,4 +1,4 @@
-"""Right and slow: prints every window that it looks at, about 25 MB in each run."""
+"""Right and slow: prints every fifth window that it looks at, about 5 MB in each run."""
 
 
 def entrypoint(context):
@@ -6,6 +6,7 @@ def entrypoint(context):
     medians = []
     for start in range(len(values) - window + 1):
         inside = sorted(values[start : start + window])
-        print("window", start, inside[: window], flush=False)
+        if start % 5 == 0:
+            print("window", start, "sorted:", inside)
         medians.append(inside[window // 2])
     return medians
