@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 
 from gigaexec import LokyBackend, Outcome, WorkerCall, WorkerConfig
+from tests.contract.recorded_pids import RecordedPids
 
 BACKENDS: dict[str, Callable[[WorkerConfig], Any]] = {"loky": LokyBackend}
 
+MakeBackend = Callable[..., Any]
+Run = Callable[..., Outcome]
+
 
 @pytest.fixture(params=sorted(BACKENDS))
-def make_backend(request: pytest.FixtureRequest, spill_dir: Path) -> Iterator[Callable[..., Any]]:
+def make_backend(request: pytest.FixtureRequest, spill_dir: Path) -> Iterator[MakeBackend]:
     """Makes backends of the kind under test: `make_backend(max_workers=2, ...)`. They are shut down after."""
     made: list[Any] = []
 
@@ -32,13 +36,13 @@ def make_backend(request: pytest.FixtureRequest, spill_dir: Path) -> Iterator[Ca
 
 
 @pytest.fixture
-def backend(make_backend: Callable[..., Any]) -> Any:
+def backend(make_backend: MakeBackend) -> Any:
     """A backend with two workers."""
     return make_backend()
 
 
 @pytest.fixture
-def run(backend: Any) -> Callable[..., Outcome]:
+def run(backend: Any) -> Run:
     """Runs one call: `run(code, *args, function="f", deadline_s=30.0, ...)` gives its outcome."""
 
     def run_one(
@@ -49,3 +53,11 @@ def run(backend: Any) -> Callable[..., Outcome]:
         return outcome
 
     return run_one
+
+
+@pytest.fixture
+def pids(tmp_path: Path) -> Iterator[RecordedPids]:
+    """A file for programs to write process ids into. Those that still run at the end are killed."""
+    recorded = RecordedPids(tmp_path / "pids")
+    yield recorded
+    recorded.kill()

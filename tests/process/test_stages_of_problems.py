@@ -37,9 +37,9 @@ def validate(context, payload):
 }
 
 
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LokyBackend]:
-    backend = LokyBackend(WorkerConfig(max_workers=2, spill_dir=tmp_path_factory.mktemp("spill")))
+@pytest.fixture
+def backend(spill_dir: Path) -> Iterator[LokyBackend]:
+    backend = LokyBackend(WorkerConfig(max_workers=2, spill_dir=spill_dir))
     yield backend
     asyncio.run(backend.shutdown(wait=True))
 

@@ -12,7 +12,7 @@ import pytest
 from gigaexec.backends.loky import LokyBackend
 from gigaexec.calls import OutcomeStatus, WorkerCall
 from gigaexec.config import WorkerConfig
-from gigaexec.errors import WorkerStartError
+from gigaexec.errors import CallTimeoutError, WorkerStartError
 from gigaexec.programs import Program
 from gigaexec.stages import (
     CallFileFunction,
@@ -34,9 +34,8 @@ from gigaexec.stages import (
 TIMEOUT_S = 60.0
 
 
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LokyBackend]:
-    spill_dir = tmp_path_factory.mktemp("spill")
+@pytest.fixture
+def backend(spill_dir: Path) -> Iterator[LokyBackend]:
     backend = LokyBackend(WorkerConfig(max_workers=1, spill_dir=spill_dir))
     yield backend
     asyncio.run(backend.shutdown(wait=True))
@@ -107,6 +106,13 @@ def test_r80_any_failure_becomes_a_result(
     assert result.outcome is not None
     assert result.outcome.status is status
     assert not result.is_inconclusive
+
+
+def test_r80_the_timeout_is_the_deadline_of_the_call(backend: LokyBackend) -> None:
+    result = run(PythonCodeExecutor(timeout=0.5), "def run_code():\n    while True: pass", backend)
+    assert result.outcome is not None
+    assert isinstance(result.outcome.error, CallTimeoutError)
+    assert result.outcome.error.deadline_s == 0.5
 
 
 def test_r80_the_traceback_shows_the_programs_own_line(backend: LokyBackend) -> None:

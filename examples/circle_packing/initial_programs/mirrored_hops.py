@@ -2,14 +2,16 @@
 
 The climb is a barrier method: maximise the sum of the radii plus the logarithms of what is to spare between circles
 and to the sides, with less and less weight on the logarithms, by Newton steps in which only the slopes of the
-constraints count, not their bends.
+constraints count, not their bends. Products of matrices are taken in pieces so small that BLAS stays in one thread:
+every core has a program of its own to run.
 """
 
 import numpy as np
 
-HOPS, PATIENCE = 500, 50
+HOPS, PATIENCE = 600, 50
 PAIRED, ON_AXIS, N = 11, 4, 26
-FIRST, SECOND = np.triu_indices(N, 1)
+# Circles 2k and 2k + 1 mirror each other, so of two mirrored pairs of circles one is enough to look at.
+FIRST, SECOND = np.array([(i, j) for i in range(N) for j in range(i + 1, N) if i % 2 == 0 or i >= 2 * PAIRED]).T
 ROWS = np.arange(len(FIRST))
 
 
@@ -29,24 +31,21 @@ def unfolding():
 
 
 def sides():
-    """Matrix and offset of x - r, 1 - x - r, y - r, 1 - y - r and r for every circle."""
-    matrix = np.zeros((5 * N, 3 * N))
-    for circle in range(N):
+    """Matrix and offset of x - r, 1 - x - r, y - r, 1 - y - r and r for the first circle of a pair and those on the axis."""
+    circles = [*range(0, 2 * PAIRED, 2), *range(2 * PAIRED, N)]
+    matrix = np.zeros((5 * len(circles), 3 * N))
+    for row, circle in enumerate(circles):
         for side in range(4):
-            matrix[5 * circle + side, 2 * circle + side // 2] = 1.0 - 2.0 * (side % 2)
-            matrix[5 * circle + side, 2 * N + circle] = -1.0
-        matrix[5 * circle + 4, 2 * N + circle] = 1.0
-    return matrix, np.tile([0.0, 1.0, 0.0, 1.0, 0.0], N)
+            matrix[5 * row + side, 2 * circle + side // 2] = 1.0 - 2.0 * (side % 2)
+            matrix[5 * row + side, 2 * N + circle] = -1.0
+        matrix[5 * row + 4, 2 * N + circle] = 1.0
+    return matrix, np.tile([0.0, 1.0, 0.0, 1.0, 0.0], len(circles))
 
 
 UNFOLD, UNFOLD_AT_ZERO = unfolding()
 SIDES, SIDES_AT_ZERO = sides()
+SIDES_FOLDED, SIDES_FOLDED_AT_ZERO = SIDES @ UNFOLD, SIDES @ UNFOLD_AT_ZERO + SIDES_AT_ZERO
 GAIN = UNFOLD[2 * N :].sum(axis=0)
-
-
-def product(left, right):
-    """left @ right in pieces for which BLAS stays in one thread: every core has a program of its own to run."""
-    return np.vstack([part @ right for part in np.array_split(left, 8)])
 
 
 def to_spare(folded):
@@ -56,7 +55,7 @@ def to_spare(folded):
     between = centres[FIRST] - centres[SECOND]
     distance = np.hypot(*between.T)
     gaps = distance - radii[FIRST] - radii[SECOND]
-    return np.concatenate([gaps, SIDES @ full + SIDES_AT_ZERO]), between / distance[:, None]
+    return np.concatenate([gaps, SIDES_FOLDED @ folded + SIDES_FOLDED_AT_ZERO]), between / distance[:, None]
 
 
 def slopes(direction):
@@ -65,19 +64,19 @@ def slopes(direction):
         pairs[ROWS, 2 * FIRST + axis] = direction[:, axis]
         pairs[ROWS, 2 * SECOND + axis] = -direction[:, axis]
     pairs[ROWS, 2 * N + FIRST] = pairs[ROWS, 2 * N + SECOND] = -1.0
-    return product(np.vstack([pairs, SIDES]), UNFOLD)
+    return np.vstack([*(part @ UNFOLD for part in np.array_split(pairs, 3)), SIDES_FOLDED])
 
 
 def climb(folded):
     spare, direction = to_spare(folded)
     for weight in 0.03 * 0.4 ** np.arange(21).repeat(2):
         constraint = slopes(direction)
-        uphill = GAIN + weight * (constraint.T @ (1 / spare))
         scaled = constraint / spare[:, None]
-        bend = weight * sum(part.T @ part for part in np.array_split(scaled, 4))
+        uphill = GAIN + weight * scaled.sum(axis=0)
+        bend = weight * sum(part.T @ part for part in np.array_split(scaled, 2))
         bend[np.diag_indices(len(bend))] += 1e-12 * bend.diagonal().max()
         step = np.linalg.solve(bend, uphill)
-        length = 0.9 / max(0.9, -(constraint @ step / spare).min())
+        length = 0.9 / max(0.9, -(scaled * step).sum(axis=1).min())
         while length > 1e-7:
             moved_spare, moved_direction = to_spare(folded + length * step)
             if moved_spare.min() > 0:
@@ -91,7 +90,7 @@ def with_small_radii(folded):
     """The same centres with radii that leave something to spare everywhere."""
     folded[2 : 3 * PAIRED : 3] = folded[3 * PAIRED + 1 :: 2] = 0.0
     spare, _ = to_spare(folded)
-    gaps, to_side = spare[: len(ROWS)], spare[len(ROWS) :].reshape(N, 5)[:, :4]
+    gaps, to_side = spare[: len(ROWS)], spare[len(ROWS) :].reshape(-1, 5)[:, :4]
     folded[2 : 3 * PAIRED : 3] = folded[3 * PAIRED + 1 :: 2] = 0.45 * min(gaps.min(), to_side.min())
     return folded
 

@@ -22,6 +22,7 @@ import logging
 import os
 import queue
 import selectors
+import sys
 import threading
 import time
 import uuid
@@ -33,6 +34,7 @@ from typing import Protocol
 from gigaexec.calls import WorkerResult
 from gigaexec.config import WorkerConfig
 from gigaexec.dispatch import process_tree
+from gigaexec.dispatch.guard import Guard
 from gigaexec.dispatch.jobs import EndingKind, Job
 from gigaexec.dispatch.worker_handle import WorkerHandle, WorkerPipes, WorkerProcess, WorkerState
 from gigaexec.worker.channel import Ready
@@ -80,6 +82,7 @@ class Dispatcher:
         self._workers: set[WorkerHandle] = set()
         self._idle: list[WorkerHandle] = []
         self._spares = 0
+        self._guard: Guard | None = None
         self._is_stopping = False
         self._has_ended = threading.Event()
         self._selector = selectors.DefaultSelector()
@@ -125,6 +128,8 @@ class Dispatcher:
         os.close(self._wake_reader)
         os.close(self._wake_writer)
         self._belongings.close_after_fork()
+        if self._guard is not None:
+            self._guard.close_after_fork()
 
     def _tell(self, command: Callable[[], None]) -> None:
         with self._inbox_lock:
@@ -198,6 +203,8 @@ class Dispatcher:
             self._disposals.put(worker.process)
         self._disposals.put(None)
         self._belongings.close()
+        if self._guard is not None:
+            self._guard.close()
         with self._inbox_lock:
             self._has_ended.set()
         self._run_commands()
@@ -240,6 +247,7 @@ class Dispatcher:
     def _start_one(self, *, is_last_hope: bool) -> bool:
         worker_id = uuid.uuid4().hex[:12]
         try:
+            self._guarded(worker_id)
             process, pipes = self._start_worker(worker_id)
         except Exception as error:  # whatever the system refuses: descriptors, processes, memory
             logger.warning("pool %s: no worker could be started", self._config.pool_id, exc_info=True)
@@ -257,6 +265,12 @@ class Dispatcher:
         )
         self._workers.add(worker)
         return True
+
+    def _guarded(self, worker_id: str) -> None:
+        if self._guard is None and sys.platform == "linux":
+            self._guard = Guard()
+        if self._guard is not None:
+            self._guard.watch(worker_id)
 
     def _fail_oldest(self, message: str) -> None:
         """End one waiting call: a pool whose workers do not start neither hangs nor gives up on all."""
@@ -312,7 +326,7 @@ class Dispatcher:
     def _on_death(self, worker: WorkerHandle) -> None:
         if worker.state is not WorkerState.DYING:
             # It ended by itself, and what it had started belongs to init by now.
-            process_tree.kill_orphans(worker.worker_id)
+            process_tree.kill_orphans({worker.worker_id})
         if worker.state is WorkerState.BUSY:
             self._spares = _SPARES_AFTER_FIRST_KILL
         self._workers.discard(worker)
@@ -322,6 +336,8 @@ class Dispatcher:
         exit_code = worker.process.exit_code()
         worker.close()
         self._disposals.put(worker.process)
+        if self._guard is not None:
+            self._guard.unwatch(worker.worker_id)
         kind, message = worker.death
         if worker.job is not None:
             worker.job.end(kind, exit_code=exit_code, message=message or worker.fault, output=output)

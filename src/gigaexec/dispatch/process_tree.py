@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -20,6 +20,8 @@ _CAN_LIST_CHILDREN = Path("/proc/self/task")
 # A program that forks without end may outrun the killing. Each round stops all that the last one missed, so
 # a second round is rare; the bound is there to give up with a message rather than to hang the pool.
 _MAX_ROUNDS = 200
+
+_MARKER = b"GIGAEVO_WORKER_ID="
 
 
 def kill_tree(root: int, root_pidfd: int | None) -> None:
@@ -46,22 +48,24 @@ def kill_tree(root: int, root_pidfd: int | None) -> None:
     _send_to_root(root, root_pidfd, signal.SIGKILL)
 
 
-def kill_orphans(worker_id: str) -> int:
-    """Kill every process whose environment carries this worker's id: what a crashed worker left behind.
+def kill_orphans(worker_ids: Collection[str]) -> int:
+    """Kill every process whose environment carries one of these worker ids: what dead workers left behind.
+
+    A process that was started with an environment without the id is not found.
 
     Returns:
         How many were found.
     """
-    marker = b"GIGAEVO_WORKER_ID=" + worker_id.encode()
+    wanted = {_MARKER + worker_id.encode() for worker_id in worker_ids}
     killed = 0
     for _ in range(_MAX_ROUNDS):
-        orphans = [pid for pid in _all_pids() if pid != os.getpid() and marker in _environment_of(pid)]
+        orphans = [pid for pid in _all_pids() if not wanted.isdisjoint(_environment_of(pid))]
         if not orphans:
             return killed
         for pid in orphans:
             _send(pid, signal.SIGKILL)
         killed += len(orphans)
-    logger.error("processes of worker %s are still there after %d rounds of killing", worker_id, _MAX_ROUNDS)
+    logger.error("what dead workers left is still there after %d rounds of killing", _MAX_ROUNDS)
     return killed
 
 
@@ -123,11 +127,13 @@ def _all_pids() -> list[int]:
         return []  # no /proc, and no way to know
 
 
-def _environment_of(pid: int) -> bytes:
+def _environment_of(pid: int) -> list[bytes]:
+    if pid == os.getpid():
+        return []
     try:
-        return (_PROC / str(pid) / "environ").read_bytes()
+        return (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:
-        return b""  # it ended, or is another user's
+        return []  # it ended, or is another user's
 
 
 def _send_to_root(root: int, root_pidfd: int | None, number: signal.Signals) -> bool:

@@ -82,6 +82,7 @@ def test_r85_defaults(tmp_path: Path) -> None:
             "b: {lower_bound: .inf}",
             "specs.b.lower_bound: expected a finite number; leave it out for no bound",
         ),
+        ("b: {lower_bound: true}", "specs.b.lower_bound: expected a finite number"),
         ("b: {lower_bound: '2'}", "specs.b.lower_bound: expected a finite number"),
         ("b: {description: 3}", "specs.b.description: expected text, got 3"),
         ("b: {significant_change: -1}", "specs.b.significant_change: expected a number >= 0, got -1"),

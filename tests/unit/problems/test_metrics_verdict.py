@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from gigaexec.problems.metrics import MetricSpec, MetricsSpec, default_sentinel
 from gigaexec.problems.numbers import finite_float

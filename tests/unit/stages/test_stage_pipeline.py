@@ -162,6 +162,15 @@ def test_wrong_wiring_is_refused_when_the_pipeline_is_made(
     assert message in str(caught.value)
 
 
+def test_all_mistakes_of_the_wiring_are_told() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Pipeline({"a.b": Joined(), "c": Joined()}, {"c": {"left": "d", "middle": "c"}})
+    message = str(caught.value)
+    assert "the stage name 'a.b' holds a dot" in message
+    assert "c: unknown source 'd'" in message
+    assert "c: unknown input 'middle'" in message
+
+
 def test_initial_values_must_be_those_that_were_named() -> None:
     pipeline = Pipeline({"one": Joined()}, {"one": {"left": "context"}}, initial=["context"])
     with pytest.raises(ConfigurationError, match=r"takes the initial values \['context'\], not \[\]"):
