@@ -36,11 +36,11 @@ def test_r84_the_optional_parts_are_found(folder: Path) -> None:
     (folder / "context.py").write_text("def build_context(): return 1\n")
     programs = folder / "initial_programs"
     programs.mkdir()
-    for name in ("b.py", "a.py", "notes.txt"):
+    for name in ("b.py", "c.py", "a.py", "notes.txt"):
         (programs / name).write_text("")
     problem = Problem.load(folder)
     assert problem.context_path == folder / "context.py"
-    assert problem.initial_programs == (programs / "a.py", programs / "b.py")
+    assert problem.initial_programs == tuple(programs / f"{name}.py" for name in "abc")
 
 
 def test_r84_every_mistake_of_a_folder_is_listed(tmp_path: Path) -> None:
