@@ -4,4 +4,5 @@ dispatcher      the thread that owns a pool: queue, deadlines, start and end of 
 worker_handle   the driver's side of one worker: channel, output pipes, death
 jobs            a call on its way, and how it ended
 process_tree    killing a process with all it started
+guard           a process that kills what is left when the driver itself is killed
 """

@@ -196,6 +196,7 @@ class Dispatcher:
             self._kill(worker, EndingKind.CANCELLED, _SHUT_DOWN)
 
     def _end(self) -> None:
+        _live_dispatchers.discard(self)  # before any close: a forked child must not close a reused number
         for worker in tuple(self._workers):  # only after a failure of this thread itself
             if worker.job is not None:
                 worker.job.end(EndingKind.CANCELLED, message="the dispatcher of the pool failed")

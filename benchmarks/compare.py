@@ -1,0 +1,208 @@
+"""gigaexec beside what people use today, on this machine, in one run.
+
+    python benchmarks/compare.py trivial [--calls 2000]
+        One small function: one call after another, then many in flight.
+    python benchmarks/compare.py storm [--runs 3]
+        200 programs on 2 workers: 80 % sleep 10 ms, 10 % loop for ever with a deadline of 0.5 s, 10 % call
+        os._exit(1).
+
+Prints Markdown tables of medians with their range. Only ratios within one run say anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import concurrent.futures
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import gigaexec
+
+WORKERS = 2
+IDENTITY = "def f(x):\n    return x\n"
+SLEEP = "import time\ndef f(x):\n    time.sleep(0.01)\n    return x\n"
+LOOP = "def f(x):\n    while True:\n        pass\n"
+EXIT = "import os\ndef f(x):\n    os._exit(1)\n"
+DEADLINE_S = 0.5
+IDEAL_STORM_S = (160 * 0.01 + 20 * DEADLINE_S) / WORKERS
+
+
+def run_program(code: str, argument: Any) -> Any:
+    """What a pool without gigaexec runs in its worker."""
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    return namespace["f"](argument)
+
+
+def run_in_new_interpreter(code: str, argument: Any, deadline_s: float) -> Any:
+    """What is used for safety today: an interpreter for each program."""
+    script = f"{code}\nimport json\nprint(json.dumps(f({argument!r})))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, timeout=deadline_s, check=True, text=True
+    )
+    return json.loads(done.stdout)
+
+
+def storm_programs(seed: int) -> list[str]:
+    """The 200 programs in an order of their own."""
+    programs = [SLEEP] * 160 + [LOOP] * 20 + [EXIT] * 20
+    random.Random(seed).shuffle(programs)
+    return programs
+
+
+def trivial(calls: int) -> list[list[str]]:
+    """Rows of: who, median ms a call, 99th percentile ms, calls per second with many in flight."""
+    rows = []
+    backend = gigaexec.LokyBackend(gigaexec.WorkerConfig(max_workers=WORKERS))
+    rows.append(["gigaexec LokyBackend", *asyncio.run(_trivial_gigaexec(backend, calls))])
+    with concurrent.futures.ProcessPoolExecutor(WORKERS) as pool:
+        latencies = [_timed(lambda: pool.submit(run_program, IDENTITY, 1).result()) for _ in range(calls)]
+        started = time.perf_counter()
+        concurrent.futures.wait([pool.submit(run_program, IDENTITY, 1) for _ in range(calls)])
+        rows.append(["ProcessPoolExecutor", *_latency_cells(latencies, calls, started)])
+    few = max(20, calls // 50)
+    latencies = [_timed(lambda: run_in_new_interpreter(IDENTITY, 1, 10.0)) for _ in range(few)]
+    with concurrent.futures.ThreadPoolExecutor(WORKERS) as threads:
+        started = time.perf_counter()
+        list(threads.map(lambda _: run_in_new_interpreter(IDENTITY, 1, 10.0), range(few)))
+        rows.append(["a new interpreter per call", *_latency_cells(latencies, few, started)])
+    return rows
+
+
+async def _trivial_gigaexec(backend: gigaexec.LokyBackend, calls: int) -> list[str]:
+    call = gigaexec.WorkerCall(IDENTITY, "f", [1])
+    await asyncio.gather(*(backend.run(call, deadline_s=10.0) for _ in range(20)))
+    latencies = []
+    for _ in range(calls):
+        before = time.perf_counter()
+        await backend.run(call, deadline_s=10.0)
+        latencies.append(time.perf_counter() - before)
+    started = time.perf_counter()
+    same = (call for _ in range(calls))
+    async for outcome in gigaexec.map_calls(same, deadline_s=10.0, ordered=False, backend=backend):
+        assert outcome.ok
+    cells = _latency_cells(latencies, calls, started)
+    await backend.shutdown(wait=True)
+    return cells
+
+
+def _timed(action: Callable[[], Any]) -> float:
+    before = time.perf_counter()
+    action()
+    return time.perf_counter() - before
+
+
+def _latency_cells(latencies: list[float], calls: int, started: float) -> list[str]:
+    rate = calls / (time.perf_counter() - started)
+    return [
+        f"{statistics.median(latencies) * 1e3:.2f}",
+        f"{statistics.quantiles(latencies, n=100)[-1] * 1e3:.2f}",
+        f"{rate:.0f}",
+    ]
+
+
+def storm(runs: int) -> list[list[str]]:
+    """Rows of: who, wall seconds, innocent programs that failed of 160."""
+    contestants = {
+        "gigaexec LokyBackend": _storm_gigaexec,
+        "a new interpreter per call": _storm_new_interpreters,
+        "ProcessPoolExecutor, made anew when broken": _storm_pool,
+    }
+    rows = []
+    for name, contest in contestants.items():
+        results = [contest(storm_programs(seed)) for seed in range(runs)]
+        walls = sorted(wall for wall, _ in results)
+        harmed = sorted(harmed for _, harmed in results)
+        rows.append(
+            [name, f"{statistics.median(walls):.1f} ({walls[0]:.1f}-{walls[-1]:.1f})", f"{harmed[-1]}"]
+        )
+    return rows
+
+
+def _storm_gigaexec(programs: list[str]) -> tuple[float, int]:
+    async def run_all() -> tuple[float, int]:
+        backend = gigaexec.LokyBackend(gigaexec.WorkerConfig(max_workers=WORKERS))
+        calls = (gigaexec.WorkerCall(code, "f", [1]) for code in programs)
+        started = time.perf_counter()
+        outcomes = gigaexec.map_calls(calls, deadline_s=DEADLINE_S, backend=backend)
+        harmed = sum([not outcome.ok and programs[outcome.index] is SLEEP async for outcome in outcomes])
+        wall = time.perf_counter() - started
+        await backend.shutdown(wait=True)
+        return wall, harmed
+
+    return asyncio.run(run_all())
+
+
+def _storm_new_interpreters(programs: list[str]) -> tuple[float, int]:
+    def harms(code: str) -> bool:
+        try:
+            run_in_new_interpreter(code, 1, DEADLINE_S)
+        except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+            return code is SLEEP
+        return False
+
+    started = time.perf_counter()
+    with concurrent.futures.ThreadPoolExecutor(WORKERS) as threads:
+        harmed = sum(threads.map(harms, programs))
+    return time.perf_counter() - started, harmed
+
+
+def _storm_pool(programs: list[str]) -> tuple[float, int]:
+    # As careful users of a plain pool do it: at most two calls in flight, the pool killed after a hang and
+    # made anew after any break.
+    started = time.perf_counter()
+    harmed = 0
+    pool = concurrent.futures.ProcessPoolExecutor(WORKERS)
+    for pair in _in_pairs(programs):
+        futures = [(code, pool.submit(run_program, code, 1)) for code in pair]
+        is_broken = False
+        for code, future in futures:
+            try:
+                future.result(timeout=DEADLINE_S)
+            except (TimeoutError, BrokenProcessPool):
+                is_broken = True
+                harmed += code is SLEEP
+        if is_broken:
+            for process in pool._processes.values():
+                process.kill()
+            pool.shutdown(wait=True)
+            pool = concurrent.futures.ProcessPoolExecutor(WORKERS)
+    pool.shutdown()
+    return time.perf_counter() - started, harmed
+
+
+def _in_pairs(items: list[str]) -> Iterable[list[str]]:
+    return (items[start : start + 2] for start in range(0, len(items), 2))
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    for row in [header, ["---"] * len(header), *rows]:
+        print("| " + " | ".join(row) + " |")
+
+
+def main() -> None:
+    """Run one comparison and print its table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("trivial", "storm"))
+    parser.add_argument("--calls", type=int, default=2000)
+    parser.add_argument("--runs", type=int, default=3)
+    arguments = parser.parse_args()
+    if arguments.what == "trivial":
+        _print_table(["", "median ms", "99 % ms", "calls/s, many in flight"], trivial(arguments.calls))
+    else:
+        print(f"ideal: {IDEAL_STORM_S:.1f} s\n")
+        _print_table(["", "wall s", "innocent programs failed, of 160"], storm(arguments.runs))
+
+
+if __name__ == "__main__":
+    main()
