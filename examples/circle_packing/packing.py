@@ -12,7 +12,7 @@ PAIRS = np.triu_indices(N_CIRCLES, 1)
 
 
 def largest_excess(circles: np.ndarray) -> float:
-    """Return how far the worst circle leaves the square or reaches into another; negative when all is clear."""
+    """Return how far the worst circle leaves the square or enters another; negative when all is clear."""
     centres, radii = circles[:, :2], circles[:, 2]
     first, second = PAIRS
     distances = np.hypot(*(centres[first] - centres[second]).T)

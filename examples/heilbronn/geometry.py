@@ -16,7 +16,7 @@ TRIPLES = np.array(list(combinations(range(N_POINTS), 3)))
 
 
 def to_barycentric(points: np.ndarray) -> np.ndarray:
-    """Return the weights of the three corners for each point; a row sums to 1, and none is negative inside."""
+    """Return each point's weights of the three corners; a row sums to 1, and none is negative inside."""
     origin, right, top = CONTAINER
     last_two = np.linalg.solve(np.column_stack([right - origin, top - origin]), (points - origin).T).T
     return np.column_stack([1.0 - last_two.sum(axis=1), last_two])

@@ -50,5 +50,7 @@ def _plain_integer(index: int, value: object) -> int:
         value = value.item()
     # The exact type: a subclass of int may compare equal to everything, and a float may be NaN or rounded.
     if type(value) is not int:
-        raise TypeError(f"median {index}: expected a whole number, got the {type(value).__name__} {value!r:.40}")
+        raise TypeError(
+            f"median {index}: expected a whole number, got the {type(value).__name__} {value!r:.40}"
+        )
     return value

@@ -16,7 +16,7 @@ ROWS = np.arange(len(FIRST))
 
 
 def unfolding():
-    """Matrix and offset that make 26 x (x, y), then 26 radii, of three numbers a pair and two a circle on the axis."""
+    """Matrix and offset that make 26 x (x, y), then 26 radii, of 3 numbers a pair and 2 a circle on the axis."""
     matrix, offset = np.zeros((3 * N, 3 * PAIRED + 2 * ON_AXIS)), np.zeros(3 * N)
     for pair in range(PAIRED):
         one, other, at = 2 * pair, 2 * pair + 1, 3 * pair
@@ -31,7 +31,7 @@ def unfolding():
 
 
 def sides():
-    """Matrix and offset of x - r, 1 - x - r, y - r, 1 - y - r and r for the first circle of a pair and those on the axis."""
+    """Matrix and offset of x - r, 1 - x - r, y - r, 1 - y - r and r, for one of each pair and those on the axis."""
     circles = [*range(0, 2 * PAIRED, 2), *range(2 * PAIRED, N)]
     matrix = np.zeros((5 * len(circles), 3 * N))
     for row, circle in enumerate(circles):

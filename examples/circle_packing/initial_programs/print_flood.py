@@ -4,5 +4,5 @@
 def entrypoint():
     circles = []
     for step in range(250_000):
-        print(f"step {step:7d}: still looking for the best place for circle {step % 26:2d}, nothing better yet, going on")
+        print(f"step {step:7d}: still looking for the best place for circle {step % 26:2d}, no better one yet" + "." * 30)
     return circles[0]

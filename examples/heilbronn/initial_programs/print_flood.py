@@ -7,6 +7,6 @@ STEPS = 250_000
 
 def entrypoint():
     for step in range(STEPS):
-        print(f"step {step:7d} of {STEPS}: nothing better yet, smallest triangle still {1 / (step + 2):.12f}, going on")
+        print(f"step {step:7d} of {STEPS}: smallest triangle {1 / (step + 2):.12f}, not better, going on" + "." * 20)
     angles = [math.pi * (point + 0.5) / 11 for point in range(11)]
     return [(0.5 + 0.4 * math.cos(angle), 0.02 + 0.4 * math.sin(angle)) for angle in angles]

@@ -14,11 +14,11 @@ def entrypoint(context):
     level = np.array(context["values"], dtype=np.int16)
     window = context["window"]
     count = len(level) - window + 1
-    first = np.arange(count)
-    last = first + window
-    rank = np.full(count, window // 2)
-    medians = np.zeros(count, dtype=np.intp)
-    zeros_before = np.zeros(len(level) + 1, dtype=np.intp)
+    first = np.arange(count, dtype=np.int32)
+    last = first + np.int32(window)
+    rank = np.full(count, window // 2, dtype=np.int32)
+    medians = np.zeros(count, dtype=np.int32)
+    zeros_before = np.zeros(len(level) + 1, dtype=np.int32)
     for bit in reversed(range(BITS)):
         is_zero = (level >> bit) & 1 == 0
         np.cumsum(is_zero, out=zeros_before[1:])
@@ -26,7 +26,7 @@ def entrypoint(context):
         zeros_inside = zeros_last - zeros_first
         takes_zero = rank < zeros_inside
         all_zeros = zeros_before[-1]
-        medians |= np.where(takes_zero, 0, 1 << bit)
+        medians |= np.where(takes_zero, 0, np.int32(1 << bit))
         rank -= np.where(takes_zero, 0, zeros_inside)
         first = np.where(takes_zero, zeros_first, all_zeros + first - zeros_first)
         last = np.where(takes_zero, zeros_last, all_zeros + last - zeros_last)
