@@ -1,0 +1,29 @@
+"""A file system that is soon full."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def tiny_disk(folder: Path, *, size_kb: int) -> Iterator[Path]:
+    """Mount a tmpfs of that size; skip the test where this user may not mount."""
+    if os.getuid() != 0:
+        pytest.skip("only root may mount a small file system to fill it")
+    folder.mkdir()
+    options = f"size={size_kb}k,mode=700"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no small file system can be mounted: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
