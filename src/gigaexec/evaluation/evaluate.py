@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 from typing import Any
 
 from gigaexec.backend import ExecutorBackend
-from gigaexec.config import WorkerConfig, default_max_workers
+from gigaexec.config import allowed_cpu_count
 from gigaexec.errors import ConfigurationError
 from gigaexec.evaluation.record import ProgramEvaluation
 from gigaexec.evaluation.verdict import judge_results, judge_unreadable
 from gigaexec.problems import Problem, build_pipeline, load_context
 from gigaexec.programs import Program
+from gigaexec.runner import default_loky_backend
 from gigaexec.stages import Pipeline
 
 # While one program's value travels to its validator, another's call is already in the queue, so that no
@@ -29,7 +30,7 @@ async def evaluate_programs(
     backend: ExecutorBackend | None = None,
     context_timeout_s: float | None = None,
     max_in_flight: int | None = None,
-) -> AsyncIterator[ProgramEvaluation]:
+) -> AsyncGenerator[ProgramEvaluation, None]:
     """Evaluate programs on a problem and yield each evaluation when it is there, in no fixed order.
 
     The problem's context is built once, before the first program. A generator of a million programs is
@@ -51,6 +52,8 @@ async def evaluate_programs(
         InfrastructureError: gigaexec or the machine failed while the context was built. Later failures of
             that kind are in the evaluations, whose `was_judged` is false.
     """
+    if backend is None:
+        backend = default_loky_backend()
     limit = _in_flight_limit(max_in_flight, backend)
     pipeline = build_pipeline(problem, timeout_s=timeout_s)
     initial = {}
@@ -81,7 +84,7 @@ async def _evaluate(
     problem: Problem,
     pipeline: Pipeline,
     initial: dict[str, Any],
-    backend: ExecutorBackend | None,
+    backend: ExecutorBackend,
 ) -> ProgramEvaluation:
     path = None
     if isinstance(program, Path):
@@ -94,11 +97,9 @@ async def _evaluate(
     return judge_results(program, path, results, problem.metrics)
 
 
-def _in_flight_limit(max_in_flight: int | None, backend: ExecutorBackend | None) -> int:
+def _in_flight_limit(max_in_flight: int | None, backend: ExecutorBackend) -> int:
     if max_in_flight is None:
-        config = getattr(backend, "config", None)
-        workers = config.worker_count if isinstance(config, WorkerConfig) else default_max_workers()
-        return _IN_FLIGHT_PER_WORKER * workers
+        return _IN_FLIGHT_PER_WORKER * int(getattr(backend, "max_concurrency", allowed_cpu_count()))
     if isinstance(max_in_flight, bool) or not isinstance(max_in_flight, int) or max_in_flight < 1:
         raise ConfigurationError(f"max_in_flight must be a positive whole number, not {max_in_flight!r}")
     return max_in_flight

@@ -1,0 +1,95 @@
+"""The subcommands put together, and what every one of them shares: how errors reach the user."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from gigaexec import __version__
+from gigaexec.cli.doctor import doctor
+from gigaexec.cli.evaluate import evaluate
+from gigaexec.cli.exit_codes import ExitCode
+from gigaexec.cli.interrupt import Interrupted
+from gigaexec.cli.log_output import show_warnings
+from gigaexec.cli.run import run
+from gigaexec.errors import GigaexecError, InfrastructureError
+from gigaexec.log_text import clean
+
+# Plain help (no rich panels): examples keep their line breaks, and `--help` does not wait for rich to load.
+app = typer.Typer(
+    name="gigaexec",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gigaexec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Run generated Python programs, each call in a worker process with a deadline.
+
+    Examples:
+
+    \b
+        gigaexec run square.py --function square --args '[12]'
+        gigaexec evaluate examples/heilbronn
+        gigaexec doctor
+
+    \b
+    Exit status: 0 done, 1 it finished with failures, 2 wrong use, 3 gigaexec or
+    the machine failed, 130 after Ctrl-C.
+    """
+
+
+app.command(short_help="Call one function of one program.")(run)
+app.command(short_help="Evaluate programs on a problem and rank them.")(evaluate)
+app.command(short_help="Check this machine.")(doctor)
+
+
+def run_command_line(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status. Errors are told on stderr, in words."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another encoding shows an escape where it has no letter; it does not stop the run.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    show_warnings()
+    try:
+        status = app(args=list(arguments), prog_name="gigaexec", standalone_mode=True)
+    except SystemExit as leaving:
+        return _as_status(leaving.code)
+    except Interrupted as interruption:
+        _tell(f"stopped by {interruption.signal_name}{interruption.progress}")
+        return 128 + interruption.signal_number
+    except KeyboardInterrupt:
+        return 130
+    except InfrastructureError as error:
+        _tell(str(error))
+        return ExitCode.INFRASTRUCTURE
+    except GigaexecError as error:
+        _tell(str(error))
+        return ExitCode.WRONG_USE
+    return _as_status(status)
+
+
+def _as_status(code: object) -> int:
+    if isinstance(code, int):
+        return code
+    return ExitCode.DONE if code is None else ExitCode.FAILED
+
+
+def _tell(message: str) -> None:
+    print(f"gigaexec: {clean(message, keep_newlines=True)}", file=sys.stderr)

@@ -1,0 +1,68 @@
+"""Ctrl-C and SIGTERM for commands that wait for workers."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(Exception):
+    """The user stopped the command.
+
+    Args:
+        signal_number: The signal that did it.
+        progress: What had been done, to follow "stopped by SIGINT"; "" when there is nothing to say.
+    """
+
+    def __init__(self, signal_number: int, progress: str = "") -> None:
+        super().__init__(signal_number, progress)
+        self.signal_number = signal_number
+        self.progress = progress
+
+    @property
+    def signal_name(self) -> str:
+        return signal.Signals(self.signal_number).name
+
+
+def run_interruptibly(main: Coroutine[Any, Any, _T]) -> _T:
+    """Run a coroutine in a new event loop, as `asyncio.run` does.
+
+    The first SIGINT or SIGTERM cancels it, so that its `finally` clauses end the workers. A second one
+    has its usual effect; workers die with this process then.
+
+    Raises:
+        Interrupted: A signal stopped it.
+    """
+    return asyncio.run(_watch(main))
+
+
+async def _watch(main: Coroutine[Any, Any, _T]) -> _T:
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(main)
+    received: list[int] = []
+
+    def stop(signal_number: int) -> None:
+        received.append(signal_number)
+        _restore_signals(loop)
+        task.cancel()
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        raise Interrupted(received[0]) from None
+    finally:
+        _restore_signals(loop)
+
+
+def _restore_signals(loop: asyncio.AbstractEventLoop) -> None:
+    for number in _SIGNALS:
+        loop.remove_signal_handler(number)

@@ -1,0 +1,21 @@
+"""The library's warnings, on the command's stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from gigaexec.log_text import clean
+
+
+def show_warnings() -> None:
+    """Let the log of gigaexec, from warnings up, appear on stderr. Twice is the same as once."""
+    library = logging.getLogger("gigaexec")
+    if not any(isinstance(handler, _StderrHandler) for handler in library.handlers):
+        library.addHandler(_StderrHandler(logging.WARNING))
+
+
+class _StderrHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        # sys.stderr is looked up anew: the progress bar puts itself in front of it.
+        print(f"gigaexec: {record.levelname.lower()}: {clean(record.getMessage())}", file=sys.stderr)

@@ -1,0 +1,29 @@
+"""Probes of the machine for `gigaexec doctor`. Each tries what it reports on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gigaexec.cli.probes.finding import Finding, State
+from gigaexec.cli.probes.machine import probe_cpus, probe_descriptors, probe_memory
+from gigaexec.cli.probes.python import probe_packages, probe_platform, probe_python
+from gigaexec.cli.probes.settings import read_settings
+from gigaexec.cli.probes.spill import probe_spill_directory
+from gigaexec.cli.probes.workers import probe_call, probe_parent_death
+
+__all__ = ["Finding", "State", "examine"]
+
+
+def examine() -> Iterator[Finding]:
+    """Yield every finding, each when its probe is done."""
+    yield probe_platform()
+    yield probe_python()
+    yield from probe_packages()
+    config, findings = read_settings()
+    yield from findings
+    yield probe_cpus(config)
+    yield probe_memory(config)
+    yield probe_descriptors(config)
+    yield probe_spill_directory(config.spill_dir)
+    yield probe_call(config)
+    yield probe_parent_death(config)

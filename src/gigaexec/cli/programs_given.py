@@ -1,0 +1,41 @@
+"""Which programs a command line names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gigaexec.errors import ConfigurationError
+from gigaexec.problems import Problem
+
+
+def programs_to_evaluate(problem: Problem, named: Sequence[Path]) -> list[Path]:
+    """List the named files and the `*.py` of named folders, or the initial programs where none is named.
+
+    A file that is named twice is listed once.
+
+    Raises:
+        ConfigurationError: An argument is no file and no folder, or there is no program.
+    """
+    if not named:
+        if not problem.initial_programs:
+            raise ConfigurationError(
+                f"{problem.path}: has no initial_programs/*.py; name programs to evaluate"
+            )
+        return list(problem.initial_programs)
+    files: dict[Path, Path] = {}
+    for path in named:
+        for file in _files_of(path):
+            files.setdefault(file.resolve(), file)
+    return list(files.values())
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = sorted(file for file in path.glob("*.py") if file.is_file())
+        if not found:
+            raise ConfigurationError(f"{path}: expected a folder with programs (*.py), there is none in it")
+        return found
+    if not path.is_file():
+        raise ConfigurationError(f"{path}: expected a program or a folder of programs, there is no such file")
+    return [path]

@@ -1,0 +1,76 @@
+"""How far an evaluation is, on a terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class EvaluationProgress:
+    """A bar with done, failed, rate and time left on stderr; nothing where stderr is no terminal.
+
+    Args:
+        total: How many programs there are.
+        is_shown: False keeps a terminal free of it.
+    """
+
+    def __init__(self, total: int, *, is_shown: bool) -> None:
+        console = Console(stderr=True)
+        # Warnings on stderr go above the bar. Results must not: redirected, they would leave stdout.
+        self._progress = Progress(
+            TextColumn("evaluating"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            _FailedColumn(),
+            _RateColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            expand=True,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=True,
+            disable=not (is_shown and console.is_terminal),
+        )
+        self._failed = 0
+        self._task = self._progress.add_task("", total=total, failed=0)
+
+    def advance(self, *, failed: bool) -> None:
+        """Count one program as done."""
+        self._failed += failed
+        self._progress.update(self._task, advance=1, failed=self._failed)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+
+class _FailedColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        failed = task.fields["failed"]
+        return Text(f"{failed} failed", style="red" if failed else "dim")
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        rate = task.completed / task.elapsed if task.elapsed else 0.0
+        return Text(f"{rate:.1f}/s", style="cyan")
