@@ -32,7 +32,7 @@ OK, ERROR, CRASHED, TIMED_OUT = (
 
 
 class Fate(NamedTuple):
-    """How a program ends: the status of its call, then its least score or part of the reason for having none."""
+    """How a program ends: the status of its call, then its least score or part of why it has none."""
 
     status: OutcomeStatus
     least_score: float = math.nan
