@@ -1,17 +1,20 @@
 """The thread that owns a pool of workers.
 
-    any thread, any event loop                 dispatcher thread                      worker processes
-      submit(job) ---- inbox, wake-up pipe ---> queue (first in, first out)
-                                                |---- call ---- socket -------------> one call at a time
-                                                |<--- result -- socket --------------
-                                                |<--- output -- two pipes -----------
-                                                |<--- death --- pidfd ---------------
-      job.end(...) <--- on_ended callback ------|
-                                                 deadlines: SIGKILL to the worker's whole tree
+    any thread, any event loop             dispatcher thread                          worker processes
+      submit(job) ---- queue --------------> first in, first out
+          |                                 | starts and ends workers
+          |--------- call, to an idle one --|---- call ---- socket -----------------> one call at a time
+                                            |<--- result -- socket ------------------
+                                            |<--- output -- two pipes ---------------
+                                            |<--- death --- pidfd -------------------
+      job.end(...) <-- on_ended callback ---|
+                                             deadlines: SIGKILL to the worker's whole tree
 
 The thread starts all workers, because the kernel's parent-death signal fires when the *thread* that forked
-ends. Nothing else touches a worker, so there are no locks beyond the inbox. Ended processes are disposed of
-on a second thread, because that may block.
+ends. All state is under one lock, which the thread holds whenever it does not wait. A submitting thread tries
+the lock: when it gets it and a worker is idle, it sends the call itself, which saves two context switches;
+otherwise it leaves the call in the inbox and wakes the thread. It never waits, so an event loop never blocks
+here. Ended processes are disposed of on a second thread, because that may block.
 """
 
 from __future__ import annotations
@@ -73,6 +76,8 @@ class Dispatcher:
         self._max_busy = config.worker_count
         self._start_worker = start_worker
         self._belongings = belongings
+        self._lock = threading.Lock()
+        self._planned_wake = 0.0
         self._inbox: deque[Callable[[], None]] = deque()
         self._inbox_lock = threading.Lock()
         self._is_awake = False
@@ -97,8 +102,19 @@ class Dispatcher:
     # Any thread.
 
     def submit(self, job: Job) -> None:
-        """Queue a job. Its `on_ended` is called exactly once, also when the pool stops."""
-        self._tell(lambda: self._accept(job))
+        """Queue a job. Its `on_ended` is called exactly once, also when the pool stops. Never blocks."""
+        # Not past commands that wait in the inbox: jobs are served in the order they came.
+        if self._inbox or not self._lock.acquire(blocking=False):
+            self._tell(lambda: self._accept(job))
+            return
+        try:
+            self._accept(job)
+            self._give_out()
+            needs_thread = self._lacks_workers() or self._next_expiry() < self._planned_wake
+        finally:
+            self._lock.release()
+        if needs_thread:
+            self._tell(_wake_up)
 
     def cancel(self, job: Job) -> None:
         """Take a job out of the queue, or kill the worker that runs it; it ends as cancelled."""
@@ -147,10 +163,13 @@ class Dispatcher:
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
         try:
             while not (self._is_stopping and not self._workers):
-                for key, events in self._selector.select(self._seconds_to_next_timer()):
-                    key.data(key.fd, events)
-                self._run_timers()
-                self._assign()
+                ready = self._selector.select(self._plan_wake())
+                with self._lock:
+                    for key, events in ready:
+                        key.data(key.fd, events)
+                    self._run_timers()
+                    self._give_out()
+                    self._start_missing_workers()
         except BaseException:
             logger.critical("the dispatcher of pool %s failed", self._config.pool_id, exc_info=True)
             self._begin_stop()
@@ -215,16 +234,13 @@ class Dispatcher:
 
     # Giving out calls.
 
-    def _assign(self) -> None:
-        if self._is_stopping:
-            return
+    def _give_out(self) -> None:
         while self._queue and self._queue[0].is_ended:
             self._queue.popleft()
         while self._queue and self._idle and self._count(WorkerState.BUSY) < self._max_busy:
             job = self._queue.popleft()
             if not job.is_ended:
                 self._idle.pop().send(job)
-        self._start_missing_workers()
 
     def _count(self, state: WorkerState) -> int:
         return sum(worker.state is state for worker in self._workers)
@@ -233,17 +249,19 @@ class Dispatcher:
         return (job for job in self._queue if not job.is_ended)
 
     def _start_missing_workers(self) -> None:
-        while True:
-            busy = self._count(WorkerState.BUSY)
-            waiting = sum(1 for _ in itertools.islice(self._waiting_jobs(), self._max_busy))
-            alive = len(self._workers) - self._count(WorkerState.DYING)
-            wanted = min(self._max_busy, busy + waiting)
-            if wanted:
-                wanted += self._spares
-            if alive >= wanted:
-                return
+        while not self._is_stopping and self._lacks_workers():
+            alive = self._count_alive()
             if not self._start_one(is_last_hope=alive == 0) and alive > 0:
                 return  # those that live go on with the queue; the next event tries again
+
+    def _lacks_workers(self) -> bool:
+        busy = self._count(WorkerState.BUSY)
+        waiting = sum(1 for _ in itertools.islice(self._waiting_jobs(), self._max_busy))
+        wanted = min(self._max_busy, busy + waiting)
+        return wanted > 0 and self._count_alive() < wanted + self._spares
+
+    def _count_alive(self) -> int:
+        return len(self._workers) - self._count(WorkerState.DYING)
 
     def _start_one(self, *, is_last_hope: bool) -> bool:
         worker_id = uuid.uuid4().hex[:12]
@@ -340,11 +358,25 @@ class Dispatcher:
         if self._guard is not None:
             self._guard.unwatch(worker.worker_id)
         kind, message = worker.death
-        if worker.job is not None:
+        if worker.job is not None and self._may_go_back(worker, worker.job):
+            worker.job.put_back()
+            self._queue.appendleft(worker.job)
+        elif worker.job is not None:
             worker.job.end(kind, exit_code=exit_code, message=message or worker.fault, output=output)
         elif worker.state is WorkerState.STARTING or kind is EndingKind.NOT_STARTED:
             facts = message or f"a worker process ended with exit code {exit_code} while it started"
             self._fail_oldest(f"{facts}\n{output.as_report()}".rstrip())
+
+    @staticmethod
+    def _may_go_back(worker: WorkerHandle, job: Job) -> bool:
+        """Whether a job whose worker died can wait for another one.
+
+        Only when the worker cannot have run it, because it never read the whole of it: an idle worker was
+        killed from outside. And only once: receiving huge arguments may itself be what kills workers.
+        """
+        kind, _ = worker.death
+        never_ran = job.started_at is None or worker.left_call_unread
+        return kind is EndingKind.WORKER_DIED and never_ran and not job.was_put_back
 
     # Timers.
 
@@ -358,12 +390,23 @@ class Dispatcher:
             if self._expiry(worker) <= now:
                 self._expire(worker)
 
-    def _seconds_to_next_timer(self) -> float | None:
+    def _plan_wake(self) -> float | None:
+        """Choose how long to wait at most, in seconds.
+
+        A planned moment is kept although the call that it was for has ended. So in a steady stream of calls a
+        submitting thread finds that the dispatcher wakes early enough anyway, and need not wake it.
+        """
+        with self._lock:
+            now = time.monotonic()
+            first = self._next_expiry()
+            self._planned_wake = min(first, self._planned_wake) if self._planned_wake > now else first
+            return None if self._planned_wake == float("inf") else max(0.0, self._planned_wake - now)
+
+    def _next_expiry(self) -> float:
         expiries = [self._expiry(worker) for worker in self._workers]
         if self._queue_expiries:
             expiries.append(self._queue_expiries[0][0])
-        first = min(expiries, default=float("inf"))
-        return None if first == float("inf") else max(0.0, first - time.monotonic())
+        return min(expiries, default=float("inf"))
 
     def _expiry(self, worker: WorkerHandle) -> float:
         if worker.state is WorkerState.STARTING:
@@ -397,6 +440,10 @@ class Dispatcher:
                 process.dispose()
             except Exception:  # the process is dead; what is left is the library's own bookkeeping
                 logger.warning("pool %s: clean-up after a worker failed", self._config.pool_id, exc_info=True)
+
+
+def _wake_up() -> None:
+    """A command that does nothing beyond waking the thread."""
 
 
 _live_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()

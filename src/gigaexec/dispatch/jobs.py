@@ -80,6 +80,7 @@ class Job:
         self.dispatched_at: float | None = None
         self.started_at: float | None = None
         self.start_time_s = 0.0
+        self.was_put_back = False
         self.is_ended = False
         self._on_ended = on_ended
 
@@ -94,7 +95,12 @@ class Job:
         assert self.dispatched_at is not None
         self.started_at = time.monotonic()
         self.start_time_s += self.started_at - self.dispatched_at
-        self.frames = []
+
+    def put_back(self) -> None:
+        """Note that the chosen worker died before it took the call."""
+        self.dispatched_at = self.started_at = None
+        self.start_time_s = 0.0
+        self.was_put_back = True
 
     def end(self, kind: EndingKind, **facts: object) -> None:
         """Report how it ended. Does nothing the second time."""

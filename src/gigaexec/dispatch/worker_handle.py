@@ -99,6 +99,7 @@ class WorkerHandle:
         self.state = WorkerState.STARTING
         self.job: Job | None = None
         self.fault = ""
+        self.left_call_unread = False
         self.death = EndingKind.WORKER_DIED, ""
         self.calls_done = 0
         self.started_at = time.monotonic()
@@ -110,6 +111,7 @@ class WorkerHandle:
         self._on_death = on_death
         self._decoder = FrameDecoder()
         self._unsent: list[memoryview] = []
+        self._waits_to_send = False
         self._buffers = {
             pipes.stdout: HeadTailBuffer(output_limit_bytes),
             pipes.stderr: HeadTailBuffer(output_limit_bytes),
@@ -194,6 +196,10 @@ class WorkerHandle:
             data = self._pipes.channel.recv(_READ_BYTES)
         except BlockingIOError:
             return False
+        except ConnectionResetError:
+            # Linux says so instead of "end of file" when the other side ended with data unread (unix(7)).
+            self.left_call_unread = True
+            data = b""
         except OSError as error:
             logger.debug("worker %s: %s", self.worker_id, error)
             data = b""
@@ -233,6 +239,7 @@ class WorkerHandle:
                 sent = self._pipes.channel.sendmsg(self._unsent)
                 self._drop_sent(sent)
         except BlockingIOError:
+            self._waits_to_send = True
             self._selector.modify(
                 self._pipes.channel, selectors.EVENT_READ | selectors.EVENT_WRITE, self._on_channel
             )
@@ -242,7 +249,9 @@ class WorkerHandle:
             logger.debug("worker %s cannot be sent a call: %s", self.worker_id, error)
             self._unsent = []
             return
-        self._selector.modify(self._pipes.channel, selectors.EVENT_READ, self._on_channel)
+        if self._waits_to_send:
+            self._waits_to_send = False
+            self._selector.modify(self._pipes.channel, selectors.EVENT_READ, self._on_channel)
         assert self.job is not None
         self.job.mark_started()
 
