@@ -9,7 +9,7 @@ import socket
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,7 +113,7 @@ class WorkerConfig:
         _require_positive("start_timeout_s", self.start_timeout_s, int, float)
         _require_positive("captured_output_bytes", self.captured_output_bytes, int)
         object.__setattr__(self, "spill_dir", Path(os.path.realpath(self.spill_dir)))
-        object.__setattr__(self, "env_whitelist", frozenset(self.env_whitelist))
+        object.__setattr__(self, "env_whitelist", _as_names(self.env_whitelist))
         object.__setattr__(self, "env_prefixes", _as_prefixes(self.env_prefixes))
         for name in ("pool_id", "node_id"):
             value = getattr(self, name)
@@ -165,6 +165,16 @@ def require_deadline(name: str, value: float, *, allow_zero: bool = False) -> fl
     if not is_number or math.isnan(value) or value < 0 or (value == 0 and not allow_zero):
         raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
     return float(value)
+
+
+def _as_names(names: object) -> frozenset[str]:
+    # A plain string is a collection too, of its letters.
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ConfigurationError(f"env_whitelist must be a set of names, not {names!r}")
+    found = frozenset(names)
+    if not all(isinstance(name, str) for name in found):
+        raise ConfigurationError(f"env_whitelist must hold strings: {sorted(map(repr, found))}")
+    return found
 
 
 def _as_prefixes(prefixes: object) -> tuple[str, ...]:
