@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
+
+import pytest
 
 from gigaexec.programs import Program
 from gigaexec.stages import RuntimeFitnessStage
@@ -38,6 +41,12 @@ def test_r82_every_run_gets_fresh_arguments() -> None:
 def test_r82_names_that_a_program_shadows_do_no_harm() -> None:
     code = f"from __future__ import annotations\n{HOSTILE_NAMES}def f(): return 7"
     assert timed(code, warmup_runs=0, timed_runs=1)[1] == 7
+
+
+def test_r82_a_program_that_replaces_the_clock_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: 0)
+    run_times_ns, _, _ = timed("def f(): return sum(range(1000))", warmup_runs=0, timed_runs=1)
+    assert run_times_ns[0] > 0
 
 
 def test_r82_the_lines_of_the_program_keep_their_numbers() -> None:

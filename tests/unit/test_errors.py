@@ -1,0 +1,143 @@
+"""The tree of errors: what is drawn is what is there, and each error survives a process boundary."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import importlib
+import inspect
+import pickle
+import pkgutil
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import cloudpickle
+import pytest
+
+import gigaexec
+from gigaexec import errors
+from gigaexec.calls import CapturedOutput, ExecutionMetrics
+from gigaexec.errors import (
+    CallError,
+    CallTimeoutError,
+    ExecRunnerError,
+    GigaexecError,
+    QueueTimeoutError,
+    WorkerCrashedError,
+)
+
+OUTPUT = CapturedOutput("printed\n", "", 8, 0)
+SAMPLES: dict[str, Any] = {
+    "output": OUTPUT,
+    "metrics": ExecutionMetrics(1, 2.0, 3.0, 4.0, 5),
+    "stderr": "Traceback (most recent call last):\n  ...\n",
+    "returncode": -11,
+    "signal_name": "SIGSEGV",
+    "deadline_s": 1.5,
+    "run_time_s": 1.625,
+    "findings": ("metrics.yaml: specs: missing", "validate.py: missing"),
+}
+
+
+def import_everything() -> None:
+    for module in pkgutil.walk_packages(gigaexec.__path__, "gigaexec."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def classes_below(base: type[GigaexecError]) -> Iterator[type[GigaexecError]]:
+    yield base
+    for child in base.__subclasses__():
+        yield from classes_below(child)
+
+
+import_everything()
+ALL_ERRORS = sorted(
+    {kind for kind in classes_below(GigaexecError) if kind.__module__.startswith("gigaexec")},
+    key=lambda kind: kind.__qualname__,
+)
+
+
+def drawn_tree() -> dict[str, set[str]]:
+    """Class name -> names of its bases, as the module's docstring draws them."""
+    assert errors.__doc__ is not None
+    drawn: dict[str, set[str]] = {}
+    ancestors: list[str] = []
+    for line in errors.__doc__.splitlines():
+        match = re.match(r"    (?P<branches>[│├└─ ]*)(?P<name>[A-Z]\w+Error)\b(?P<rest>.*)", line)
+        if match is None:
+            continue
+        depth = len(match["branches"]) // 4
+        ancestors[depth:] = [match["name"]]
+        bases = {ancestors[depth - 1]} if depth else {"Exception"}
+        also = re.search(r"\(also an? (\w+)\)", match["rest"])
+        drawn[match["name"]] = bases | ({also[1]} if also else set())
+    return drawn
+
+
+def test_the_drawn_tree_is_the_tree() -> None:
+    classes = {
+        name: {base.__name__ for base in kind.__bases__}
+        for name, kind in vars(errors).items()
+        if inspect.isclass(kind) and issubclass(kind, GigaexecError)
+    }
+    assert len(classes) == 20
+    assert drawn_tree() == classes
+
+
+@pytest.mark.parametrize("kind", ALL_ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_survives_pickling_and_copying_with_its_attributes(kind: type[GigaexecError]) -> None:
+    parameters = list(inspect.signature(kind.__init__).parameters.values())
+    keywords = {
+        parameter.name: SAMPLES[parameter.name]
+        for parameter in parameters
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    error = kind("two lines\nof facts", **keywords)
+    copies = [pickle.loads(pickle.dumps(error, protocol)) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+    copies += [pickle.loads(cloudpickle.dumps(error)), copy.copy(error), copy.deepcopy(error)]
+    for again in copies:
+        assert type(again) is kind
+        assert again.args == error.args == ("two lines\nof facts",)
+        assert vars(again) == vars(error)
+        assert {name: getattr(again, name) for name in keywords} == keywords
+        assert str(again) == str(error)
+
+
+@pytest.mark.parametrize("kind", ALL_ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_can_be_made_without_arguments(kind: type[GigaexecError]) -> None:
+    error = kind()
+    assert isinstance(str(error), str)
+    if isinstance(error, CallError):
+        assert error.summary == kind.__name__
+
+
+@pytest.mark.parametrize("kind", ALL_ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_says_what_it_means(kind: type[GigaexecError]) -> None:
+    assert kind.__doc__
+
+
+def test_r34_a_timeout_of_the_call_is_a_timeout_error_and_a_full_queue_is_not() -> None:
+    assert issubclass(CallTimeoutError, TimeoutError)
+    assert not issubclass(QueueTimeoutError, builtins.TimeoutError | CallError)
+
+
+def test_r34_a_timeout_carries_how_long_it_ran_and_what_was_printed() -> None:
+    error = CallTimeoutError("too long", deadline_s=1.0, run_time_s=1.01, output=OUTPUT)
+    assert (error.deadline_s, error.run_time_s, error.output) == (1.0, 1.01, OUTPUT)
+    assert str(error) == "too long\n--- captured output: stdout ---\nprinted\n"
+    assert error.summary == "too long"
+
+
+def test_section_1_the_text_of_a_user_error_holds_the_traceback() -> None:
+    error = ExecRunnerError("ZeroDivisionError: division by zero", stderr="Traceback ...\n")
+    assert str(error) == "ZeroDivisionError: division by zero\nTraceback ...\n"
+    assert error.summary == "ZeroDivisionError: division by zero"
+    assert error.returncode == 1
+
+
+def test_a_crash_is_a_kind_of_user_error() -> None:
+    error = WorkerCrashedError("killed", signal_name="SIGKILL", returncode=-9)
+    assert isinstance(error, ExecRunnerError)
+    assert (error.signal_name, error.returncode) == ("SIGKILL", -9)
