@@ -35,9 +35,10 @@ class RuntimeFitnessStage(PythonCodeExecutor):
     importing the program, copying the arguments and a garbage collection before each run are not counted.
     Every run gets a fresh copy of the context.
 
-    All runs share one module, so that a warm-up warms up (caches, just-in-time compilers); a program that
-    remembers its answers is fast for that reason, and one that tampers with the clock of its own process
-    can lie. Where that matters, use `warmup_runs=0, timed_runs=1` and read `ExecutionMetrics`, too.
+    All runs share one module, so that a warm-up warms up (caches, just-in-time compilers). A program that
+    remembers its answers is fast for that reason: where that matters, use `warmup_runs=0, timed_runs=1`.
+    Replacing the functions of the module `time` gains a program nothing, but it runs in the process that
+    times it, and one that goes out of its way can lie.
 
     Args:
         function_name: The function to time.
