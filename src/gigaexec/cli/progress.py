@@ -32,15 +32,14 @@ class EvaluationProgress:
         # Warnings on stderr go above the bar. Results must not: redirected, they would leave stdout.
         self._progress = Progress(
             TextColumn("evaluating"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=_bar_width(console)),
             MofNCompleteColumn(),
             _FailedColumn(),
             _RateColumn(),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("ETA"),
             TimeRemainingColumn(),
             console=console,
-            expand=True,
             transient=True,
             redirect_stdout=False,
             redirect_stderr=True,
@@ -62,6 +61,12 @@ class EvaluationProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+
+def _bar_width(console: Console) -> int:
+    # Room is left at the end of the line: the terminal echoes ^C there, and on a full line that would wrap
+    # and keep the bar from being erased.
+    return max(10, min(40, console.width - 70))
 
 
 class _FailedColumn(ProgressColumn):

@@ -6,16 +6,17 @@ UNKNOWN = "-"
 
 
 def seconds_text(value_s: float | None) -> str:
-    """Write a duration with three significant digits; "-" where it is not known."""
+    """Write a duration in the unit that suits it; "-" where it is not known."""
     if value_s is None:
         return UNKNOWN
-    if value_s < 0.0995:
-        return f"{value_s * 1e3:.3g} ms" if value_s >= 0.001 else f"{value_s * 1e3:.2f} ms"
+    if value_s < 0.9995:
+        return f"{_three_digits(value_s * 1e3)} ms"
     if value_s < 99.95:
-        return f"{value_s:.3g} s"
-    if value_s < 3600:
-        return f"{value_s // 60:.0f} m {value_s % 60:02.0f} s"
-    return f"{value_s // 3600:.0f} h {value_s % 3600 // 60:02.0f} m"
+        return f"{_three_digits(value_s)} s"
+    minutes, rest_s = divmod(round(value_s), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest_s:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} m"
 
 
 def memory_text(kibibytes: int | None) -> str:
@@ -24,3 +25,9 @@ def memory_text(kibibytes: int | None) -> str:
         return UNKNOWN
     mebibytes = kibibytes / 1024
     return f"{mebibytes:.0f} MiB" if mebibytes < 10_000 else f"{mebibytes / 1024:.1f} GiB"
+
+
+def _three_digits(value: float) -> str:
+    if value < 9.995:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 99.95 else f"{value:.0f}"

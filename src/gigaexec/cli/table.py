@@ -135,7 +135,7 @@ class _Layout:
         """The program's line, and one more for a reason that has no room in it."""
         start, end = self._ends(row.rank, row.program, row.validity, row.cost)
         start.stylize({"yes": "green", "no": "red"}.get(row.validity, "yellow"), len(start) - self.validity)
-        reason = Text(cut(row.reason, self.reason), style="red" if row.validity == "no" else "yellow")
+        reason = Text(cut(row.reason, self.reason))
         if row.metrics:
             return [_line(start, end, self._values(row))]
         if self.is_reason_inline:
