@@ -1,8 +1,8 @@
 """Shutting backends down before the interpreter waits for threads at its exit.
 
-`atexit` is too late: before its functions run, the interpreter joins loky's threads, which wait for tasks
-that only a shutdown ends. concurrent.futures and loky have the same need and use the same hook, which runs
-the newest function first: ours must be registered after loky's, so after loky's first start of a worker.
+`atexit` is too late: before its functions run, the interpreter waits for threads, the pool's own among them.
+concurrent.futures and loky have the same need and use the same hook. loky's would wait for its threads before
+this module could end their tasks; so workers are started without loky's exit hook knowing of them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,21 @@ _is_registered = False
 
 def close_at_exit(backend: Closing) -> None:
     """Have `backend.close_at_exit(timeout_s)` called when the interpreter begins to exit."""
-    global _is_registered
     with _lock:
         _open.add(backend)
+
+
+def worker_was_started() -> None:
+    """Register the hook, if it is not registered yet. To be called after each start of a worker.
+
+    Raises:
+        RuntimeError: The interpreter has begun to exit.
+    """
+    global _is_registered
+    with _lock:
         if not _is_registered:
-            _is_registered = True
             _register(_close_all)
+            _is_registered = True
 
 
 def interpreter_is_exiting() -> bool:

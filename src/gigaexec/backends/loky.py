@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gigaexec.backend import CompleteHandler, HookDispatcher, ShutdownHandler, SubmitHandler
-from gigaexec.backends.interpreter_exit import close_at_exit, interpreter_is_exiting
+from gigaexec.backends.interpreter_exit import close_at_exit, interpreter_is_exiting, worker_was_started
 from gigaexec.calls import ExecutionMetrics, Outcome, WorkerCall
 from gigaexec.config import WorkerConfig, require_deadline, require_supported_platform
 from gigaexec.dispatch.dispatcher import Dispatcher
@@ -265,7 +265,14 @@ class _Pool:
 
 
 def _start_worker(config: WorkerConfig, worker_id: str) -> tuple[LokyProcess, WorkerPipes]:
-    return start_loky_worker(config, worker_id)
+    process, pipes = start_loky_worker(config, worker_id)
+    try:
+        worker_was_started()
+    except RuntimeError:  # the interpreter began to exit while the worker started
+        pipes.close()
+        process.dispose()
+        raise
+    return process, pipes
 
 
 def _deliver(

@@ -51,6 +51,9 @@ StartWorker = Callable[[str], tuple[WorkerProcess, WorkerPipes]]
 # more are kept ready, so that the next replacement does not wait 100 ms for a new interpreter.
 _SPARES_AFTER_FIRST_KILL = 1
 
+# epoll counts milliseconds in 32 bits, and a deadline may be infinite.
+_LONGEST_WAIT_S = 3600.0
+
 _SHUT_DOWN = "the backend was shut down"
 
 
@@ -167,8 +170,8 @@ class Dispatcher:
                 with self._lock:
                     for key, events in ready:
                         key.data(key.fd, events)
+                    self._give_out()  # before the timers: a queue_timeout_s of 0 takes a worker that is free
                     self._run_timers()
-                    self._give_out()
                     self._start_missing_workers()
         except BaseException:
             logger.critical("the dispatcher of pool %s failed", self._config.pool_id, exc_info=True)
@@ -390,7 +393,7 @@ class Dispatcher:
             if self._expiry(worker) <= now:
                 self._expire(worker)
 
-    def _plan_wake(self) -> float | None:
+    def _plan_wake(self) -> float:
         """Choose how long to wait at most, in seconds.
 
         A planned moment is kept although the call that it was for has ended. So in a steady stream of calls a
@@ -400,7 +403,7 @@ class Dispatcher:
             now = time.monotonic()
             first = self._next_expiry()
             self._planned_wake = min(first, self._planned_wake) if self._planned_wake > now else first
-            return None if self._planned_wake == float("inf") else max(0.0, self._planned_wake - now)
+            return min(max(0.0, self._planned_wake - now), _LONGEST_WAIT_S)
 
     def _next_expiry(self) -> float:
         expiries = [self._expiry(worker) for worker in self._workers]

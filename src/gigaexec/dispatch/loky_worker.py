@@ -9,6 +9,7 @@ from multiprocessing.context import get_spawning_popen
 from typing import Any, cast
 
 import loky
+from loky import process_executor
 
 from gigaexec.config import WorkerConfig
 from gigaexec.dispatch.worker_handle import WorkerPipes
@@ -97,6 +98,9 @@ def _start_process(config: WorkerConfig, settings: WorkerSettings) -> LokyProces
     )
     try:
         executor.submit(serve)
+        # As the interpreter exits, loky joins its threads; this one waits for a task that only our own
+        # shutdown ends. loky registers its wait with every executor, so ours cannot be first by order.
+        process_executor._threads_wakeups.pop(executor._executor_manager_thread, None)
         (process,) = executor._processes.values()
     except BaseException:
         executor.shutdown(wait=False, kill_workers=True)
