@@ -43,9 +43,7 @@ class StandardStreams:
             setattr(sys, f"__{name}__", stream)
 
     def _are_untouched(self) -> bool:
-        if (sys.stdin, sys.stdout, sys.stderr) != self._streams or any(
-            stream.closed for stream in self._streams
-        ):
+        if (sys.stdin, sys.stdout, sys.stderr) != self._streams or any(map(_is_closed, self._streams)):
             return False
         return tuple(map(_identity, (0, 1, 2))) == self._identities
 
@@ -57,6 +55,13 @@ class StandardStreams:
             except Exception:  # whatever object the program put there may fail in any way
                 continue
         self._libc.fflush(None)
+
+
+def _is_closed(stream: TextIO) -> bool:
+    try:
+        return stream.closed
+    except ValueError:  # the program detached its buffer
+        return True
 
 
 def _identity(descriptor: int) -> tuple[int, int]:
