@@ -119,8 +119,9 @@ class CallScope:
     def _apply_python_path(self) -> None:
         entries = self._python_path
         rest = [entry for entry in sys.path if entry not in entries]
-        if "" not in rest and self._baseline.folder not in (*rest, *entries):
-            rest.insert(0, "")  # as when Python runs a script: the current folder is importable
+        if "" not in rest:
+            # The current folder is importable, also one that the program changes to.
+            rest.insert(0, "")
         sys.path[:] = entries + rest
         for entry in entries:
             # The finder remembers a folder's listing by its mtime: too coarse for a file just written.
