@@ -1,0 +1,103 @@
+"""R4, R5, R37: what a call finds in its worker, whatever the call before did there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gigaexec import OutcomeStatus
+from tests.contract.conftest import Run
+
+_STATE = """
+import os, signal, subprocess, sys
+def f():
+    return {
+        "folder": os.getcwd(), "path": list(sys.path), "argv": list(sys.argv),
+        "variables": {name: os.environ.get(name) for name in ("GIVEN", "SET", "TMPDIR", "HOME")},
+        "child": subprocess.run("echo $GIVEN $SET", shell=True, capture_output=True, text=True).stdout,
+        "recursion": sys.getrecursionlimit(), "umask": os.umask(0o22),
+        "alarm": signal.getsignal(signal.SIGALRM) is signal.SIG_DFL,
+        "timer": signal.getitimer(signal.ITIMER_REAL),
+    }
+"""
+_MESS = """
+import os, signal, sys
+def f(folder):
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    sys.path = ["/nowhere"]
+    sys.argv = ["mess"]
+    os.environ["SET"] = "1"
+    os.environ.pop("HOME", None)
+    os.environ["TMPDIR"] = "/nowhere"
+    sys.setrecursionlimit(300)
+    os.umask(0)
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(9))
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    END
+"""
+
+
+@pytest.mark.parametrize("end", ["return 1", "raise ValueError", "sys.exit(2)"])
+def test_r4_r5_the_next_call_finds_everything_as_it_was(run: Run, tmp_path: Path, end: str) -> None:
+    before = run(_STATE)
+    mess = run(_MESS.replace("END", end), str(tmp_path), env={"GIVEN": "2", "HOME": "/moon"})
+    after = run(_STATE)
+    assert mess.status is (OutcomeStatus.OK if end == "return 1" else OutcomeStatus.ERROR)
+    assert after.value == before.value
+    assert before.metrics is not None
+    assert after.metrics is not None
+    assert after.metrics.worker_id == before.metrics.worker_id, "in the same worker"
+
+
+def test_r5_a_folder_that_is_gone_does_not_matter(run: Run, tmp_path: Path) -> None:
+    before = run("import os\ndef f(): return os.getcwd()").value
+    code = "import os\ndef f(folder):\n    os.mkdir(folder); os.chdir(folder); os.rmdir(folder)"
+    assert run(code, str(tmp_path / "brief")).ok
+    assert run("import os\ndef f(): return os.getcwd()").value == before
+
+
+def test_r4_env_is_set_and_unset_for_the_call_and_its_children(run: Run) -> None:
+    code = """
+import ctypes, os, subprocess
+getenv = ctypes.CDLL(None).getenv
+getenv.restype = ctypes.c_char_p
+def f():
+    shown = subprocess.run("echo $NEW-$HOME", shell=True, capture_output=True, text=True).stdout.strip()
+    return os.environ.get("NEW"), os.environ.get("HOME"), getenv(b"NEW"), getenv(b"HOME"), shown
+"""
+    plain = run(code).value
+    assert plain[0] is None
+    assert run(code, env={"NEW": "ü 1", "HOME": None}).value == ("ü 1", None, "ü 1".encode(), None, "ü 1-")
+    assert run(code).value == plain
+
+
+def test_r4_env_is_there_when_the_program_is_imported(run: Run) -> None:
+    code = "import os\nAT_IMPORT = os.environ['NEW']\ndef f(): return AT_IMPORT"
+    assert run(code, env={"NEW": "now"}).value == "now"
+
+
+def test_r37_signals_are_python_s_own(run: Run) -> None:
+    code = """
+import signal
+NAMES = "SIGTERM SIGHUP SIGQUIT SIGUSR1 SIGUSR2 SIGCHLD SIGPIPE".split()
+def f():
+    default = {name: signal.getsignal(getattr(signal, name)) is signal.SIG_DFL for name in NAMES}
+    interrupt = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return default, interrupt, signal.pthread_sigmask(signal.SIG_BLOCK, ())
+"""
+    names = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCHLD")
+    expected: tuple[dict[str, bool], Any, Any] = (
+        {**dict.fromkeys(names, True), "SIGPIPE": False},
+        True,
+        set(),
+    )
+    assert run(code).value == expected
+
+
+def test_r37_a_broken_pipe_is_an_exception(run: Run) -> None:
+    outcome = run("import os\ndef f():\n    r, w = os.pipe(); os.close(r)\n    os.write(w, b'x')")
+    assert outcome.status is OutcomeStatus.ERROR
+    assert "BrokenPipeError" in str(outcome.error)
