@@ -1,0 +1,109 @@
+"""Imports point one way, and a worker's part of the package stays small."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gigaexec
+
+SOURCE = Path(gigaexec.__file__).parent
+
+# Each may import those before it. "" is gigaexec/__init__.py, which loads the others on demand.
+ORDER = (
+    *("errors", "calls", "log_text", "json_text", "config", "backend"),
+    *("worker", "transport", "dispatch", "backends", "runner", "sync"),
+    *("programs", "stages", "problems", "evaluation", "", "cli", "__main__"),
+)
+# What a worker process loads must start fast.
+ALLOWED_TO_WORKER = {"worker", "calls", "errors"}
+
+# Third-party packages, and the parts of gigaexec that may use them.
+THIRD_PARTY = {
+    "cloudpickle": {"worker", "transport", "stages"},  # a stage's timing probe is sent to the worker
+    "loky": {"dispatch"},
+    "psutil": {"dispatch", "cli"},
+    "pydantic": {"stages", "problems", "programs", "evaluation"},
+    "yaml": {"stages", "problems"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+}
+
+
+def modules() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def part_of(module: str) -> str:
+    """`gigaexec.worker.main` -> `worker`."""
+    return module.partition(".")[2].partition(".")[0]
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Every module that the code imports at run time, in functions as well."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for alternative in node.orelse:
+                yield from imported(alternative)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are absolute"
+            assert node.module is not None
+            if node.module == "gigaexec":
+                # A submodule, or a name of the package itself.
+                yield from (f"gigaexec.{alias.name}" for alias in node.names if alias.name in ORDER)
+                yield from ("gigaexec" for alias in node.names if alias.name not in ORDER)
+            else:
+                yield node.module
+        else:
+            yield from imported(node)
+
+
+def offences(part: str, source: str) -> list[str]:
+    """The imports of a module of that part which are against the rules."""
+    return [name for name in imported(ast.parse(source)) if not is_allowed(part, name)]
+
+
+def is_allowed(part: str, name: str) -> bool:
+    top_level = name.partition(".")[0]
+    if top_level in sys.stdlib_module_names:
+        return True
+    if (part, name) == ("dispatch", "process_tree"):
+        return True  # guard.py runs as a script and finds its sibling by this name
+    if top_level != "gigaexec":
+        return part in THIRD_PARTY.get(top_level, ())
+    if part == "worker":
+        return part_of(name) in ALLOWED_TO_WORKER
+    return ORDER.index(part_of(name)) <= ORDER.index(part)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_one_way(path: Path) -> None:
+    part = path.relative_to(SOURCE).parts[0].removesuffix(".py").replace("__init__", "")
+    assert part in ORDER, f"{part} has no place in the order of imports yet"
+    assert offences(part, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "line", "is_offence"),
+    [
+        ("worker", "from gigaexec.calls import WorkerCall", False),
+        ("worker", "from gigaexec.config import WorkerConfig", True),
+        ("worker", "def f():\n    import numpy", True),
+        ("transport", "import gigaexec.runner", True),
+        ("transport", "from gigaexec import runner", True),
+        ("stages", "from gigaexec import run_call", True),
+        ("cli", "from gigaexec import __version__", False),
+        ("calls", "try:\n    import pydantic\nexcept ImportError:\n    pass", True),
+        ("calls", "if TYPE_CHECKING:\n    from gigaexec.config import WorkerConfig", False),
+        ("stages", "from gigaexec.problems import Problem", True),
+        ("problems", "from gigaexec.stages import Stage", False),
+    ],
+)
+def test_an_import_against_the_arrow_is_seen(part: str, line: str, is_offence: bool) -> None:
+    assert bool(offences(part, line)) == is_offence
