@@ -5,15 +5,17 @@ Importing this package loads nothing: `main` does, so that the command can say w
 
 from __future__ import annotations
 
+import importlib
 import sys
 
-_NEEDED = frozenset({"typer", "rich"})
+_NEEDED = ("typer", "rich")
 
 
 def main() -> int:
     """Run the command line in `sys.argv` and return its exit status."""
     try:
-        from gigaexec.cli.app import run_command_line
+        for package in _NEEDED:
+            importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name not in _NEEDED:
             raise
@@ -22,4 +24,6 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
+    from gigaexec.cli.app import run_command_line
+
     return run_command_line(sys.argv[1:])

@@ -11,8 +11,7 @@ import typer
 from gigaexec import __version__
 from gigaexec.cli.doctor import doctor
 from gigaexec.cli.evaluate import evaluate
-from gigaexec.cli.exit_codes import ExitCode
-from gigaexec.cli.interrupt import Interrupted
+from gigaexec.cli.exit_codes import ExitCode, Interrupted
 from gigaexec.cli.log_output import show_warnings
 from gigaexec.cli.run import run
 from gigaexec.errors import GigaexecError, InfrastructureError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -11,8 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from gigaexec.cli.exit_codes import ExitCode
-from gigaexec.cli.interrupt import Interrupted, run_interruptibly
+from gigaexec.cli.exit_codes import ExitCode, Interrupted
+from gigaexec.cli.interrupt import run_interruptibly
 from gigaexec.cli.pool import pool
 from gigaexec.cli.progress import EvaluationProgress
 from gigaexec.cli.quantities import seconds_text
@@ -54,7 +56,7 @@ class EvaluationRun:
         """Evaluate all programs and show the results; no worker is left on return.
 
         Raises:
-            Interrupted: A signal stopped it. What was done by then has been shown.
+            Interrupted: A signal stopped it, or nobody reads stdout; what was done has been shown.
             ConfigurationError: The problem or the configuration cannot be used.
             InfrastructureError: The context could not be built, or a result could not be written.
         """
@@ -64,6 +66,10 @@ class EvaluationRun:
             if self._done:
                 self._show_table()
             raise Interrupted(interruption.signal_number, self._progress_text()) from None
+        except BrokenPipeError:
+            # Whoever read the lines has seen enough. Without this, flushing at exit would fail once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Interrupted(signal.SIGPIPE, self._progress_text()) from None
         self._show_table()
         print(self._summary(), file=sys.stderr)
 

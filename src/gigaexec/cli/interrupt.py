@@ -7,26 +7,10 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from gigaexec.cli.exit_codes import Interrupted
+
 _T = TypeVar("_T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interrupted(Exception):
-    """The user stopped the command.
-
-    Args:
-        signal_number: The signal that did it.
-        progress: What had been done, to follow "stopped by SIGINT"; "" when there is nothing to say.
-    """
-
-    def __init__(self, signal_number: int, progress: str = "") -> None:
-        super().__init__(signal_number, progress)
-        self.signal_number = signal_number
-        self.progress = progress
-
-    @property
-    def signal_name(self) -> str:
-        return signal.Signals(self.signal_number).name
 
 
 def run_interruptibly(main: Coroutine[Any, Any, _T]) -> _T:

@@ -1,0 +1,119 @@
+"""Ctrl-C and SIGTERM during `gigaexec evaluate`, and what a terminal sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cli.conftest import COMMAND
+from tests.conftest import wait_until
+
+# Tells its process id, then never ends. It shields itself from the terminal's own signal.
+_SPINS = """
+import os, pathlib, signal
+
+def entrypoint():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pathlib.Path({ready!r}).write_text(str(os.getpid()))
+    while True:
+        pass
+"""
+
+
+@pytest.fixture
+def ready(problem: Path, tmp_path: Path) -> Path:
+    """The file that the problem's endless program writes when it runs."""
+    path = tmp_path / "ready"
+    for initial in (problem / "initial_programs").iterdir():
+        initial.unlink()
+    (problem / "initial_programs" / "a_good.py").write_text("def entrypoint(): return [1.0]\n")
+    (problem / "initial_programs" / "spins.py").write_text(_SPINS.format(ready=str(path)))
+    return path
+
+
+def _is_running(ready: Path, results: Path) -> bool:
+    return bool(ready.exists() and ready.read_text() and results.exists() and results.read_text())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_r35_signal_stops_at_once_and_keeps_what_was_done(
+    problem: Path, ready: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    results = tmp_path / "out" / "results.jsonl"
+    command = [*COMMAND, "evaluate", str(problem), "--output", str(results.parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        wait_until(lambda: _is_running(ready, results), timeout_s=30)
+        processes = psutil.Process(running.pid).children(recursive=True)
+        running.send_signal(number)
+        table, told = running.communicate(timeout=10)
+    assert running.returncode == 128 + number
+    assert f"stopped by {number.name}: 1 of 2 programs were done; results in {results}" in told
+    assert "a_good" in table
+    assert "spins" not in table
+    assert [json.loads(line)["name"] for line in results.read_text().splitlines()] == ["a_good"]
+    wait_until(lambda: not any(process.is_running() for process in processes), timeout_s=5)
+
+
+class _Terminal:
+    """The command on a terminal of its own, as in a shell's foreground."""
+
+    def __init__(self, command: list[str], columns: int) -> None:
+        # The other side stays open here: a moment in which nobody holds it would read as its end.
+        self._master, self._slave = pty.openpty()
+        name = os.ttyname(self._slave)
+        # A session leader that opens a terminal makes it its own: then Ctrl-C signals the whole group.
+        script = f'stty cols {columns} rows 40 <"$0"; exec "$@" <"$0" >"$0" 2>&1'
+        environment = {**os.environ, "TERM": "xterm-256color"}
+        environment.pop("COLUMNS", None)
+        environment.pop("NO_COLOR", None)
+        self.process = subprocess.Popen(
+            ["sh", "-c", script, name, *command], start_new_session=True, env=environment
+        )
+        self.seen = ""
+
+    def read(self) -> None:
+        """Take in what has been written since, or wait a moment for it."""
+        readable, _, _ = select.select([self._master], [], [], 0.05)
+        if readable:
+            self.seen += os.read(self._master, 65536).decode(errors="replace")
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+        os.close(self._slave)
+
+
+@pytest.fixture
+def terminal(problem: Path, ready: Path) -> Iterator[_Terminal]:
+    opened = _Terminal([*COMMAND, "evaluate", str(problem)], columns=100)
+    yield opened
+    opened.close()
+
+
+def test_terminal_gets_progress_and_colours_and_ctrl_c_ends_all(terminal: _Terminal, ready: Path) -> None:
+    while "1/2" not in terminal.seen or not ready.exists():
+        terminal.read()
+    assert "failed" in terminal.seen
+    worker = psutil.Process(int(ready.read_text()))
+    terminal.type("\x03")
+    while terminal.process.poll() is None:
+        terminal.read()
+    terminal.read()
+    assert terminal.process.returncode == 130
+    assert "stopped by SIGINT: 1 of 2 programs were done" in terminal.seen
+    assert "\x1b[32myes" in terminal.seen
+    assert "KeyboardInterrupt" not in terminal.seen
+    wait_until(lambda: not worker.is_running(), timeout_s=5)
