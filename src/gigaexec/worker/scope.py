@@ -36,6 +36,7 @@ class Baseline:
     """The state of this process between calls. Every call starts from it and is brought back to it."""
 
     def __init__(self) -> None:
+        self.environment_object = os.environ
         self.environment = _environment_data().copy()
         self.folder = _current_folder()
         self.path_list, self.path = sys.path, list(sys.path)
@@ -106,6 +107,7 @@ class CallScope:
             cloudpickle.unregister_pickle_by_value(module)
 
     def _restore_environment(self) -> None:
+        os.environ = self._baseline.environment_object  # noqa: B003 - a program may have replaced the object
         before = self._baseline.environment
         now = _environment_data()
         if now == before:
