@@ -1,0 +1,93 @@
+"""R7: an exception of user code as text."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, strategies as st
+
+from gigaexec.calls import ErrorKind, WorkerError
+from gigaexec.worker.program import ProgramError, find_function, load_program, unload_program
+from gigaexec.worker.report import MAX_REPORT_CHARACTERS, MAX_SUMMARY_CHARACTERS, describe_exception
+
+
+@pytest.fixture(autouse=True)
+def unloaded_after() -> Iterator[None]:
+    yield
+    unload_program()
+
+
+def report_of(code: str) -> WorkerError:
+    """What is reported when `f` of the code is called."""
+    with pytest.raises(BaseException) as raised:
+        find_function(load_program(code), "f")()
+    assert raised.value.__traceback__ is not None
+    # Without this function's own frame: in a worker, the frames above the program's are all the engine's.
+    return describe_exception(raised.value.with_traceback(raised.value.__traceback__.tb_next))
+
+
+@pytest.mark.parametrize(
+    ("argument", "returncode"), [("3", 3), ("0", 1), ("", 1), ("None", 1), ("'stopped'", 1), ("True", 1)]
+)
+def test_r7_an_exit_is_a_failure_with_its_status(argument: str, returncode: int) -> None:
+    report = report_of(f"import sys\ndef f(): sys.exit({argument})")
+    assert report.returncode == returncode
+    assert report.summary.startswith("SystemExit")
+
+
+def test_r2_a_missing_function_is_reported_without_a_traceback() -> None:
+    report = report_of("g = 1")
+    assert report.stderr == "the program defines no function 'f'; it defines none\n"
+    assert report.summary == "the program defines no function 'f'; it defines none"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "class E(Exception):\n    def __str__(self): raise RuntimeError\ndef f(): raise E",
+        "class E(Exception):\n    def __str__(self): raise SystemExit(7)\ndef f(): raise E",
+        "class E(Exception):\n    __str__ = None\ndef f(): raise E",
+        "class E(Exception):\n    def __str__(self): return 3\ndef f(): raise E",
+        "class E(Exception):\n    def __init__(self, a, b): self.a = a\ndef f(): raise E(1, 2)",
+        "class E(Exception):\n    @property\n    def __notes__(self): raise RuntimeError\ndef f(): raise E",
+        "class M(type):\n    __name__ = property(lambda self: 1 / 0)\n"
+        "class E(Exception, metaclass=M): pass\ndef f(): raise E",
+        "class E(SyntaxError):\n    @property\n    def lineno(self): return 'x'\ndef f(): raise E('odd')",
+        "def f():\n    e = SyntaxError('odd')\n    e.filename, e.lineno = 'user_code.py', 99\n    raise e",
+        "def f():\n    e = SyntaxError('odd')\n    e.filename, e.lineno = 'user_code.py', 'x'\n    raise e",
+    ],
+)
+def test_r7_a_hostile_exception_is_reported_all_the_same(code: str) -> None:
+    report = report_of(code)
+    assert report.stderr
+    assert report.summary
+    assert report.kind is ErrorKind.USER
+    assert pickle.loads(pickle.dumps(report)) == report
+
+
+def test_r7_a_huge_message_is_cut_in_the_middle_and_the_cut_is_said() -> None:
+    report = report_of("def f(): raise ValueError('start' + 'x' * 3_000_000 + 'end')")
+    assert MAX_REPORT_CHARACTERS * 0.9 < len(report.stderr) <= MAX_REPORT_CHARACTERS
+    assert "characters left out" in report.stderr
+    assert "start" in report.stderr
+    assert len(report.summary) <= MAX_SUMMARY_CHARACTERS
+
+
+def test_r7_deep_recursion_is_reported() -> None:
+    report = report_of("def f(): return f()")
+    assert report.summary.startswith("RecursionError")
+    assert "more times" in report.stderr
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=())))
+def test_r7_any_message_gives_a_one_line_summary_that_can_be_sent(message: str) -> None:
+    report = describe_exception(ValueError(message))
+    assert len(report.summary.splitlines()) == 1
+    assert report.summary.startswith("ValueError")
+    assert pickle.loads(pickle.dumps(report)) == report
+
+
+def test_a_kind_is_passed_on() -> None:
+    assert describe_exception(ProgramError("no"), ErrorKind.ARGUMENTS).kind is ErrorKind.ARGUMENTS
