@@ -1,0 +1,146 @@
+"""Evaluating many programs in real workers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gigaexec.backends.loky import LokyBackend
+from gigaexec.calls import OutcomeStatus, WorkerCall
+from gigaexec.config import WorkerConfig
+from gigaexec.errors import ConfigurationError, WorkerStartError
+from gigaexec.evaluation import ProgramEvaluation, evaluate_programs
+from gigaexec.problems import Problem
+from gigaexec.programs import Program
+
+_VALIDATE = """
+def validate(context, payload):
+    return {"total": payload + context, "extra": 1}, "artifact"
+"""
+
+
+@pytest.fixture
+def problem(tmp_path: Path) -> Problem:
+    (tmp_path / "metrics.yaml").write_text("specs: {total: {is_primary: true, higher_is_better: true}}\n")
+    (tmp_path / "task_description.txt").write_text("Return a number.")
+    (tmp_path / "validate.py").write_text(_VALIDATE)
+    (tmp_path / "context.py").write_text("def build_context(): return 100\n")
+    return Problem.load(tmp_path)
+
+
+@pytest.fixture
+def backend() -> Iterator[LokyBackend]:
+    made = LokyBackend(WorkerConfig.from_env())
+    yield made
+    made.shutdown_now(wait=True)
+
+
+async def _collect(problem: Problem, programs: Any, **options: Any) -> dict[str, ProgramEvaluation]:
+    options = {"timeout_s": 30.0, **options}
+    return {one.name: one async for one in evaluate_programs(problem, programs, **options)}
+
+
+def test_r84_r85_valid_failed_and_unreadable_programs(
+    problem: Problem, backend: LokyBackend, tmp_path: Path
+) -> None:
+    (tmp_path / "file.py").write_text("def entrypoint(context): return 1\n")
+    (tmp_path / "binary.py").write_bytes(b"\xff\x00")
+    programs = [
+        tmp_path / "file.py",
+        tmp_path / "binary.py",
+        Program("def entrypoint(context):\n    print('words')\n    return 1 / 0\n", name="raises"),
+        Program("def entrypoint(context):\n    return 'text'\n", name="refused"),
+        Program("def entrypoint(context):\n    while True: pass\n", name="endless"),
+        Program("import os\ndef entrypoint(context): os._exit(3)\n", name="exits"),
+    ]
+    found = asyncio.run(_collect(problem, programs, backend=backend, timeout_s=3.0))
+    assert len(found) == len(programs)
+    good = found["file"]
+    assert (good.is_valid, good.metrics, good.artifact) == (True, {"total": 101.0, "extra": 1.0}, "artifact")
+    assert good.path == tmp_path / "file.py"
+    assert good.wall_time_s is not None
+    assert good.peak_rss_kb is not None
+    statuses = {name: one.status for name, one in found.items() if name != "file"}
+    assert statuses == {
+        "binary": OutcomeStatus.ERROR,
+        "raises": OutcomeStatus.ERROR,
+        "refused": OutcomeStatus.ERROR,
+        "endless": OutcomeStatus.TIMED_OUT,
+        "exits": OutcomeStatus.CRASHED,
+    }
+    for name in statuses:
+        assert not found[name].is_valid
+        assert found[name].metrics["total"] == -1e5
+        assert found[name].reason
+        assert "\n" not in found[name].reason
+    assert found["raises"].reason == "ZeroDivisionError: division by zero"
+    assert "words" in found["raises"].detail
+    assert found["refused"].failed_stage == "validate"
+    assert found["refused"].reason.startswith("validate: TypeError")
+    assert found["endless"].run_time_s >= 3.0
+
+
+def test_generator_is_taken_from_as_programs_finish(problem: Problem, backend: LokyBackend) -> None:
+    taken = 0
+
+    def many() -> Iterator[Program]:
+        nonlocal taken
+        for number in range(40):
+            taken += 1
+            yield Program(f"def entrypoint(context): return {number}", name=str(number))
+
+    async def main() -> int:
+        done, most_ahead = 0, 0
+        async for one in evaluate_programs(problem, many(), timeout_s=30.0, backend=backend, max_in_flight=3):
+            assert one.is_valid
+            most_ahead = max(most_ahead, taken - done)
+            done += 1
+        assert done == 40
+        return most_ahead
+
+    assert asyncio.run(main()) <= 3
+
+
+def test_r35_closing_early_leaves_no_call_running(
+    problem: Problem, backend: LokyBackend, tmp_path: Path
+) -> None:
+    quick = Program("def entrypoint(context): return 1", name="quick")
+    endless = Program("def entrypoint(context):\n    while True: pass\n", name="endless")
+
+    async def main() -> None:
+        evaluations = evaluate_programs(problem, [endless, quick], timeout_s=600.0, backend=backend)
+        async with aclosing(evaluations):
+            async for one in evaluations:
+                assert one.name == "quick"
+                break
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        assert left == []
+
+    asyncio.run(main())
+
+
+def test_infrastructure_failure_is_not_held_against_the_program(tmp_path: Path, problem: Problem) -> None:
+    class Broken:
+        async def execute(self, call: WorkerCall, *, deadline_s: float) -> Any:
+            if call.function_name == "build_context":
+                return 0
+            raise WorkerStartError("no process for you")
+
+        async def shutdown(self, *, wait: bool = False) -> None:
+            pass
+
+    [found] = asyncio.run(_collect(problem, [Program("", name="p")], backend=Broken())).values()
+    assert (found.status, found.was_judged, found.is_valid) == (OutcomeStatus.INFRASTRUCTURE, False, False)
+    assert found.metrics == {}
+    assert found.reason == "no process for you"
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True])
+def test_limit_that_makes_no_sense_is_refused(problem: Problem, limit: Any) -> None:
+    with pytest.raises(ConfigurationError, match="max_in_flight"):
+        asyncio.run(_collect(problem, [], max_in_flight=limit))
