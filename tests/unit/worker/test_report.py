@@ -28,6 +28,69 @@ def report_of(code: str) -> WorkerError:
     return describe_exception(raised.value.with_traceback(raised.value.__traceback__.tb_next))
 
 
+def test_r7_traceback_then_three_lines_on_each_side_of_the_failing_one() -> None:
+    code = "\n".join([*(f"a{number} = {number}" for number in range(1, 6)), "def f():", "    b = 1"])
+    code += "\n    return b / 0\n    c = 1\n    d = 2\n    e = 3\n    g = 4\n"
+    report = report_of(code)
+    assert report.summary == "ZeroDivisionError: division by zero"
+    assert report.returncode == 1
+    assert report.stderr.startswith(
+        'Traceback (most recent call last):\n  File "user_code.py", line 8, in f\n    return b / 0\n'
+    )
+    context = report.stderr.partition("ZeroDivisionError: division by zero\n")[2]
+    assert context == (
+        "\nCode context (user_code.py, line 8):\n"
+        "   5 | a5 = 5\n"
+        "   6 | def f():\n"
+        "   7 |     b = 1\n"
+        ">  8 |     return b / 0\n"
+        "   9 |     c = 1\n"
+        "  10 |     d = 2\n"
+        "  11 |     e = 3\n"
+    )
+
+
+def test_r7_at_the_ends_of_the_code_there_is_less_context() -> None:
+    report = report_of("1 / 0")
+    assert report.stderr.endswith("\nCode context (user_code.py, line 1):\n> 1 | 1 / 0\n")
+
+
+def test_r7_the_failing_line_is_the_users_innermost() -> None:
+    code = "import json\ndef f():\n    return g()\ndef g():\n    return json.loads('{')\n"
+    report = report_of(code)
+    assert "Code context (user_code.py, line 5)" in report.stderr
+    assert "decoder.py" in report.stderr, "the library's own frames are part of the traceback"
+
+
+def test_r7_the_engines_own_frames_are_left_out() -> None:
+    for code in ("def f(): raise ValueError('x')", "raise ValueError('x')", "def f(:"):
+        assert "gigaexec" not in report_of(code).stderr
+
+
+def test_r7_a_syntax_error_shows_file_line_source_and_caret() -> None:
+    report = report_of("x = 1\ndef f(:\n    pass\n")
+    assert 'File "user_code.py", line 2\n    def f(:\n' in report.stderr
+    assert "^" in report.stderr
+    assert "> 2 | def f(:" in report.stderr
+    assert report.summary.startswith("SyntaxError: ")
+    assert report.summary.endswith("(user_code.py, line 2)")
+
+
+def test_r7_a_null_byte_in_the_code_is_named() -> None:
+    assert "null bytes" in report_of("x = '\0'").summary
+
+
+def test_r7_chained_and_grouped_exceptions_are_shown_whole() -> None:
+    chained = report_of(
+        "def f():\n    try:\n        {}['a']\n    except KeyError as e:\n        raise OSError(1) from e"
+    )
+    assert "KeyError: 'a'" in chained.stderr
+    assert "direct cause" in chained.stderr
+    grouped = report_of("def f(): raise ExceptionGroup('two', [ValueError('one'), KeyError('other')])")
+    assert "ValueError: one" in grouped.stderr
+    assert "KeyError: 'other'" in grouped.stderr
+
+
 @pytest.mark.parametrize(
     ("argument", "returncode"), [("3", 3), ("0", 1), ("", 1), ("None", 1), ("'stopped'", 1), ("True", 1)]
 )
