@@ -13,6 +13,9 @@ from gigaexec.worker.program import FILE_NAME, ProgramError
 _ENGINE_FOLDER = str(Path(__file__).parent)
 _CONTEXT_LINES = 3
 
+# Unlike `cls.__name__` it runs no code of a metaclass.
+_NAME_OF_TYPE = vars(type)["__name__"].__get__
+
 # An exception may carry a message of any size, and a report goes through memory several times.
 MAX_REPORT_CHARACTERS = 200_000
 MAX_SUMMARY_CHARACTERS = 500
@@ -28,7 +31,7 @@ def describe_exception(error: BaseException, kind: ErrorKind = ErrorKind.USER) -
             summary=_shorten(_summary(error), MAX_SUMMARY_CHARACTERS),
         )
     except BaseException as failure:  # the user's classes run while they are formatted, and may do anything
-        name = type(error).__name__
+        name = _NAME_OF_TYPE(type(error))
         text = f"{name} (it could not be formatted: {type(failure).__name__})"
         return WorkerError(stderr=text, kind=kind, summary=text)
 
