@@ -23,7 +23,7 @@ _TIMEOUT_S = 90
 
 
 def script_of(page: Path) -> str:
-    """A page's blocks as one script, each line where it stands in the page, so that tracebacks point there."""
+    """A page's blocks as one script, each line where it is in the page, so that tracebacks point there."""
     text = page.read_text("utf-8")
     lines = [""] * (text.count("\n") + 1)
     for block in _BLOCK.finditer(text):
