@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from pathlib import Path
 
-from tests.cli.conftest import RunCommand
+from tests.cli.conftest import COMMAND, RunCommand
 
 
 def test_doctor_says_that_calls_work(gigaexec_command: RunCommand, spill_dir: Path) -> None:
@@ -54,3 +56,13 @@ def test_r70_doctor_names_settings_that_cannot_be_read(gigaexec_command: RunComm
     assert finding["state"] == "warning"
     assert "GIGAEVO_EXECUTOR_MAX_WORKERS" in finding["fact"]
     assert done.returncode == 0
+
+
+def test_ctrl_c_ends_the_doctor_with_status_130() -> None:
+    with subprocess.Popen([*COMMAND, "doctor"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()  # the first finding; the probes with workers are yet to come
+        running.send_signal(signal.SIGINT)
+        assert running.stderr.read() == b"gigaexec: stopped by SIGINT\n"
+    assert running.returncode == 130

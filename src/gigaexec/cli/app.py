@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -66,6 +68,8 @@ def run_command_line(arguments: Sequence[str]) -> int:
         # A terminal of another encoding shows an escape where it has no letter; it does not stop the run.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     show_warnings()
+    # A KeyboardInterrupt would end with typer's own word and status.
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         status = app(args=list(arguments), prog_name="gigaexec", standalone_mode=True)
     except SystemExit as leaving:
@@ -73,8 +77,6 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except Interrupted as interruption:
         _tell(f"stopped by {interruption.signal_name}{interruption.progress}")
         return 128 + interruption.signal_number
-    except KeyboardInterrupt:
-        return 130
     except InfrastructureError as error:
         _tell(str(error))
         return ExitCode.INFRASTRUCTURE
@@ -82,6 +84,10 @@ def run_command_line(arguments: Sequence[str]) -> int:
         _tell(str(error))
         return ExitCode.WRONG_USE
     return _as_status(status)
+
+
+def _interrupt(signal_number: int, _: FrameType | None) -> NoReturn:
+    raise Interrupted(signal_number)
 
 
 def _as_status(code: object) -> int:

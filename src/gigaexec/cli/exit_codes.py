@@ -19,8 +19,8 @@ class ExitCode(enum.IntEnum):
     """gigaexec or the machine failed; for evaluate, at least one program has no verdict."""
 
 
-class Interrupted(Exception):
-    """The user stopped the command.
+class Interrupted(BaseException):
+    """The user stopped the command. Like `KeyboardInterrupt` it is no `Exception`, so nobody swallows it.
 
     Args:
         signal_number: The signal that did it.

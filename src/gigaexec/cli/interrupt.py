@@ -32,9 +32,15 @@ async def _watch(main: Coroutine[Any, Any, _T]) -> _T:
 
     def stop(signal_number: int) -> None:
         received.append(signal_number)
-        _restore_signals(loop)
+        restore()
         task.cancel()
 
+    def restore() -> None:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number in _SIGNALS:
         loop.add_signal_handler(number, stop, number)
     try:
@@ -44,9 +50,4 @@ async def _watch(main: Coroutine[Any, Any, _T]) -> _T:
             raise
         raise Interrupted(received[0]) from None
     finally:
-        _restore_signals(loop)
-
-
-def _restore_signals(loop: asyncio.AbstractEventLoop) -> None:
-    for number in _SIGNALS:
-        loop.remove_signal_handler(number)
+        restore()
