@@ -7,8 +7,11 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+import psutil
 
 # Far beyond what any script takes, also on a busy machine: a script that hangs must fail, not stop the suite.
 TIMEOUT_S = 90.0
@@ -43,3 +46,38 @@ def json_of_script(source: str, *arguments: str, env: Mapping[str, str] | None =
 def command(source: str, *arguments: str) -> list[str]:
     """The command line that runs `source`."""
     return [sys.executable, "-W", "error", "-c", textwrap.dedent(source), *arguments]
+
+
+@contextmanager
+def started_script(
+    source: str, *arguments: str, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Start `source` in a process that is killed at the end of the block; talk to it on its pipes."""
+    process = subprocess.Popen(
+        command(source, *arguments),
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_json(process: subprocess.Popen[str]) -> Any:
+    """Read the next line that the process prints, a JSON value."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, "the script ended before it reported"
+    return json.loads(line)
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process is there and no zombie."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -13,17 +13,17 @@ import pytest
 
 from gigaexec.errors import SpillDirectoryError
 from gigaexec.transport.spill import SpillDirectory, prepare_directory
-from tests.process.scripts import command
+from tests.process.scripts import read_json, started_script
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user")
 
 HOLDS_A_POOL = """
-    import pathlib, sys
+    import json, pathlib, sys
     from gigaexec.transport.spill import SpillDirectory
     directory = SpillDirectory(pathlib.Path(sys.argv[1]))
     path = pathlib.Path(directory.new_path())
     path.write_bytes(b"a result")
-    print(path, flush=True)
+    print(json.dumps(str(path)), flush=True)
     sys.stdin.read()
 """
 
@@ -31,15 +31,8 @@ HOLDS_A_POOL = """
 @contextmanager
 def pool_of_another_process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A process that holds a pool in the folder, and the spill file that it has there."""
-    process = subprocess.Popen(
-        command(HOLDS_A_POOL, str(folder)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with process:
-        assert process.stdout is not None
-        try:
-            yield process, Path(process.stdout.readline().rstrip("\n"))
-        finally:
-            process.kill()
+    with started_script(HOLDS_A_POOL, str(folder)) as process:
+        yield process, Path(read_json(process))
 
 
 def names_in(folder: Path) -> set[str]:
