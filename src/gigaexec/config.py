@@ -38,6 +38,14 @@ DEFAULT_ENV_WHITELIST: frozenset[str] = frozenset(
 DEFAULT_ENV_PREFIXES: tuple[str, ...] = ("GIGAEVO_", "LOKY_")
 """A worker may also see variables whose names start with one of these."""
 
+_THREAD_COUNT_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
 _T = TypeVar("_T")
 
 
@@ -151,12 +159,23 @@ class WorkerConfig:
         return self.max_workers if self.max_workers is not None else default_max_workers()
 
     def worker_environment(self) -> dict[str, str]:
-        """The part of this process's environment that workers of this pool may see."""
-        return {
+        """The environment of this pool's workers: the part of this process's that they may see.
+
+        Where several workers share the CPUs, a thread count of numerical libraries that is not set is set to
+        a worker's share. Each worker would otherwise start as many threads as there are CPUs, and all would
+        be several times slower.
+        """
+        environment = {
             name: value
             for name, value in os.environ.items()
             if name in self.env_whitelist or name.startswith(self.env_prefixes)
         }
+        workers = self.worker_count
+        if workers > 1:
+            share = str(max(1, allowed_cpu_count() // workers))
+            for name in self.env_whitelist.intersection(_THREAD_COUNT_VARIABLES):
+                environment.setdefault(name, share)
+        return environment
 
 
 def require_deadline(name: str, value: float, *, allow_zero: bool = False) -> float:

@@ -237,6 +237,19 @@ def test_r50_a_worker_gets_the_whitelisted_names_and_prefixes_alone(monkeypatch:
     assert "GIGAEVO_ANYTHING" not in widened.worker_environment()
 
 
+def test_r51_workers_that_share_the_cpus_share_the_threads_of_numerical_libraries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    allow_cpus(monkeypatch, 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "5")
+    shared = WorkerConfig(max_workers=4).worker_environment()
+    assert (shared["OMP_NUM_THREADS"], shared["MKL_NUM_THREADS"]) == ("2", "5")
+    assert "OMP_NUM_THREADS" not in WorkerConfig(max_workers=1).worker_environment()
+    unseen = WorkerConfig(max_workers=4, env_whitelist=frozenset({"PATH"}))
+    assert "OMP_NUM_THREADS" not in unseen.worker_environment()
+
+
 def test_r21_the_default_spill_directory_is_this_users_in_the_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
