@@ -33,7 +33,10 @@ def _metrics(outcome: Outcome) -> ExecutionMetrics:
 
 
 def test_r60_the_ids_are_in_metrics_and_environment(run: Run) -> None:
-    code = "from os import environ as e, getpid\ndef f(): return e['GIGAEVO_WORKER_ID'], e['GIGAEVO_NODE_ID'], getpid()"
+    code = """
+from os import environ, getpid
+def f(): return environ["GIGAEVO_WORKER_ID"], environ["GIGAEVO_NODE_ID"], getpid()
+"""
     outcome = run(code)
     metrics = _metrics(outcome)
     assert outcome.value == (metrics.worker_id, metrics.node_id, metrics.worker_pid)
@@ -103,7 +106,7 @@ def test_r61_the_three_clocks_are_apart(make_backend: MakeBackend) -> None:
     assert first.run_time_s >= 0.3
     assert second.start_time_s < 0.1
     assert second.queue_time_s >= 0.3
-    assert 0.3 <= second.run_time_s < second.queue_time_s + second.run_time_s
+    assert second.run_time_s >= 0.3
 
 
 class _Journal:
