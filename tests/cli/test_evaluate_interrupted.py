@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cli.conftest import COMMAND
+from tests.cli.conftest import COMMAND, PROGRAMS
 from tests.conftest import wait_until
 
 # Tells its process id, then never ends. It shields itself from the terminal's own signal.
@@ -117,3 +117,20 @@ def test_terminal_gets_progress_and_colours_and_ctrl_c_ends_all(terminal: _Termi
     assert "\x1b[32myes" in terminal.seen
     assert "KeyboardInterrupt" not in terminal.seen
     wait_until(lambda: not worker.is_running(), timeout_s=5)
+
+
+def test_progress_on_a_terminal_leaves_results_on_stdout(problem: Path) -> None:
+    master, slave = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    command = [*COMMAND, "evaluate", str(problem), "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=slave, text=True, env={**environment, "TERM": "xterm"}
+    ) as running:
+        assert running.stdout is not None
+        lines = running.stdout.read().splitlines()
+    shown = os.read(master, 65536).decode(errors="replace")
+    os.close(master)
+    os.close(slave)
+    assert {json.loads(line)["name"] for line in lines} == PROGRAMS.keys()
+    assert "evaluating" in shown
+    assert "program_id" not in shown
