@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 demo: $(STAMP) ## evaluate an example problem
-	@$(BIN)/gigaexec evaluate examples/heilbronn --timeout 8
+	@$(BIN)/gigaexec evaluate examples/heilbronn --timeout 12
 
 lint: $(STAMP) ## format and lint checks
 	$(BIN)/ruff format --check .
