@@ -19,8 +19,6 @@ here. Ended processes are disposed of on a second thread, because that may block
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import logging
 import os
 import queue
@@ -31,13 +29,14 @@ import time
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 from gigaexec.calls import WorkerResult
 from gigaexec.config import WorkerConfig
 from gigaexec.dispatch import process_tree
 from gigaexec.dispatch.guard import Guard
+from gigaexec.dispatch.job_queue import JobQueue
 from gigaexec.dispatch.jobs import EndingKind, Job
 from gigaexec.dispatch.worker_handle import WorkerHandle, WorkerPipes, WorkerProcess, WorkerState
 from gigaexec.worker.channel import Ready
@@ -85,8 +84,7 @@ class Dispatcher:
         self._inbox_lock = threading.Lock()
         self._is_awake = False
         self._wake_reader, self._wake_writer = os.pipe()
-        self._queue: deque[Job] = deque()
-        self._queue_expiries: list[tuple[float, int, Job]] = []
+        self._queue = JobQueue()
         self._workers: set[WorkerHandle] = set()
         self._idle: list[WorkerHandle] = []
         self._spares = 0
@@ -198,10 +196,7 @@ class Dispatcher:
         if self._is_stopping:
             job.end(EndingKind.CANCELLED, message=_SHUT_DOWN)
             return
-        self._queue.append(job)
-        if job.queue_timeout_s is not None:
-            expiry = job.submitted_at + job.queue_timeout_s
-            heapq.heappush(self._queue_expiries, (expiry, job.number, job))
+        self._queue.add(job)
 
     def _cancel(self, job: Job) -> None:
         worker = next((worker for worker in self._workers if worker.job is job), None)
@@ -212,8 +207,8 @@ class Dispatcher:
 
     def _begin_stop(self) -> None:
         self._is_stopping = True
-        while self._queue:
-            self._queue.popleft().end(EndingKind.CANCELLED, message=_SHUT_DOWN)
+        while self._queue.end_first(EndingKind.CANCELLED, _SHUT_DOWN):
+            pass
         for worker in tuple(self._workers):
             self._kill(worker, EndingKind.CANCELLED, _SHUT_DOWN)
 
@@ -238,18 +233,14 @@ class Dispatcher:
     # Giving out calls.
 
     def _give_out(self) -> None:
-        while self._queue and self._queue[0].is_ended:
-            self._queue.popleft()
-        while self._queue and self._idle and self._count(WorkerState.BUSY) < self._max_busy:
-            job = self._queue.popleft()
-            if not job.is_ended:
-                self._idle.pop().send(job)
+        while self._idle and self._count(WorkerState.BUSY) < self._max_busy:
+            job = self._queue.take()
+            if job is None:
+                return
+            self._idle.pop().send(job)
 
     def _count(self, state: WorkerState) -> int:
         return sum(worker.state is state for worker in self._workers)
-
-    def _waiting_jobs(self) -> Iterator[Job]:
-        return (job for job in self._queue if not job.is_ended)
 
     def _start_missing_workers(self) -> None:
         while not self._is_stopping and self._lacks_workers():
@@ -259,8 +250,7 @@ class Dispatcher:
 
     def _lacks_workers(self) -> bool:
         busy = self._count(WorkerState.BUSY)
-        waiting = sum(1 for _ in itertools.islice(self._waiting_jobs(), self._max_busy))
-        wanted = min(self._max_busy, busy + waiting)
+        wanted = min(self._max_busy, busy + self._queue.count_up_to(self._max_busy))
         return wanted > 0 and self._count_alive() < wanted + self._spares
 
     def _count_alive(self) -> int:
@@ -296,9 +286,7 @@ class Dispatcher:
 
     def _fail_oldest(self, message: str) -> None:
         """End one waiting call: a pool whose workers do not start neither hangs nor gives up on all."""
-        job = next(self._waiting_jobs(), None)
-        if job is not None:
-            job.end(EndingKind.NOT_STARTED, message=message)
+        self._queue.end_first(EndingKind.NOT_STARTED, message)
 
     # What workers do.
 
@@ -362,8 +350,7 @@ class Dispatcher:
             self._guard.unwatch(worker.worker_id)
         kind, message = worker.death
         if worker.job is not None and self._may_go_back(worker, worker.job):
-            worker.job.put_back()
-            self._queue.appendleft(worker.job)
+            self._queue.put_back(worker.job)
         elif worker.job is not None:
             worker.job.end(kind, exit_code=exit_code, message=message or worker.fault, output=output)
         elif worker.state is WorkerState.STARTING or kind is EndingKind.NOT_STARTED:
@@ -385,10 +372,7 @@ class Dispatcher:
 
     def _run_timers(self) -> None:
         now = time.monotonic()
-        while self._queue_expiries and self._queue_expiries[0][0] <= now:
-            _, _, job = heapq.heappop(self._queue_expiries)
-            if job.dispatched_at is None:
-                job.end(EndingKind.QUEUE_TIMED_OUT)
+        self._queue.expire(now)
         for worker in tuple(self._workers):
             if self._expiry(worker) <= now:
                 self._expire(worker)
@@ -406,10 +390,7 @@ class Dispatcher:
             return min(max(0.0, self._planned_wake - now), _LONGEST_WAIT_S)
 
     def _next_expiry(self) -> float:
-        expiries = [self._expiry(worker) for worker in self._workers]
-        if self._queue_expiries:
-            expiries.append(self._queue_expiries[0][0])
-        return min(expiries, default=float("inf"))
+        return min([self._queue.first_expiry(), *map(self._expiry, self._workers)])
 
     def _expiry(self, worker: WorkerHandle) -> float:
         if worker.state is WorkerState.STARTING:
