@@ -29,10 +29,7 @@ Each survives pickling: a constructor takes a message and keywords with defaults
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from gigaexec.calls import CapturedOutput, ExecutionMetrics
+from gigaexec.measured import CapturedOutput, ExecutionMetrics
 
 
 class GigaexecError(Exception):

@@ -15,12 +15,12 @@ SOURCE = Path(gigaexec.__file__).parent
 
 # Each may import those before it. "" is gigaexec/__init__.py, which loads the others on demand.
 ORDER = (
-    *("errors", "calls", "log_text", "json_text", "config", "backend"),
+    *("measured", "errors", "calls", "log_text", "json_text", "config", "backend"),
     *("worker", "transport", "dispatch", "backends", "runner", "sync"),
     *("programs", "stages", "problems", "evaluation", "", "cli", "__main__"),
 )
 # What a worker process loads must start fast.
-ALLOWED_TO_WORKER = {"worker", "calls", "errors"}
+ALLOWED_TO_WORKER = {"worker", "calls", "errors", "measured"}
 
 # Third-party packages, and the parts of gigaexec that may use them.
 THIRD_PARTY = {
