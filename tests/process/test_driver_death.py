@@ -1,0 +1,193 @@
+"""R36, R35, R22: when the driver dies, everything it started dies with it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+import gigaexec
+from tests.conftest import wait_until
+from tests.process.marked import Mark
+from tests.process.scripts import is_running, read_json, started_script
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+GONE_WITHIN_S = 2.0
+
+# `report()` writes a line; what comes after it never ends.
+PROGRAMS = {
+    "sleeps": "report(); time.sleep(1000)",
+    "loops": "report()\nwhile True: pass",
+    "loops in C and holds the GIL": "report(); all(itertools.repeat(True))",
+    "ignores every signal": """
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+    signal.signal(number, signal.SIG_IGN)
+report()
+while True: time.sleep(1000)
+""",
+    "has stopped itself": "report(); os.kill(os.getpid(), signal.SIGSTOP)",
+    "has a child": "subprocess.Popen(['sleep', '1000']); report(); time.sleep(1000)",
+    "has a daemon": """
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        report()
+        os.closerange(0, 100)
+        while True: time.sleep(1000)
+    os._exit(0)
+time.sleep(1000)
+""",
+}
+
+# Runs the programs again and again, and prints how each call ended.
+DRIVER = """
+import asyncio, json, os, sys
+from gigaexec import LokyBackend, WorkerCall, WorkerConfig, map_calls
+
+programs, reports, enable_pdeathsig, deadline_s = json.loads(sys.argv[1])
+head = f'''
+import itertools, os, signal, subprocess, time
+def report():
+    with open({reports!r}, "a") as file: file.write("x")
+def f():
+'''
+
+def calls():
+    while True:
+        for program in programs:
+            yield WorkerCall(head + "".join(f"    {line}\\n" for line in program.splitlines()), "f")
+
+async def storm():
+    config = WorkerConfig(
+        max_workers=2,
+        enable_pdeathsig=enable_pdeathsig,
+        spill_dir=os.environ["GIGAEVO_EXECUTOR_SPILL_DIR"],
+    )
+    outcomes = map_calls(calls(), deadline_s=deadline_s, backend=LokyBackend(config), ordered=False)
+    async for outcome in outcomes:
+        print(json.dumps(outcome.status), flush=True)
+
+asyncio.run(storm())
+"""
+
+
+class Driver:
+    """A driver that runs programs, in a process that the test may kill."""
+
+    def __init__(self, process: subprocess.Popen[str], mark: Mark, reports: Path) -> None:
+        self.process = process
+        self._mark = mark
+        self._reports = reports
+
+    def wait_for_reports(self, count: int) -> None:
+        """Wait until programs have called `report()` so many times."""
+
+        def are_there() -> bool:
+            assert self.process.poll() is None, "the driver has ended"
+            return self._reports.exists() and len(self._reports.read_text()) >= count
+
+        wait_until(are_there, what=f"{count} reports of programs")
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End it, and fail unless all that it started is gone soon."""
+        children = [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
+        assert len(self._mark.pids()) >= 2, "the driver and at least one worker"
+        self.process.send_signal(number)
+        self.process.wait()
+        wait_until(lambda: not self._mark.pids(), GONE_WITHIN_S, "processes with the driver's mark")
+        wait_until(lambda: not any(map(is_running, children)), GONE_WITHIN_S, "the driver's children")
+
+
+@contextmanager
+def running_driver(
+    folder: Path, programs: list[str], *, enable_pdeathsig: bool = True, deadline_s: float = 1000.0
+) -> Iterator[Driver]:
+    mark, reports = Mark(), folder / "reports"
+    settings = json.dumps([programs, str(reports), enable_pdeathsig, deadline_s])
+    env = {**mark.env, "GIGAEVO_EXECUTOR_SPILL_DIR": str(folder / "spill")}
+    with started_script(DRIVER, settings, env=env) as process:
+        yield Driver(process, mark, reports)
+
+
+@pytest.mark.parametrize("enable_pdeathsig", [True, False])
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_r36_whatever_a_program_does_it_dies_with_a_killed_driver(
+    kind: str, enable_pdeathsig: bool, tmp_path: Path
+) -> None:
+    with running_driver(tmp_path, [PROGRAMS[kind]], enable_pdeathsig=enable_pdeathsig) as driver:
+        driver.wait_for_reports(2)
+        driver.kill()
+
+
+@pytest.mark.parametrize("enable_pdeathsig", [True, False])
+def test_r36_r22_a_driver_killed_in_a_storm_leaves_no_process_and_its_files_are_swept(
+    enable_pdeathsig: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storm = [
+        *["time.sleep(0.01)"] * 8,
+        "while True: pass",
+        "os._exit(1)",
+        "all(itertools.repeat(True))",
+        "subprocess.Popen(['sleep', '1000'], start_new_session=True); os._exit(1)",
+        "return b'x' * 2**22",
+    ]
+    with running_driver(tmp_path, storm, enable_pdeathsig=enable_pdeathsig, deadline_s=0.2) as driver:
+        ended = {read_json(driver.process) for _ in range(30)}
+        assert ended == {"ok", "timed_out", "crashed"}
+        driver.kill()
+    left = sorted((tmp_path / "spill").iterdir())
+    assert left, "at least the lock of the killed driver's pool"
+    monkeypatch.setenv("GIGAEVO_EXECUTOR_SPILL_DIR", str(tmp_path / "spill"))
+    assert gigaexec.run("def f(): return 1", "f") == 1
+    assert not any(path.exists() for path in left), "the next pool has swept them"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGSEGV])
+def test_r36_other_deaths_of_the_driver_are_no_different(number: signal.Signals, tmp_path: Path) -> None:
+    with running_driver(tmp_path, [PROGRAMS["loops"]]) as driver:
+        driver.wait_for_reports(2)
+        driver.kill(number)
+
+
+def test_r36_workers_without_a_call_die_with_the_driver(tmp_path: Path) -> None:
+    with running_driver(tmp_path, ["report()"] * 3 + ["report(); time.sleep(1000)"]) as driver:
+        driver.wait_for_reports(4)
+        driver.kill()
+
+
+PDEATHSIG = """
+import ctypes
+def f():
+    number = ctypes.c_int(-1)
+    assert ctypes.CDLL(None).prctl(2, ctypes.byref(number), 0, 0, 0) == 0  # PR_GET_PDEATHSIG
+    return number.value
+"""
+
+
+@pytest.mark.parametrize(("enable_pdeathsig", "number"), [(True, signal.SIGKILL), (False, 0)])
+def test_r36_the_kernel_is_asked_for_the_parent_death_signal_unless_turned_off(
+    enable_pdeathsig: bool, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIGAEVO_EXECUTOR_DISABLE_PDEATHSIG", "0" if enable_pdeathsig else "1")
+    assert gigaexec.run(PDEATHSIG, "f") == number
+
+
+def test_r36_the_end_of_the_thread_that_made_the_first_call_kills_no_worker() -> None:
+    pids: list[int] = []
+
+    def first_call() -> None:
+        pids.append(gigaexec.run("import os\ndef f(): return os.getpid()", "f"))
+
+    thread = threading.Thread(target=first_call)
+    thread.start()
+    thread.join()
+    assert gigaexec.run("import os\ndef f(): return os.getpid()", "f") == pids[0]
