@@ -42,6 +42,7 @@ class Worker:
         self._streams = streams
         self._max_rss_kb = max_rss_kb
         self._baseline = Baseline()
+        self._pid = os.getpid()
 
     def run(self, call: CallHeader, arguments: bytearray) -> WorkerResult:
         """Run one call and say how it went. Never raises for what the user's code does."""
@@ -70,6 +71,7 @@ class Worker:
             arguments.clear()
             measurement = self._accountant.start()
             value = find_function(load_program(call.code), call.function_name)(*args, **kwargs)
+            self._end_forked_child()
             metrics = measurement.stop()
             encoded = _encode(value, call.spill_path, scope)
         except _Failure as failure:
@@ -78,9 +80,18 @@ class Worker:
             error = describe_exception(raised)
         finally:
             unload_program()
+        self._end_forked_child(error)
         if error is not None:
             metrics = measurement.stop()
         return error, metrics, encoded
+
+    def _end_forked_child(self, error: WorkerError | None = None) -> None:
+        """End this process if it is one that the program forked: its answer would pass for the worker's."""
+        if os.getpid() != self._pid:
+            if error is not None:
+                print(error.stderr, file=sys.stderr)
+            self._streams.flush()
+            os._exit(0 if error is None else error.returncode & 0xFF)
 
     def _clean_up(self, scope: CallScope) -> str:
         """Undo what the call left behind. Returns why this worker must not go on, or ""."""
