@@ -2,7 +2,8 @@
 
 A reused worker is not a sandbox: a program can change what is not listed here (a library's global state,
 say). What programs change by habit is: environment, current folder, `sys.path`, `sys.modules`, `sys.argv`,
-signal handlers and timers, umask, soft resource limits, trace functions, the recursion limit.
+signal handlers and timers, umask, soft resource limits, trace functions, the limits of recursion and of long
+integers, the contents of `builtins` and `os`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ _LIMITS = tuple(
     getattr(resource, f"RLIMIT_{name}") for name in _LIMIT_NAMES if hasattr(resource, f"RLIMIT_{name}")
 )
 
+# What benchmarks' "reliability guards" and monkey-patching programs set to None or to something of their own.
+# Comparing more modules would cost more than it is worth for every call.
+_GUARDED_MODULES = ("builtins", "os", "shutil", "subprocess")
+
 # Python's signal.getsignal wraps the C function to make enum members: 60 us for all signals instead of 4.
 _get_handler: Callable[[int], Any] = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
 
@@ -44,6 +49,9 @@ class Baseline:
         self.handlers = {number: _get_handler(number) for number in _SIGNALS}
         self.limits = {limit: resource.getrlimit(limit) for limit in _LIMITS}
         self.recursion_limit = sys.getrecursionlimit()
+        self.int_digits_limit = sys.get_int_max_str_digits()
+        guarded = [vars(sys.modules[name]) for name in _GUARDED_MODULES if name in sys.modules]
+        self.module_contents = [(contents, contents.copy()) for contents in guarded]
         self.umask = os.umask(0o077)
         os.umask(self.umask)
 
@@ -74,12 +82,14 @@ class CallScope:
     def __exit__(self, *_: object) -> None:
         # First what could still run user code on this thread, or interrupt it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._restore_modules()
         sys.settrace(None)
         sys.setprofile(None)
         self._restore_signals()
         threading.settrace(None)
         threading.setprofile(None)
         sys.setrecursionlimit(self._baseline.recursion_limit)
+        sys.set_int_max_str_digits(self._baseline.int_digits_limit)
         gc.enable()
         os.umask(self._baseline.umask)
         self._restore_environment()
@@ -105,6 +115,12 @@ class CallScope:
     def unregister_helpers(helpers: list[types.ModuleType]) -> None:
         for module in helpers:
             cloudpickle.unregister_pickle_by_value(module)
+
+    def _restore_modules(self) -> None:
+        for contents, before in self._baseline.module_contents:
+            if not _are_equal(contents, before):
+                contents.clear()
+                contents.update(before)
 
     def _restore_environment(self) -> None:
         os.environ = self._baseline.environment_object  # noqa: B003 - a program may have replaced the object
@@ -145,6 +161,9 @@ class CallScope:
     def _restore_imports(self) -> None:
         for name, module in self._changed_modules():
             if name not in self._modules_before and self._is_from_python_path(name, module):
+                del sys.modules[name]
+        if None in sys.modules.values():  # this forbids an import
+            for name in [name for name, module in sys.modules.items() if module is None]:
                 del sys.modules[name]
         for name, module in self._modules_before.items():
             if sys.modules.get(name) is not module:
@@ -198,6 +217,13 @@ class CallScope:
                 resource.setrlimit(limit, (soft, hard))
             except (ValueError, OSError):
                 self.not_restored = "the program lowered a hard resource limit"
+
+
+def _are_equal(contents: dict[str, Any], before: dict[str, Any]) -> bool:
+    try:
+        return contents == before
+    except Exception:  # a value that the program put there was asked whether it is equal
+        return False
 
 
 def _environment_data() -> dict[bytes, bytes]:
