@@ -101,3 +101,60 @@ def test_r37_a_broken_pipe_is_an_exception(run: Run) -> None:
     outcome = run("import os\ndef f():\n    r, w = os.pipe(); os.close(r)\n    os.write(w, b'x')")
     assert outcome.status is OutcomeStatus.ERROR
     assert "BrokenPipeError" in str(outcome.error)
+
+
+def test_r5_a_reliability_guard_binds_its_own_call_only(run: Run) -> None:
+    """Programs of graded benchmarks set what could do harm to None; the next program needs it."""
+    guard = """
+import builtins, os, shutil, subprocess, sys
+def f():
+    builtins.exit = builtins.open = builtins.print = builtins.sorted = None
+    os.kill = os.remove = os.putenv = os.unlink = os.getcwd = os.chdir = None
+    shutil.rmtree = subprocess.Popen = None
+    sys.modules["resource"] = sys.modules["colorsys"] = None
+    sys.set_int_max_str_digits(640)
+    os.mine = builtins.mine = 1
+    return 1
+"""
+    use = """
+import builtins, colorsys, os, resource, subprocess, tempfile
+def f():
+    with tempfile.TemporaryDirectory() as folder:
+        open(folder + "/file", "w").close()
+        os.remove(folder + "/file")
+    subprocess.run(["true"], check=True)
+    return hasattr(os, "mine") or hasattr(builtins, "mine"), sorted("ba"), len(str(10**3000))
+"""
+    guarded = run(guard)
+    assert guarded.value == 1
+    used = run(use)
+    assert used.value == (False, ["a", "b"], 3001), used.error
+    assert guarded.metrics is not None
+    assert used.metrics is not None
+    assert used.metrics.worker_id == guarded.metrics.worker_id, "without a new worker"
+
+
+def test_r33_a_forked_child_that_comes_back_does_not_answer_for_its_parent(run: Run) -> None:
+    code = """
+import os
+def f(n):
+    if os.fork() == 0:
+        CHILD
+    return os.wait()[1], n
+"""
+    for n in range(3):
+        assert run(code.replace("CHILD", "return 'child'"), n).value == (0, n)
+        outcome = run(code.replace("CHILD", "raise ValueError('of the child')"), n)
+        assert outcome.value == (1 << 8, n)
+        assert "ValueError: of the child" in outcome.output.stderr
+    assert run("import os\ndef f(): return os.fork()").value > 0
+
+
+class _SeesModules:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return eval, ("'user_code' in __import__('sys').modules",)
+
+
+def test_r1_arguments_are_restored_before_and_without_any_program(run: Run) -> None:
+    for _ in range(2):
+        assert run("def f(seen): return seen", _SeesModules()).value is False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections import Counter
@@ -40,7 +41,7 @@ def slow_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> float:
     """Makes each worker process take this many seconds longer to start."""
     delay_s = 1.0
     (tmp_path / "sitecustomize.py").write_text(f"import time\ntime.sleep({delay_s})\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     return delay_s
 
 
