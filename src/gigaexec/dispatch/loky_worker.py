@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import ExitStack
 from multiprocessing.context import get_spawning_popen
 from typing import Any, cast
 
@@ -61,32 +62,37 @@ def start_loky_worker(config: WorkerConfig, worker_id: str) -> tuple[LokyProcess
     Raises:
         Exception: Whatever loky or the system raises; nothing is left then.
     """
-    ours, theirs = socket.socketpair()
-    lifeline, our_lifeline = os.pipe()
-    our_stdout, stdout = os.pipe()
-    our_stderr, stderr = os.pipe()
-    pipes = WorkerPipes(ours, our_lifeline, our_stdout, our_stderr)
-    settings = WorkerSettings(
-        worker_id=worker_id,
-        node_id=config.node_id,
-        driver_pid=os.getpid(),
-        environment=config.worker_environment(),
-        enable_pdeathsig=config.enable_pdeathsig,
-        max_rss_kb=config.max_worker_rss_mb * 1024 if config.max_worker_rss_mb is not None else None,
-        channel=_passed(theirs.fileno()),
-        lifeline=_passed(lifeline),
-        stdout=_passed(stdout),
-        stderr=_passed(stderr),
-    )
-    try:
-        return _start_process(config, settings), pipes
-    except BaseException:
-        pipes.close()
-        raise
-    finally:
-        theirs.close()
-        for descriptor in (lifeline, stdout, stderr):
-            os.close(descriptor)
+    # What the worker inherits is closed here in any case; what stays with the driver, only after a failure.
+    with ExitStack() as theirs, ExitStack() as ours:
+        our_channel, channel = socket.socketpair()
+        ours.callback(our_channel.close)
+        theirs.callback(channel.close)
+        lifeline, our_lifeline = _pipe(theirs, ours)
+        our_stdout, stdout = _pipe(ours, theirs)
+        our_stderr, stderr = _pipe(ours, theirs)
+        settings = WorkerSettings(
+            worker_id=worker_id,
+            node_id=config.node_id,
+            driver_pid=os.getpid(),
+            environment=config.worker_environment(),
+            enable_pdeathsig=config.enable_pdeathsig,
+            max_rss_kb=config.max_worker_rss_mb * 1024 if config.max_worker_rss_mb is not None else None,
+            channel=_passed(channel.fileno()),
+            lifeline=_passed(lifeline),
+            stdout=_passed(stdout),
+            stderr=_passed(stderr),
+        )
+        process = _start_process(config, settings)
+        ours.pop_all()
+        return process, WorkerPipes(our_channel, our_lifeline, our_stdout, our_stderr)
+
+
+def _pipe(reader_owner: ExitStack, writer_owner: ExitStack) -> tuple[int, int]:
+    """Make a pipe whose ends are closed by their owners."""
+    reader, writer = os.pipe()
+    reader_owner.callback(os.close, reader)
+    writer_owner.callback(os.close, writer)
+    return reader, writer
 
 
 def _start_process(config: WorkerConfig, settings: WorkerSettings) -> LokyProcess:
