@@ -23,14 +23,20 @@ from typing import Any
 
 from gigaexec.backend import CompleteHandler, HookDispatcher, ShutdownHandler, SubmitHandler
 from gigaexec.backends.interpreter_exit import close_at_exit, interpreter_is_exiting, worker_was_started
-from gigaexec.calls import ExecutionMetrics, Outcome, WorkerCall
+from gigaexec.calls import ExecutionMetrics, Outcome, OutcomeStatus, WorkerCall
 from gigaexec.config import WorkerConfig, require_deadline, require_supported_platform
 from gigaexec.dispatch.dispatcher import Dispatcher
 from gigaexec.dispatch.jobs import Ending, EndingKind, Job
 from gigaexec.dispatch.loky_worker import LokyProcess, start_loky_worker
 from gigaexec.dispatch.outcomes import failed_outcome, successful_outcome
 from gigaexec.dispatch.worker_handle import WorkerPipes
-from gigaexec.errors import BackendClosedError, GigaexecError, InvalidCallError
+from gigaexec.errors import (
+    BackendClosedError,
+    GigaexecError,
+    InfrastructureError,
+    InvalidCallError,
+    WorkerStartError,
+)
 from gigaexec.log_text import clean
 from gigaexec.transport.codec import encode_arguments
 from gigaexec.transport.spill import (
@@ -94,7 +100,7 @@ class LokyBackend:
         metrics: ExecutionMetrics | None = None
         error: BaseException | None = None
         try:
-            outcome = await self._live_pool().run(request)
+            outcome = await self._run(request)
             metrics, error = outcome.metrics, outcome.error
         except BaseException as raised:
             error = raised
@@ -146,6 +152,13 @@ class LokyBackend:
         """Forget all handlers."""
         self._hooks.clear()
 
+    async def _run(self, request: _Request) -> Outcome:
+        try:
+            pool = self._live_pool()
+        except InfrastructureError as error:
+            return Outcome(OutcomeStatus.INFRASTRUCTURE, error=error)
+        return await pool.run(request)
+
     def _live_pool(self) -> _Pool:
         if self._owner_pid != os.getpid():
             self._become_owner()  # a forked child: the parent's workers are not its own
@@ -153,7 +166,10 @@ class LokyBackend:
             if self._pool is None:
                 if interpreter_is_exiting():
                     raise BackendClosedError("the interpreter is exiting; no call can be run any more")
-                self._pool = _Pool(self.config)
+                try:
+                    self._pool = _Pool(self.config)
+                except (OSError, RuntimeError) as error:  # no descriptor or no thread is to be had
+                    raise WorkerStartError(f"the pool could not be started: {error}") from error
                 self._is_shutdown_announced = False
                 close_at_exit(self)
                 weakref.finalize(self, self._pool.stop).atexit = False

@@ -83,7 +83,12 @@ class Dispatcher:
         self._inbox: deque[Callable[[], None]] = deque()
         self._inbox_lock = threading.Lock()
         self._is_awake = False
-        self._wake_reader, self._wake_writer = os.pipe()
+        self._selector = selectors.DefaultSelector()
+        try:
+            self._wake_reader, self._wake_writer = os.pipe()
+        except OSError:
+            self._selector.close()
+            raise
         self._queue = JobQueue()
         self._workers: set[WorkerHandle] = set()
         self._idle: list[WorkerHandle] = []
@@ -91,14 +96,18 @@ class Dispatcher:
         self._guard: Guard | None = None
         self._is_stopping = False
         self._has_ended = threading.Event()
-        self._selector = selectors.DefaultSelector()
         self._disposals: queue.SimpleQueue[WorkerProcess | None] = queue.SimpleQueue()
         name = f"gigaexec-{config.pool_id}"
         self._disposer = threading.Thread(target=self._dispose_all, name=f"{name}-disposer", daemon=True)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        try:
+            self._disposer.start()
+            self._thread.start()
+        except RuntimeError:  # the system refuses a thread
+            self._disposals.put(None)
+            self._close_descriptors()
+            raise
         _live_dispatchers.add(self)
-        self._disposer.start()
-        self._thread.start()
 
     # Any thread.
 
@@ -141,9 +150,7 @@ class Dispatcher:
         """In a forked child: close what was inherited: the workers' life hangs on the parent alone."""
         for worker in self._workers:
             worker.close_after_fork()
-        self._selector.close()
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
+        self._close_descriptors()
         self._belongings.close_after_fork()
         if self._guard is not None:
             self._guard.close_after_fork()
@@ -157,6 +164,11 @@ class Dispatcher:
                 os.write(self._wake_writer, b"\0")
         if has_ended:
             self._run_commands()  # only to say that the pool was shut down
+
+    def _close_descriptors(self) -> None:
+        self._selector.close()
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
 
     # The dispatcher's thread.
 
@@ -226,9 +238,7 @@ class Dispatcher:
         with self._inbox_lock:
             self._has_ended.set()
         self._run_commands()
-        self._selector.close()
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
+        self._close_descriptors()
 
     # Giving out calls.
 

@@ -10,6 +10,7 @@ names were rejected for that reason.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import logging
@@ -66,6 +67,7 @@ class SpillDirectory:
 
         Raises:
             SpillDirectoryError: The directory cannot be used.
+            OSError: No descriptor is free.
         """
         prepare_directory(path)
         self._path = path
@@ -73,11 +75,16 @@ class SpillDirectory:
         try:
             self._token, self._lock = _take_lock(path)
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise  # it says nothing about the directory
             raise SpillDirectoryError(
                 f"nothing can be written to the spill directory {path}: {error.strerror}. "
                 "Set spill_dir, or GIGAEVO_EXECUTOR_SPILL_DIR, to a folder on a writable disk."
             ) from error
-        _sweep(path)
+        try:
+            _sweep(path)
+        except OSError as error:  # this pool can do without; so does the next one that tries
+            logger.warning("the spill directory %s could not be swept: %s", path, error)
 
     def new_path(self) -> str:
         """Name a file that does not exist yet, for one call's result."""
@@ -87,9 +94,12 @@ class SpillDirectory:
         """Remove all files of this pool and let the lock go. Twice is safe."""
         if self._lock is None:
             return
-        _remove_pool(self._path, self._token)
-        os.close(self._lock)
-        self._lock = None
+        lock, self._lock = self._lock, None
+        try:
+            _remove_pool(self._path, self._token)
+        except OSError as error:  # no descriptor is free to list the folder, say; the next pool sweeps it
+            logger.warning("the spill directory %s could not be cleaned: %s", self._path, error)
+        os.close(lock)
 
     def close_after_fork(self) -> None:
         """In a forked child: let go of the lock's descriptor, leave the files to the parent."""
