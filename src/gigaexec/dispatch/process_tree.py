@@ -51,22 +51,23 @@ def kill_tree(root: int, root_pidfd: int | None) -> None:
 def kill_orphans(worker_ids: Collection[str]) -> int:
     """Kill every process whose environment carries one of these worker ids: what dead workers left behind.
 
-    A process that was started with an environment without the id is not found.
+    On return they are dead. A process that was started with an environment without the id is not found.
 
     Returns:
         How many were found.
     """
     wanted = {_MARKER + worker_id.encode() for worker_id in worker_ids}
-    killed = 0
+    killed: set[int] = set()
     for _ in range(_MAX_ROUNDS):
         orphans = [pid for pid in _all_pids() if not wanted.isdisjoint(_environment_of(pid))]
-        if not orphans:
-            return killed
+        # A process that is being killed loses its environment a moment before it is dead.
+        if not orphans and not any(map(_is_alive, killed)):
+            return len(killed)
         for pid in orphans:
             _send(pid, signal.SIGKILL)
-        killed += len(orphans)
+        killed.update(orphans)
     logger.error("what dead workers left is still there after %d rounds of killing", _MAX_ROUNDS)
-    return killed
+    return len(killed)
 
 
 def _stop_all_descendants(root: int) -> list[int]:
