@@ -11,7 +11,7 @@ from gigaexec import OutcomeStatus
 from tests.contract.conftest import Run
 
 _STATE = """
-import os, signal, subprocess, sys
+import os, resource, signal, subprocess, sys
 def f():
     return {
         "folder": os.getcwd(), "path": list(sys.path), "argv": list(sys.argv),
@@ -19,11 +19,12 @@ def f():
         "child": subprocess.run("echo $GIVEN $SET", shell=True, capture_output=True, text=True).stdout,
         "recursion": sys.getrecursionlimit(), "umask": os.umask(0o22),
         "alarm": signal.getsignal(signal.SIGALRM) is signal.SIG_DFL,
+        "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         "timer": signal.getitimer(signal.ITIMER_REAL),
     }
 """
 _MESS = """
-import os, signal, sys
+import os, resource, signal, sys
 def f(folder):
     os.chdir(folder)
     sys.path.insert(0, folder)
@@ -34,6 +35,7 @@ def f(folder):
     os.environ["TMPDIR"] = "/nowhere"
     sys.setrecursionlimit(300)
     os.umask(0)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (99, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     signal.signal(signal.SIGALRM, lambda *_: os._exit(9))
     signal.setitimer(signal.ITIMER_REAL, 0.2)
     END

@@ -33,7 +33,14 @@ def f():
 
 
 def test_r6_what_c_still_buffers_belongs_to_its_call(run: Run) -> None:
-    assert run("import ctypes\ndef f(): ctypes.CDLL(None).puts(b'late')").output.stdout == "late\n"
+    code = """
+import ctypes
+def f():
+    libc = ctypes.CDLL(None)
+    libc.setvbuf(ctypes.c_void_p.in_dll(libc, "stdout"), None, 0, 8192)
+    libc.puts(b"late")
+"""
+    assert run(code).output.stdout == "late\n"
     assert not run("def f(): pass").output
 
 
