@@ -225,6 +225,7 @@ class Dispatcher:
             self._kill(worker, EndingKind.CANCELLED, _SHUT_DOWN)
 
     def _end(self) -> None:
+        _ending_dispatchers.add(self)
         _live_dispatchers.discard(self)  # before any close: a forked child must not close a reused number
         for worker in tuple(self._workers):  # only after a failure of this thread itself
             if worker.job is not None:
@@ -440,13 +441,29 @@ def _wake_up() -> None:
     """A command that does nothing beyond waking the thread."""
 
 
+# A dispatcher lives as long as its threads, also when nobody else refers to it any more.
 _live_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
+_ending_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
+
+
+def stop_all(timeout_s: float) -> None:
+    """Stop every pool of this process, one whose backend is forgotten included, and wait for their ends.
+
+    Args:
+        timeout_s: How long to wait at most for each.
+    """
+    dispatchers = {*_live_dispatchers, *_ending_dispatchers}
+    for dispatcher in dispatchers:
+        dispatcher.stop()
+    for dispatcher in dispatchers:
+        dispatcher.join(timeout_s)
 
 
 def _close_all_after_fork() -> None:
     for dispatcher in tuple(_live_dispatchers):
         dispatcher.close_after_fork()
     _live_dispatchers.clear()
+    _ending_dispatchers.clear()
 
 
 os.register_at_fork(after_in_child=_close_all_after_fork)
