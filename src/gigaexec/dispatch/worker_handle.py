@@ -117,6 +117,7 @@ class WorkerHandle:
             pipes.stderr: HeadTailBuffer(output_limit_bytes),
         }
         self._open_outputs = set(self._buffers)
+        self._is_closed = False
         self._pidfd = _open_pidfd(process.pid)
         self._register()
 
@@ -144,6 +145,7 @@ class WorkerHandle:
 
     def close(self) -> None:
         """Let go of every descriptor. The process must be dead, or is left to die by its lifeline."""
+        self._is_closed = True
         for descriptor in tuple(self._open_outputs):
             self._stop_watching_output(descriptor)
         self._unregister(self._pipes.channel)
@@ -174,14 +176,20 @@ class WorkerHandle:
         except KeyError:
             pass  # unregistered earlier, at its end of file
 
+    # One select() may report a worker's death and, after it, its output or its channel. Those are closed by
+    # then, and their numbers may belong to another worker.
+
     def _on_channel(self, _: int, events: int) -> None:
+        if self._is_closed:
+            return
         if events & selectors.EVENT_READ:
             self._receive()
         if events & selectors.EVENT_WRITE and self.state is WorkerState.BUSY:
             self._send_more()
 
     def _on_output(self, descriptor: int, _: int) -> None:
-        self._read_output(descriptor, _READ_BYTES)
+        if not self._is_closed:
+            self._read_output(descriptor, _READ_BYTES)
 
     def _on_exit(self, _: int, __: int) -> None:
         while self._receive():
