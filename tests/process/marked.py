@@ -31,6 +31,14 @@ class Mark:
         wanted = f"{NAME}={self._value}".encode()
         return {pid for pid in _all_pids() if wanted in _environment_of(pid) and is_running(pid)}
 
+    def worker_pids(self) -> set[int]:
+        """Those of them that are workers, or that a worker started."""
+        return {
+            pid
+            for pid in self.pids()
+            if any(entry.startswith(b"GIGAEVO_WORKER_ID=") for entry in _environment_of(pid))
+        }
+
 
 def _all_pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]

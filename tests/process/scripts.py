@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 # Far beyond what any script takes, also on a busy machine: a script that hangs must fail, not stop the suite.
-TIMEOUT_S = 90.0
+TIMEOUT_S = 60.0
 
 
 def run_script(source: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:

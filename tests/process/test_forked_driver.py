@@ -1,0 +1,146 @@
+"""R36, R31: a driver that forks: the child uses a backend afresh and keeps nothing of its parent's alive."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from gigaexec.transport.spill import SpillDirectory
+from tests.conftest import wait_until
+from tests.process.marked import Mark
+from tests.process.scripts import is_running, json_of_script, read_json, started_script
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc; macOS cannot fork safely")
+
+HEAD = """
+import asyncio, json, os, signal, sys, threading, time, warnings
+import gigaexec
+from gigaexec import WorkerCall
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of os.fork in a process with threads, since 3.12
+PID = "import os\\ndef f(): return os.getpid(), os.getppid()"
+SLEEP = "import time\\ndef f(): time.sleep(1000)"
+"""
+
+
+def test_r36_a_forked_child_gets_workers_of_its_own_and_the_parents_go_on(spill_dir: Path) -> None:
+    body = """
+backend = gigaexec.LokyBackend()
+large = "def f(): return b'x' * 2**20"
+before = gigaexec.run(PID, "f", backend=backend)
+reader, writer = os.pipe()
+child = os.fork()
+if child == 0:
+    seen = [gigaexec.run(PID, "f", backend=backend) for _ in range(2)]
+    assert len(gigaexec.run(large, "f", backend=backend)) == 2**20
+    backend.shutdown_now(wait=True)
+    os.write(writer, json.dumps([seen, os.getpid()]).encode())
+    os._exit(0)
+os.close(writer)
+in_child, child_pid = json.loads(os.read(reader, 65536))
+_, status = os.waitpid(child, 0)
+assert len(gigaexec.run(large, "f", backend=backend)) == 2**20
+after = gigaexec.run(PID, "f", backend=backend)
+backend.shutdown_now(wait=True)
+print(json.dumps([before, in_child, child_pid, after, status]))
+"""
+    before, in_child, child_pid, after, status = json_of_script(HEAD + body)
+    assert status == 0
+    assert after == before, "the parent's worker is still there"
+    assert in_child[0] == in_child[1]
+    assert in_child[0][0] != before[0]
+    assert in_child[0][1] == child_pid, "its worker is the child's own"
+    assert list(spill_dir.iterdir()) == []
+
+
+def test_r36_a_parent_killed_by_a_signal_takes_its_workers_along_though_a_forked_child_lives(
+    tmp_path: Path,
+) -> None:
+    body = """
+worker_pid, _ = gigaexec.run(PID, "f")
+threading.Thread(
+    target=gigaexec.run, args=(SLEEP, "f"),
+    kwargs={"deadline_s": 2000}, daemon=True,
+).start()
+child = os.fork()
+if child == 0:
+    while True:
+        time.sleep(1000)
+print(json.dumps([worker_pid, child]), flush=True)
+time.sleep(1000)
+"""
+    mark = Mark()
+    env = {
+        **mark.env,
+        "GIGAEVO_EXECUTOR_DISABLE_PDEATHSIG": "1",
+        "GIGAEVO_EXECUTOR_SPILL_DIR": str(tmp_path / "spill"),
+    }
+    with started_script(HEAD + body, env=env) as parent:
+        worker_pid, child = read_json(parent)
+        try:
+            assert worker_pid in mark.worker_pids()
+            parent.kill()
+            parent.wait()
+            wait_until(lambda: not mark.worker_pids(), 2.0, "the workers end")
+            assert is_running(child)
+            SpillDirectory(tmp_path / "spill").close()
+            assert list((tmp_path / "spill").iterdir()) == [], "the child does not hold the pool's lock"
+        finally:
+            os.kill(child, signal.SIGKILL)
+        wait_until(lambda: not mark.pids(), 2.0, "the child held the last helper processes of loky")
+
+
+def test_r36_a_forked_child_that_ends_does_not_end_its_parents_workers() -> None:
+    body = """
+import multiprocessing
+
+def use_it():
+    assert gigaexec.run("def f(): return 3", "f") == 3
+
+worker = gigaexec.run(PID, "f")
+if (child := os.fork()) == 0:
+    os._exit(0)
+statuses = [os.waitpid(child, 0)[1]]
+for target in (None, use_it):
+    process = multiprocessing.get_context("fork").Process(target=target)
+    process.start()
+    process.join()
+    statuses.append(process.exitcode)
+print(json.dumps([statuses, worker, gigaexec.run(PID, "f")]))
+"""
+    statuses, before, after = json_of_script(HEAD + body)
+    assert statuses == [0, 0, 0]
+    assert before == after
+
+
+def test_r31_a_fork_while_other_threads_run_calls_does_not_hang_the_child() -> None:
+    body = """
+stop = threading.Event()
+
+def keep_busy():
+    while not stop.is_set():
+        gigaexec.run(PID, "f")
+
+gigaexec.run(PID, "f")  # no thread may be importing at the fork
+threads = [threading.Thread(target=keep_busy) for _ in range(2)]
+for thread in threads:
+    thread.start()
+statuses = []
+for _ in range(8):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+        value = gigaexec.run("def f(): return 5", "f")
+        gigaexec.shutdown_executor(wait=True)
+        os._exit(0 if value == 5 else 1)
+    statuses.append(os.waitpid(child, 0)[1])
+stop.set()
+for thread in threads:
+    thread.join()
+print(json.dumps(statuses))
+"""
+    assert json_of_script(HEAD + body) == [0] * 8
