@@ -49,7 +49,7 @@ def test_r35_signal_stops_at_once_and_keeps_what_was_done(
     problem: Path, ready: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     results = tmp_path / "out" / "results.jsonl"
-    command = [*COMMAND, "evaluate", str(problem), "--output", str(results.parent)]
+    command = [*COMMAND, "evaluate", str(problem), "--workers", "2", "--output", str(results.parent)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         wait_until(lambda: _is_running(ready, results), timeout_s=30)
         processes = psutil.Process(running.pid).children(recursive=True)
@@ -98,7 +98,7 @@ class _Terminal:
 
 @pytest.fixture
 def terminal(problem: Path, ready: Path) -> Iterator[_Terminal]:
-    opened = _Terminal([*COMMAND, "evaluate", str(problem)], columns=100)
+    opened = _Terminal([*COMMAND, "evaluate", str(problem), "--workers", "2"], columns=100)
     yield opened
     opened.close()
 
@@ -122,7 +122,7 @@ def test_terminal_gets_progress_and_colours_and_ctrl_c_ends_all(terminal: _Termi
 def test_progress_on_a_terminal_leaves_results_on_stdout(problem: Path) -> None:
     master, slave = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    command = [*COMMAND, "evaluate", str(problem), "--json"]
+    command = [*COMMAND, "evaluate", str(problem), "--workers", "2", "--json"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=slave, text=True, env={**environment, "TERM": "xterm"}
     ) as running:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def problem(tmp_path: Path) -> Problem:
 
 @pytest.fixture
 def backend() -> Iterator[LokyBackend]:
-    made = LokyBackend(WorkerConfig.from_env())
+    made = LokyBackend(replace(WorkerConfig.from_env(), max_workers=2))
     yield made
     made.shutdown_now(wait=True)
 
