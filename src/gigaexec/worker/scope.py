@@ -136,7 +136,7 @@ class CallScope:
 
     def _apply_python_path(self) -> None:
         entries = self._python_path
-        rest = [entry for entry in sys.path if entry not in entries]
+        rest = [entry for entry in dict.fromkeys(sys.path) if entry not in entries]
         if "" not in rest:
             # The current folder is importable, also one that the program changes to.
             rest.insert(0, "")
