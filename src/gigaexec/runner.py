@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from dataclasses import replace
 from typing import Any, TypeGuard
 
@@ -137,7 +137,7 @@ async def map_calls(
     max_in_flight: int | None = None,
     queue_timeout_s: float | None = None,
     backend: ExecutorBackend | None = None,
-) -> AsyncIterator[Outcome]:
+) -> AsyncGenerator[Outcome, None]:
     """Run many calls, a bounded number at a time, and yield their outcomes.
 
     `calls` is consumed as workers become free, so a generator of a million calls is never held as a whole.

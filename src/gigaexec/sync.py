@@ -87,7 +87,7 @@ def map(  # noqa: A001 - `gigaexec.map` reads as what it is
         return await anext(outcomes, None)
 
     async def close() -> None:
-        await outcomes.aclose()  # type: ignore[attr-defined]
+        await outcomes.aclose()
 
     with _LoopRunner() as runner:
         try:
