@@ -150,6 +150,8 @@ def f(n):
         assert outcome.value == (1 << 8, n)
         assert "ValueError: of the child" in outcome.output.stderr
     assert run("import os\ndef f(): return os.fork()").value > 0
+    large = code.replace("CHILD", "return b'x' * 300_000").replace(", n\n", ", b'y' * 300_000\n")
+    assert run(large, 0).value == (0, b"y" * 300_000)
 
 
 class _SeesModules:
