@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import fcntl
+import multiprocessing
 import os
 import signal
 import socket
@@ -68,6 +69,8 @@ def become_worker(settings: WorkerSettings) -> tuple[socket.socket, StandardStre
     warnings += _adopt_orphans()
     _volunteer_for_oom_killer()
     faulthandler.enable(file=2, all_threads=True)
+    # Whoever started this process may have left its own method here, which cannot start processes of programs.
+    multiprocessing.set_start_method(None, force=True)
     # Helper modules of a problem are compiled anew rather than left as __pycache__ in the user's folder,
     # where a file rewritten within a second at the same size would be taken from the stale cache.
     sys.dont_write_bytecode = True

@@ -22,6 +22,8 @@ from typing import Any
 
 import cloudpickle
 
+from gigaexec.worker.habits import LibraryState
+
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 _LIMIT_NAMES = ("AS", "CPU", "DATA", "FSIZE", "NOFILE", "NPROC", "STACK")
@@ -52,6 +54,7 @@ class Baseline:
         self.int_digits_limit = sys.get_int_max_str_digits()
         guarded = [vars(sys.modules[name]) for name in _GUARDED_MODULES if name in sys.modules]
         self.module_contents = [(contents, contents.copy()) for contents in guarded]
+        self.libraries = LibraryState()
         self.umask = os.umask(0o077)
         os.umask(self.umask)
 
@@ -97,6 +100,7 @@ class CallScope:
         sys.argv = list(self._baseline.argv)
         self._restore_folder()
         self._restore_limits()
+        self._baseline.libraries.restore()
 
     def register_helpers_by_value(self) -> list[types.ModuleType]:
         """Have cloudpickle send classes of the call's helper modules by value; the driver lacks the modules.
