@@ -50,3 +50,84 @@ def test_r5_each_program_chooses_its_own_start_method(run: Run) -> None:
             outcome = run(code)
             assert outcome.ok, outcome.error
     assert run(unset).value is None
+
+
+# What a program breaks -> whether its worker can go on. Each is something that the engine or imports lean on.
+_BREAKAGES = {
+    "import pickle; pickle.loads = pickle.dumps = None": True,
+    "import cloudpickle; cloudpickle.CloudPickler = cloudpickle.register_pickle_by_value = None": True,
+    "import time; time.monotonic_ns = None; time.sleep = print": True,
+    "import signal; signal.signal = signal.setitimer = None": True,
+    "import threading; threading.enumerate = None": True,
+    "import resource; resource.getrusage = resource.getrlimit = None": True,
+    "import linecache; linecache.cache = None": True,
+    "import gc; gc.enable = None; gc.set_threshold(0); gc.callbacks.append(print)": True,
+    "import io, _io; io.open = _io.open = io.TextIOWrapper = None": True,
+    "import os; os.getpid = lambda: 1": True,
+    "import sys; sys.modules = {}": True,
+    "import sys; sys.modules.clear()": True,
+    "import sys; sys.meta_path.clear()": True,
+    "import sys; sys.path_hooks.clear(); sys.path_importer_cache.clear(); import colorsys": True,
+    "import sys; sys.settrace = sys.excepthook = None; sys.tracebacklimit = 0; del sys.version": True,
+    "import sys; sys.setswitchinterval(1e5); sys.setrecursionlimit(60)": True,
+    "import sys; sys.addaudithook(refuse_imports)": False,
+}
+_BREAKS = """
+def refuse_imports(event, arguments):
+    if event == "import":
+        raise RuntimeError("no imports")
+def f():
+    try:
+        BREAK
+    except ImportError:
+        pass
+    return 1
+"""
+_LEANS = """
+import gc, pickle, sys, time
+sys.modules.pop("colorsys", None)
+import colorsys
+def f():
+    began = time.monotonic()
+    time.sleep(0.002)
+    slept = time.monotonic() - began >= 0.002
+    settings = gc.callbacks, gc.get_threshold(), sys.getswitchinterval(), hasattr(sys, "version")
+    return slept, pickle.loads(pickle.dumps(1)), settings, bytes(200_000)
+"""
+
+
+@pytest.mark.parametrize("breakage", _BREAKAGES)
+def test_r33_what_a_program_breaks_of_the_interpreter_is_whole_again(run: Run, breakage: str) -> None:
+    whole = run(_LEANS)
+    broken = run(_BREAKS.replace("BREAK", breakage))
+    assert broken.value == 1, broken.error
+    after = run(_LEANS)
+    assert after.value == whole.value, after.error
+    report = run("def f():\n    raise ValueError(1)")
+    assert "raise ValueError(1)" in str(report.error)
+    assert broken.metrics is not None
+    assert after.metrics is not None
+    assert (after.metrics.worker_id == broken.metrics.worker_id) is _BREAKAGES[breakage]
+
+
+def test_r33_a_delayed_exit_of_faulthandler_does_not_end_the_next_call(run: Run) -> None:
+    code = "import faulthandler\ndef f():\n    faulthandler.dump_traceback_later(0.3, exit=True)"
+    assert run(code).ok
+    outcome = run("import time\ndef f():\n    time.sleep(0.6)")
+    assert outcome.ok, outcome.error
+
+
+def test_r33_a_crash_is_explained_also_after_a_program_that_disabled_faulthandler(run: Run) -> None:
+    assert run("import faulthandler\ndef f(): faulthandler.disable()").ok
+    outcome = run("import ctypes\ndef f(): ctypes.string_at(0)")
+    assert "Segmentation fault" in str(outcome.error)
+
+
+def test_r1_a_program_may_put_another_object_in_the_place_of_its_module(run: Run) -> None:
+    swap = "import sys\nclass Lazy:\n    __slots__ = ()\nsys.modules[__name__] = Lazy()\ndef f(): return 1"
+    rename = "__name__ = 'mine'\nclass A: pass\ndef f(): return A().__class__.__name__"
+    for _ in range(2):
+        outcome = run(swap)
+        assert outcome.value == 1, outcome.error
+        assert run(rename).value == "A"
+        assert run("import sys\ndef f(): return sys.modules[__name__].f is f").value is True

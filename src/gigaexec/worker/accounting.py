@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
-import time
+from os import getpid as _getpid, pread as _pread, write as _write
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage as _getrusage
+from time import monotonic_ns as _monotonic_ns
 
 from gigaexec.calls import ExecutionMetrics
 
@@ -33,7 +34,7 @@ class Accountant:
         """Begin to measure a call."""
         if self._clear_refs is not None:
             try:
-                os.write(self._clear_refs, _RESET_PEAK)
+                _write(self._clear_refs, _RESET_PEAK)
             except OSError:
                 # Refused by the kernel, or the program closed the descriptor: the peak is then of the
                 # process's life, as the field's documentation says.
@@ -56,7 +57,7 @@ class Accountant:
             wall_time_s=(finished_at_ns - started_at_ns) / 1e9,
             user_time_s=cpu_times_s[0],
             sys_time_s=cpu_times_s[1],
-            worker_pid=os.getpid(),
+            worker_pid=_getpid(),
             worker_id=self._worker_id,
             node_id=self._node_id,
             started_at_ns=started_at_ns,
@@ -67,7 +68,7 @@ class Accountant:
         if self._status is None:
             return 0
         try:
-            text = os.pread(self._status, 4096, 0)
+            text = _pread(self._status, 4096, 0)
         except OSError:  # the program closed the descriptor
             self._status = None
             return 0
@@ -81,24 +82,24 @@ class Measurement:
     def __init__(self, accountant: Accountant) -> None:
         self._accountant = accountant
         self._cpu_before = _cpu_times_s()
-        self._started_at_ns = time.monotonic_ns()
+        self._started_at_ns = _monotonic_ns()
 
     def stop(self) -> ExecutionMetrics:
         """End it. Call once."""
-        finished_at_ns = time.monotonic_ns()
+        finished_at_ns = _monotonic_ns()
         before, after = self._cpu_before, _cpu_times_s()
         used = (max(0.0, after[0] - before[0]), max(0.0, after[1] - before[1]))
         return self._accountant.metrics(self._started_at_ns, finished_at_ns, used)
 
 
 def _cpu_times_s() -> tuple[float, float]:
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    own = _getrusage(RUSAGE_SELF)
+    children = _getrusage(RUSAGE_CHILDREN)
     return own.ru_utime + children.ru_utime, own.ru_stime + children.ru_stime
 
 
 def _lifetime_peak_rss_kb() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // _MAXRSS_PER_KB
+    return _getrusage(RUSAGE_SELF).ru_maxrss // _MAXRSS_PER_KB
 
 
 def _open_or_none(path: str, flags: int) -> int | None:

@@ -69,7 +69,7 @@ def become_worker(settings: WorkerSettings) -> tuple[socket.socket, StandardStre
     warnings += _adopt_orphans()
     _volunteer_for_oom_killer()
     faulthandler.enable(file=2, all_threads=True)
-    # Whoever started this process may have left its own method here, which cannot start processes of programs.
+    # What started this process may have left its own method here, which fails in programs.
     multiprocessing.set_start_method(None, force=True)
     # Helper modules of a problem are compiled anew rather than left as __pycache__ in the user's folder,
     # where a file rewritten within a second at the same size would be taken from the stale cache.

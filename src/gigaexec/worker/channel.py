@@ -6,10 +6,10 @@ into the first. What a worker sends is one frame each: `Ready` once, then a `Wor
 
 from __future__ import annotations
 
-import pickle
 import socket
 import struct
 from dataclasses import dataclass
+from pickle import dumps as _dumps, loads as _loads
 
 _LENGTH = struct.Struct("!Q")
 
@@ -87,13 +87,13 @@ class WorkerChannel:
         arguments = self._receive_frame()
         if arguments is None:
             return None
-        call = pickle.loads(header)
+        call = _loads(header)
         assert isinstance(call, CallHeader)
         return call, arguments
 
     def send(self, message: object) -> None:
         """Send one record. Raises OSError where the channel is gone."""
-        payload = pickle.dumps(message, protocol=5)
+        payload = _dumps(message, protocol=5)
         self._connection.sendall(frame_prefix(len(payload)) + payload)
 
     def _receive_frame(self) -> bytearray | None:

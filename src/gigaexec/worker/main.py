@@ -14,9 +14,9 @@ The clock of the deadline runs in the driver, from the moment the call is in the
 
 from __future__ import annotations
 
-import os
-import pickle
 import sys
+from os import _exit, getpid as _getpid
+from pickle import loads as _loads
 from typing import Any
 
 from gigaexec.calls import ErrorKind, ExecutionMetrics, WorkerError, WorkerResult
@@ -42,7 +42,7 @@ class Worker:
         self._streams = streams
         self._max_rss_kb = max_rss_kb
         self._baseline = Baseline()
-        self._pid = os.getpid()
+        self._pid = _getpid()
 
     def run(self, call: CallHeader, arguments: bytearray) -> WorkerResult:
         """Run one call and say how it went. Never raises for what the user's code does."""
@@ -87,11 +87,11 @@ class Worker:
 
     def _end_forked_child(self, error: WorkerError | None = None) -> None:
         """End this process if it is one that the program forked: its answer would pass for the worker's."""
-        if os.getpid() != self._pid:
+        if _getpid() != self._pid:
             if error is not None:
                 print(error.stderr, file=sys.stderr)
             self._streams.flush()
-            os._exit(0 if error is None else error.returncode & 0xFF)
+            _exit(0 if error is None else error.returncode & 0xFF)
 
     def _clean_up(self, scope: CallScope) -> str:
         """Undo what the call left behind. Returns why this worker must not go on, or ""."""
@@ -119,7 +119,7 @@ class _Failure(Exception):
 
 def _load_arguments(pickled: bytearray) -> tuple[list[Any], dict[str, Any]]:
     try:
-        args, kwargs = pickle.loads(pickled)
+        args, kwargs = _loads(pickled)
     except BaseException as raised:
         raise _Failure(describe_exception(raised, ErrorKind.ARGUMENTS)) from None
     return args, kwargs
@@ -149,7 +149,7 @@ def start(settings: WorkerSettings) -> None:
     global _started
     connection, streams, warnings = become_worker(settings)
     worker = Worker(Accountant(settings.worker_id, settings.node_id), streams, settings.max_rss_kb)
-    _started = WorkerChannel(connection), worker, Ready(os.getpid(), warnings=tuple(warnings))
+    _started = WorkerChannel(connection), worker, Ready(_getpid(), warnings=tuple(warnings))
 
 
 def serve() -> None:
@@ -164,4 +164,4 @@ def serve() -> None:
         # The program closed the channel's descriptor, or broke the engine. Ending the process is the one
         # answer that cannot be lost: the driver reports a crash with this text.
         print(f"gigaexec: the worker cannot go on: {type(error).__name__}: {error}", file=sys.stderr)
-        os._exit(_EXIT_BROKEN)
+        _exit(_EXIT_BROKEN)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import linecache
-import sys
 import types
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
+from linecache import cache as _source_lines
+from sys import modules as _modules
 from typing import Any
 
-import cloudpickle
+from cloudpickle import (
+    register_pickle_by_value as _register_by_value,
+    unregister_pickle_by_value as _unregister_by_value,
+)
 
 MODULE_NAME = "user_code"
 FILE_NAME = "user_code.py"
@@ -18,6 +22,9 @@ FILE_NAME = "user_code.py"
 # 2 to 5 ms; code objects are immutable, so calls may share them.
 _COMPILED_PROGRAMS_KEPT = 64
 _compiled: OrderedDict[str, types.CodeType] = OrderedDict()
+
+# The globals of the program that is loaded. It may put another object in the place of its module.
+_namespace: dict[str, Any] | None = None
 
 
 class ProgramError(Exception):
@@ -30,28 +37,33 @@ def load_program(code: str) -> types.ModuleType:
     Raises:
         BaseException: Whatever the user's code raises; SyntaxError with its line.
     """
+    global _namespace
     _show_in_tracebacks(code)
     compiled = _compile(code)
     module = types.ModuleType(MODULE_NAME)
     module.__file__ = FILE_NAME
     # Registered before it runs: dataclasses, enum and typing look their module up by name.
-    sys.modules[MODULE_NAME] = module
-    cloudpickle.register_pickle_by_value(module)
-    exec(compiled, module.__dict__)
+    _modules[MODULE_NAME] = module
+    _register_by_value(module)
+    _namespace = module.__dict__
+    exec(compiled, _namespace)
     return module
 
 
 def unload_program() -> None:
     """Forget the program and its source."""
-    module = sys.modules.get(MODULE_NAME)
-    if module is not None:
-        if MODULE_NAME in cloudpickle.list_registry_pickle_by_value():
-            cloudpickle.unregister_pickle_by_value(module)
-        del sys.modules[MODULE_NAME]
-        # Functions and their globals refer to each other; this frees a large array now, not at the next
-        # full garbage collection.
-        vars(module).clear()
-    linecache.cache.pop(FILE_NAME, None)
+    global _namespace
+    _modules.pop(MODULE_NAME, None)
+    _source_lines.pop(FILE_NAME, None)
+    if _namespace is None:
+        return
+    # Functions and their globals refer to each other; this frees a large array now, not at the next full
+    # garbage collection.
+    _namespace.clear()
+    _namespace = None
+    # By its name: the program may have renamed its module, or changed its class.
+    with suppress(ValueError):  # the program unregistered it
+        _unregister_by_value(types.ModuleType(MODULE_NAME))
 
 
 def find_function(module: types.ModuleType, name: str) -> Callable[..., Any]:
@@ -73,7 +85,7 @@ def find_function(module: types.ModuleType, name: str) -> Callable[..., Any]:
 
 def _show_in_tracebacks(code: str) -> None:
     # No mtime: linecache.checkcache() must not look for this file on the disk.
-    linecache.cache[FILE_NAME] = (len(code), None, code.splitlines(keepends=True), FILE_NAME)
+    _source_lines[FILE_NAME] = (len(code), None, code.splitlines(keepends=True), FILE_NAME)
 
 
 def _compile(code: str) -> types.CodeType:

@@ -2,27 +2,28 @@
 
 A reused worker is not a sandbox: a program can change what is not listed here (a library's global state,
 say). What programs change by habit is: environment, current folder, `sys.path`, `sys.modules`, `sys.argv`,
-signal handlers and timers, umask, soft resource limits, trace functions, the limits of recursion and of long
-integers, the contents of `builtins` and `os`.
+signal handlers and timers, umask, soft resource limits; `interpreter` and `habits` list the rest.
 """
 
 from __future__ import annotations
 
-import gc
 import importlib.machinery
 import os
 import resource
 import signal
 import sys
-import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
+from cloudpickle import (
+    register_pickle_by_value as _register_by_value,
+    unregister_pickle_by_value as _unregister_by_value,
+)
 
 from gigaexec.worker.habits import LibraryState
+from gigaexec.worker.interpreter import InterpreterState
 
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
@@ -31,12 +32,10 @@ _LIMITS = tuple(
     getattr(resource, f"RLIMIT_{name}") for name in _LIMIT_NAMES if hasattr(resource, f"RLIMIT_{name}")
 )
 
-# What benchmarks' "reliability guards" and monkey-patching programs set to None or to something of their own.
-# Comparing more modules would cost more than it is worth for every call.
-_GUARDED_MODULES = ("builtins", "os", "shutil", "subprocess")
-
 # Python's signal.getsignal wraps the C function to make enum members: 60 us for all signals instead of 4.
 _get_handler: Callable[[int], Any] = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+_SIGINT, _SIG_IGN = signal.SIGINT, signal.SIG_IGN
+_set_handler: Callable[[int, Any], Any] = getattr(signal.signal, "__wrapped__", signal.signal)
 
 
 class Baseline:
@@ -50,10 +49,7 @@ class Baseline:
         self.argv = list(sys.argv)
         self.handlers = {number: _get_handler(number) for number in _SIGNALS}
         self.limits = {limit: resource.getrlimit(limit) for limit in _LIMITS}
-        self.recursion_limit = sys.getrecursionlimit()
-        self.int_digits_limit = sys.get_int_max_str_digits()
-        guarded = [vars(sys.modules[name]) for name in _GUARDED_MODULES if name in sys.modules]
-        self.module_contents = [(contents, contents.copy()) for contents in guarded]
+        self.interpreter = InterpreterState()
         self.libraries = LibraryState()
         self.umask = os.umask(0o077)
         os.umask(self.umask)
@@ -84,16 +80,9 @@ class CallScope:
 
     def __exit__(self, *_: object) -> None:
         # First what could still run user code on this thread, or interrupt it.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._restore_modules()
-        sys.settrace(None)
-        sys.setprofile(None)
+        _set_handler(_SIGINT, _SIG_IGN)
+        self.not_restored = self._baseline.interpreter.restore()
         self._restore_signals()
-        threading.settrace(None)
-        threading.setprofile(None)
-        sys.setrecursionlimit(self._baseline.recursion_limit)
-        sys.set_int_max_str_digits(self._baseline.int_digits_limit)
-        gc.enable()
         os.umask(self._baseline.umask)
         self._restore_environment()
         self._restore_imports()
@@ -112,19 +101,13 @@ class CallScope:
             module for name, module in self._changed_modules() if self._is_from_python_path(name, module)
         ]
         for module in helpers:
-            cloudpickle.register_pickle_by_value(module)
+            _register_by_value(module)
         return helpers
 
     @staticmethod
     def unregister_helpers(helpers: list[types.ModuleType]) -> None:
         for module in helpers:
-            cloudpickle.unregister_pickle_by_value(module)
-
-    def _restore_modules(self) -> None:
-        for contents, before in self._baseline.module_contents:
-            if not _are_equal(contents, before):
-                contents.clear()
-                contents.update(before)
+            _unregister_by_value(module)
 
     def _restore_environment(self) -> None:
         os.environ = self._baseline.environment_object  # noqa: B003 - a program may have replaced the object
@@ -221,13 +204,6 @@ class CallScope:
                 resource.setrlimit(limit, (soft, hard))
             except (ValueError, OSError):
                 self.not_restored = "the program lowered a hard resource limit"
-
-
-def _are_equal(contents: dict[str, Any], before: dict[str, Any]) -> bool:
-    try:
-        return contents == before
-    except Exception:  # a value that the program put there was asked whether it is equal
-        return False
 
 
 def _environment_data() -> dict[bytes, bytes]:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-import cloudpickle
+from cloudpickle import CloudPickler as _CloudPickler
 
 # Up to this size a value travels on the worker's socket; beyond it, one write to a file and one mmap are
 # cheaper than the copies, and the driver's memory no longer bounds the result.
@@ -37,7 +37,7 @@ def encode_value(value: Any, spill_path: str) -> EncodedValue:
     """
     sink = _SpillingSink(spill_path)
     try:
-        cloudpickle.CloudPickler(sink, protocol=5).dump(value)
+        _CloudPickler(sink, protocol=5).dump(value)
     except BaseException:
         sink.discard()
         raise

@@ -1,0 +1,120 @@
+"""The interpreter's own parts, brought back when a program changed them.
+
+The engine and the import system lean on these between calls, and so does the next program. A program that
+breaks them, by a "reliability guard" or by a monkey patch, must not break the next one.
+
+What runs before `InterpreterState.restore` binds the functions that it uses when it is imported.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import sys
+import threading
+from collections.abc import Callable
+from operator import itemgetter
+from sys import modules as _modules, setprofile as _setprofile, settrace as _settrace
+from typing import Any
+
+# Comparing one takes 0.2 to 5 us for every call: what the engine and imports use, and what programs patch.
+_GUARDED_MODULES = (
+    *("builtins", "os", "shutil", "subprocess", "socket", "time", "signal", "_signal", "threading", "gc"),
+    *("io", "_io", "pickle", "_pickle", "cloudpickle", "cloudpickle.cloudpickle", "resource", "faulthandler"),
+    *("linecache", "traceback", "warnings", "types", "functools", "struct"),
+    *("_frozen_importlib", "_frozen_importlib_external"),
+)
+
+# Of sys: what other parts of the worker give back.
+_NOT_OF_SYS = {"stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__", "argv", "path"}
+
+
+class InterpreterState:
+    """The state that every call starts from. Make it once a process, before any program runs."""
+
+    def __init__(self) -> None:
+        self._audit_hooks = _AuditHookWatch()
+        guarded = [vars(_modules[name]) for name in _GUARDED_MODULES if name in _modules]
+        self._contents = [(contents, contents.copy()) for contents in guarded]
+        self._sys = _SysContents()
+        hooks: tuple[list[Any], ...] = (sys.meta_path, sys.path_hooks, gc.callbacks)
+        self._hooks = [(each, each.copy()) for each in hooks]
+        self._recursion_limit = sys.getrecursionlimit()
+        self._int_digits_limit = sys.get_int_max_str_digits()
+        self._switch_interval = sys.getswitchinterval()
+        self._gc_threshold = gc.get_threshold()
+
+    def restore(self) -> str:
+        """Bring it back. Returns what could not be, or ""."""
+        # Tracing first: it runs user code in whatever follows.
+        _settrace(None)
+        _setprofile(None)
+        self._sys.restore()
+        for contents, before in self._contents:
+            if not _are_equal(contents, before):
+                contents.clear()
+                contents.update(before)
+        for each, copy in self._hooks:
+            if not _are_equal(each, copy):
+                each[:] = copy
+                # It holds what the program's own hooks found, and nothing where there were none.
+                sys.path_importer_cache.clear()
+        self._restore_limits()
+        threading.settrace(None)
+        threading.setprofile(None)
+        gc.enable()
+        faulthandler.cancel_dump_traceback_later()
+        faulthandler.enable(file=2, all_threads=True)
+        return "the program added an audit hook" if self._audit_hooks.were_added else ""
+
+    def _restore_limits(self) -> None:
+        sys.setrecursionlimit(self._recursion_limit)
+        sys.set_int_max_str_digits(self._int_digits_limit)
+        sys.setswitchinterval(self._switch_interval)
+        sys.set_asyncgen_hooks(None, None)
+        gc.set_threshold(*self._gc_threshold)
+
+
+class _SysContents:
+    """What `sys` holds, beside what changes without a program's doing."""
+
+    def __init__(self) -> None:
+        self._contents = vars(sys)
+        names = [name for name in self._contents if name not in _NOT_OF_SYS]
+        self._get: Callable[[dict[str, Any]], tuple[Any, ...]] = itemgetter(*names)
+        self._before = dict(zip(names, self._get(self._contents), strict=True))
+        self._values = tuple(self._before.values())
+        self._known = self._before.keys() | _NOT_OF_SYS
+
+    def restore(self) -> None:
+        contents = self._contents
+        try:
+            if len(contents) == len(self._known) and _are_equal(self._get(contents), self._values):
+                return
+        except KeyError:
+            pass  # the program deleted one
+        for name in contents.keys() - self._known:
+            del contents[name]
+        contents.update(self._before)
+
+
+class _AuditHookWatch:
+    """Notices that an audit hook was added. None can be removed, and one may raise at anything."""
+
+    def __init__(self) -> None:
+        self.were_added = False
+        add = sys.addaudithook
+
+        def addaudithook(hook: Callable[[str, tuple[Any, ...]], Any]) -> None:
+            self.were_added = True
+            add(hook)
+
+        # A hook of our own would see the event, but cost time at every open, import and compile of programs.
+        sys.addaudithook = addaudithook
+
+
+def _are_equal(now: Any, before: Any) -> bool:
+    try:
+        return bool(now == before)
+    except Exception:  # a value that the program put there was asked whether it is equal
+        return False
