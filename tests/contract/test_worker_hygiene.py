@@ -131,3 +131,25 @@ def test_r1_a_program_may_put_another_object_in_the_place_of_its_module(run: Run
         assert outcome.value == 1, outcome.error
         assert run(rename).value == "A"
         assert run("import sys\ndef f(): return sys.modules[__name__].f is f").value is True
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "sys.stdout.reconfigure(encoding='ascii')",
+        "sys.stdout.reconfigure(newline='\\r\\n')",
+        "sys.stdout.write = None",
+        "sys.stdout.close()",
+        "sys.stdout = sys.stderr = None",
+        "sys.__stdout__ = sys.stdout.detach()",
+        "os.set_blocking(1, False)",
+        "os.close(1)",
+        "os.dup2(2, 1)",
+    ],
+)
+def test_r6_output_is_captured_whatever_the_program_before_did_to_its_streams(run: Run, change: str) -> None:
+    run(f"import os, sys\ndef f(): {change}")
+    outcome = run("def f():\n    print('\\N{SNOWMAN}'); print('x' * 1_000_000)")
+    assert outcome.ok, outcome.error
+    assert outcome.output.stdout.startswith("\N{SNOWMAN}\nx")
+    assert outcome.output.stdout_bytes == 1_000_005

@@ -11,7 +11,6 @@ import ctypes
 import io
 import os
 import sys
-from typing import TextIO
 
 
 class StandardStreams:
@@ -23,29 +22,24 @@ class StandardStreams:
         # Kept aside, closed on exec: the program may close or redirect 0, 1 and 2.
         self._originals = (null, stdout_pipe, stderr_pipe)
         self._identities = tuple(map(_identity, self._originals))
-        self._streams: tuple[TextIO, ...] = ()
         self._libc = ctypes.CDLL(None)
         for descriptor in self._originals:
             os.set_inheritable(descriptor, False)
         self.restore()
 
     def restore(self) -> None:
-        """Make descriptors 0 to 2 and the objects in `sys` new, where the program changed them."""
-        if self._are_untouched():
-            return
-        for target, original in enumerate(self._originals):
-            os.dup2(original, target, inheritable=True)
+        """Give descriptors 0 to 2 and the objects in `sys` back as they were."""
+        if tuple(map(_identity, (0, 1, 2))) != self._identities:
+            for target, original in enumerate(self._originals):
+                os.dup2(original, target, inheritable=True)
+        for pipe in self._originals[1:]:
+            os.set_blocking(pipe, True)  # where writes do not block, output is lost without a word
+        # New objects for every call, 8 us: what a program reconfigured does not show on the old ones.
         stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
         stdout, stderr = _unbuffered(1, "strict"), _unbuffered(2, "backslashreplace")
-        self._streams = (stdin, stdout, stderr)
-        for name, stream in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
-            setattr(sys, name, stream)
-            setattr(sys, f"__{name}__", stream)
-
-    def _are_untouched(self) -> bool:
-        if (sys.stdin, sys.stdout, sys.stderr) != self._streams or any(map(_is_closed, self._streams)):
-            return False
-        return tuple(map(_identity, (0, 1, 2))) == self._identities
+        sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc]
+        sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
 
     def flush(self) -> None:
         """Push out what Python's and C's buffers hold, so that it precedes the call's result."""
@@ -57,13 +51,6 @@ class StandardStreams:
         self._libc.fflush(None)
 
 
-def _is_closed(stream: TextIO) -> bool:
-    try:
-        return stream.closed
-    except ValueError:  # the program detached its buffer
-        return True
-
-
 def _identity(descriptor: int) -> tuple[int, int]:
     try:
         found = os.fstat(descriptor)
@@ -72,6 +59,6 @@ def _identity(descriptor: int) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _unbuffered(descriptor: int, errors: str) -> TextIO:
+def _unbuffered(descriptor: int, errors: str) -> io.TextIOWrapper:
     raw = io.FileIO(descriptor, "w", closefd=False)
     return io.TextIOWrapper(raw, encoding="utf-8", errors=errors, write_through=True)
