@@ -67,6 +67,7 @@ class Worker:
         error: WorkerError | None = None
         encoded = EncodedValue(None)
         try:
+            _require_prepared(scope)
             args, kwargs = _load_arguments(arguments)
             arguments.clear()
             measurement = self._accountant.start()
@@ -115,6 +116,14 @@ class _Failure(Exception):
 
     def __init__(self, error: WorkerError) -> None:
         self.error = error
+
+
+def _require_prepared(scope: CallScope) -> None:
+    if scope.not_prepared is not None:
+        # Not a full report: looking for source lines walks the very path that cannot be used.
+        name = type(scope.not_prepared).__name__
+        text = f"the call's env or python_path cannot be set: {name}: {scope.not_prepared}"
+        raise _Failure(WorkerError(stderr=text, kind=ErrorKind.ARGUMENTS, summary=text))
 
 
 def _load_arguments(pickled: bytearray) -> tuple[list[Any], dict[str, Any]]:

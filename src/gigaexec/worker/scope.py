@@ -58,24 +58,28 @@ class Baseline:
 class CallScope:
     """Prepares the process for one call, and takes back what the call changed.
 
-    Use it as a context manager around one call. What could not be taken back is in `not_restored` then.
+    Use it as a context manager around one call. Inside, `not_prepared` holds why the call must not run, if
+    so; after it, `not_restored` says what could not be taken back.
     """
 
     def __init__(self, baseline: Baseline, python_path: list[str], env: dict[str, str | None]) -> None:
         self._baseline = baseline
-        self._python_path = list(dict.fromkeys(os.path.abspath(entry) for entry in python_path))
+        self._python_path = python_path
         self._env = env
         self._modules_before = dict(sys.modules)
+        self.not_prepared: Exception | None = None
         self.not_restored = ""
 
     def __enter__(self) -> CallScope:
-        for name, value in self._env.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        self._apply_python_path()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            self._apply_environment()
+            self._apply_python_path()
+        except (
+            ValueError,
+            OSError,
+        ) as error:  # lone surrogates, a NUL, a relative path in a folder that is gone
+            self.not_prepared = error
+        _set_handler(_SIGINT, signal.default_int_handler)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,8 +125,16 @@ class CallScope:
             if now.get(name) != value:
                 os.environ[os.fsdecode(name)] = os.fsdecode(value)
 
+    def _apply_environment(self) -> None:
+        for name, value in self._env.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
     def _apply_python_path(self) -> None:
-        entries = self._python_path
+        entries = list(dict.fromkeys(os.path.abspath(entry) for entry in self._python_path))
+        self._python_path = entries
         rest = [entry for entry in dict.fromkeys(sys.path) if entry not in entries]
         if "" not in rest:
             # The current folder is importable, also one that the program changes to.
