@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -23,6 +24,8 @@ from gigaexec.cli.table import ranking_table
 from gigaexec.evaluation import ProgramEvaluation, evaluate_programs, rank
 from gigaexec.log_text import clean
 from gigaexec.problems import Problem
+
+_log = logging.getLogger(__name__)
 
 
 class EvaluationRun:
@@ -93,13 +96,25 @@ class EvaluationRun:
                         progress.advance(failed=not evaluation.is_valid)
 
     def _take(self, evaluation: ProgramEvaluation) -> None:
-        line = evaluation.to_json()
+        line = self._line_of(evaluation)
         if self._results is not None:
             self._results.write(line)
         if self._prints_json:
             print(line, flush=True)
         # The table needs neither, and a hundred thousand tracebacks are a lot of memory.
         self._done.append(replace(evaluation, detail="", artifact=None))
+
+    def _line_of(self, evaluation: ProgramEvaluation) -> str:
+        try:
+            return evaluation.to_json()
+        except (TypeError, ValueError, RecursionError) as error:
+            # Whatever a validator put beside the specified metrics, the other programs' run goes on.
+            _log.warning(
+                "%s: metrics beyond the specified ones are left out of its line: %s", evaluation.name, error
+            )
+            specs = self._problem.metrics.specs
+            specified = {name: value for name, value in evaluation.metrics.items() if name in specs}
+            return replace(evaluation, metrics=specified).to_json()
 
     def _show_table(self) -> None:
         if self._prints_json:
