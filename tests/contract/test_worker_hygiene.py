@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from gigaexec import OutcomeStatus, ValueNotPicklableError
 from tests.contract.conftest import Run
 
 _PROCESSES = {
@@ -153,3 +156,49 @@ def test_r6_output_is_captured_whatever_the_program_before_did_to_its_streams(ru
     assert outcome.ok, outcome.error
     assert outcome.output.stdout.startswith("\N{SNOWMAN}\nx")
     assert outcome.output.stdout_bytes == 1_000_005
+
+
+@pytest.mark.parametrize(
+    ("restriction", "message"),
+    [
+        ("resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, resource.RLIM_INFINITY))", "RLIMIT_FSIZE"),
+        ("KEPT.extend(duplicates())", "no file descriptor was free"),
+    ],
+)
+def test_r20_a_result_that_the_program_s_own_limits_forbid_is_its_own_failure(
+    run: Run, spill_dir: Path, restriction: str, message: str
+) -> None:
+    code = f"""
+import os, resource
+KEPT = []
+def duplicates():
+    while True:
+        try:
+            yield os.dup(0)
+        except OSError:
+            return
+def f():
+    {restriction}
+    return bytes(300_000)
+"""
+    outcome = run(code)
+    assert outcome.status is OutcomeStatus.ERROR
+    assert isinstance(outcome.error, ValueNotPicklableError)
+    assert message in outcome.error.summary
+    assert "Free space" not in str(outcome.error)
+    assert list(spill_dir.glob("*.spill")) == []
+    after = run("def f(): return bytes(300_000)")
+    assert after.ok, after.error
+
+
+def test_r22_an_unpicklable_value_leaves_no_file_when_the_program_broke_os(run: Run, spill_dir: Path) -> None:
+    code = """
+import os, threading
+def f():
+    os.unlink = os.close = os.open = os.write = None
+    return [bytes(200_000), threading.Lock()]
+"""
+    outcome = run(code)
+    assert isinstance(outcome.error, ValueNotPicklableError)
+    assert "lock" in outcome.error.summary
+    assert list(spill_dir.glob("*.spill")) == []

@@ -26,9 +26,9 @@ from gigaexec.worker.bootstrap import WorkerSettings, become_worker
 from gigaexec.worker.capture import StandardStreams
 from gigaexec.worker.channel import CallHeader, Ready, WorkerChannel
 from gigaexec.worker.program import find_function, load_program, unload_program
-from gigaexec.worker.report import describe_exception
+from gigaexec.worker.report import describe_exception, name_of_type
 from gigaexec.worker.scope import Baseline, CallScope
-from gigaexec.worker.value import EncodedValue, SpillWriteError, encode_value
+from gigaexec.worker.value import EncodedValue, SpillLimitError, SpillWriteError, encode_value
 
 _EXIT_BROKEN = 70
 """Exit code of a worker that cannot go on: EX_SOFTWARE of sysexits.h."""
@@ -141,9 +141,12 @@ def _encode(value: Any, spill_path: str, scope: CallScope) -> EncodedValue:
     except SpillWriteError as failure:
         text = str(failure)
         raise _Failure(WorkerError(stderr=text, kind=ErrorKind.SPILL, summary=text)) from None
+    except SpillLimitError as failure:
+        text = f"the return value of type {name_of_type(value)} cannot be sent: {failure}"
+        raise _Failure(WorkerError(stderr=text, kind=ErrorKind.VALUE, summary=text)) from None
     except BaseException as raised:
         report = describe_exception(raised, ErrorKind.VALUE)
-        summary = f"the return value of type {type(value).__name__} cannot be pickled: {report.summary}"
+        summary = f"the return value of type {name_of_type(value)} cannot be pickled: {report.summary}"
         error = WorkerError(stderr=report.stderr, kind=ErrorKind.VALUE, summary=summary)
         raise _Failure(error) from None
     finally:

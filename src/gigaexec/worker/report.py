@@ -31,9 +31,15 @@ def describe_exception(error: BaseException, kind: ErrorKind = ErrorKind.USER) -
             summary=_shorten(_summary(error), MAX_SUMMARY_CHARACTERS),
         )
     except BaseException as failure:  # the user's classes run while they are formatted, and may do anything
-        name = _NAME_OF_TYPE(type(error))
+        name = name_of_type(error)
         text = f"{name} (it could not be formatted: {type(failure).__name__})"
         return WorkerError(stderr=text, kind=kind, summary=text)
+
+
+def name_of_type(value: object) -> str:
+    """Return the name of the value's type without running code of user classes."""
+    name: str = _NAME_OF_TYPE(type(value))
+    return name
 
 
 def _report(error: BaseException) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
+from os import close as _close, open as _open, unlink as _unlink, write as _write
 from typing import Any
 
 from cloudpickle import CloudPickler as _CloudPickler
@@ -13,8 +15,22 @@ from cloudpickle import CloudPickler as _CloudPickler
 INLINE_VALUE_BYTES = 64 * 1024
 
 
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+
+# What a program brings about by its resource limits and open files, whatever the state of the disk.
+_LIMITS_OF_THE_PROGRAM = {
+    errno.EFBIG: "it is larger than files may be (RLIMIT_FSIZE)",
+    errno.EMFILE: "no file descriptor was free when the program returned (RLIMIT_NOFILE)",
+}
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
 class SpillWriteError(Exception):
     """The spill file could not be written; the message says where, how far and why."""
+
+
+class SpillLimitError(Exception):
+    """The program's own limits or open files forbid to write the spill file; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +49,7 @@ def encode_value(value: Any, spill_path: str) -> EncodedValue:
 
     Raises:
         SpillWriteError: The file could not be written. It is gone.
+        SpillLimitError: The same, by what the program itself did.
         BaseException: Whatever pickling raises. The file is gone.
     """
     sink = _SpillingSink(spill_path)
@@ -64,31 +81,36 @@ class _SpillingSink:
     def finish(self) -> EncodedValue:
         if self._descriptor is None:
             return EncodedValue(bytes(self._inline))
-        os.close(self._descriptor)
+        _close(self._descriptor)
         return EncodedValue(None, self._written_bytes)
 
     def discard(self) -> None:
         if self._descriptor is not None:
-            os.close(self._descriptor)
-            os.unlink(self._spill_path)
+            _close(self._descriptor)
+            _unlink(self._spill_path)
 
     def _spill(self, view: memoryview) -> None:
         try:
             if self._descriptor is None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-                self._descriptor = os.open(self._spill_path, flags, 0o600)
+                self._descriptor = _open(self._spill_path, _NEW_FILE, 0o600)
                 self._write_all(memoryview(self._inline))
                 self._inline = bytearray()
             self._write_all(view)
         except OSError as error:
-            raise SpillWriteError(
-                f"the result could not be written to {self._spill_path}: {error.strerror} "
-                f"after {self._written_bytes} bytes. Free space there, or set another spill_dir."
-            ) from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> Exception:
+        if limit := _LIMITS_OF_THE_PROGRAM.get(error.errno or 0):
+            return SpillLimitError(f"{limit}, {self._written_bytes} bytes were written")
+        advice = " Free space there, or set another spill_dir." if error.errno in _NO_SPACE else ""
+        return SpillWriteError(
+            f"the result could not be written to {self._spill_path}: {error.strerror} "
+            f"after {self._written_bytes} bytes.{advice}"
+        )
 
     def _write_all(self, view: memoryview) -> None:
         while view:
             assert self._descriptor is not None
-            written = os.write(self._descriptor, view)
+            written = _write(self._descriptor, view)
             self._written_bytes += written
             view = view[written:]
