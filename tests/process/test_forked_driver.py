@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from gigaexec.transport.spill import SpillDirectory
@@ -57,8 +58,9 @@ print(json.dumps([before, in_child, child_pid, after, status]))
     assert list(spill_dir.iterdir()) == []
 
 
+@pytest.mark.parametrize("guard_lives", [True, False])
 def test_r36_a_parent_killed_by_a_signal_takes_its_workers_along_though_a_forked_child_lives(
-    tmp_path: Path,
+    guard_lives: bool, tmp_path: Path
 ) -> None:
     body = """
 worker_pid, _ = gigaexec.run(PID, "f")
@@ -83,6 +85,11 @@ time.sleep(1000)
         worker_pid, child = read_json(parent)
         try:
             assert worker_pid in mark.worker_pids()
+            if not guard_lives:  # then a worker's lifeline alone must do
+                (guard,) = (
+                    p for p in psutil.Process(parent.pid).children() if "guard.py" in str(p.cmdline())
+                )
+                guard.kill()
             parent.kill()
             parent.wait()
             wait_until(lambda: not mark.worker_pids(), 2.0, "the workers end")
