@@ -7,6 +7,7 @@ driver turns it into an `Outcome`. Exception objects of user code never travel: 
 from __future__ import annotations
 
 import enum
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +50,7 @@ class WorkerCall:
         _require_type("python_path", self.python_path, list, "a list of folder names")
         for index, entry in enumerate(self.python_path):
             _require_type(f"python_path[{index}]", entry, str, "a folder name as a string")
+            _require_system_text(f"python_path[{index}]", entry)
         _require_type("env", self.env, dict, "a dict of environment variables")
         for name, value in self.env.items():
             _check_environment_entry(name, value)
@@ -66,11 +68,21 @@ def _check_environment_entry(name: object, value: object) -> None:
         raise InvalidCallError(
             f"env holds the name {name!r}; a name is not empty and holds no '=' and no NUL"
         )
+    _require_system_text("a name in env", name)
     if value is not None:
         _require_type(f"env[{name!r}]", value, str, "a string, or None to unset it")
         assert isinstance(value, str)
-        if "\0" in value:
-            raise InvalidCallError(f"env[{name!r}] holds a NUL character, which no environment can hold")
+        _require_system_text(f"env[{name!r}]", value)
+
+
+def _require_system_text(what: str, text: str) -> None:
+    """Refuse what no environment and no path can hold."""
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise InvalidCallError(f"{what} holds a character that the system cannot encode: {error}") from error
+    if b"\0" in encoded:
+        raise InvalidCallError(f"{what} holds a NUL character: {text!r:.80}")
 
 
 class ErrorKind(enum.StrEnum):

@@ -120,7 +120,9 @@ class WorkerConfig:
         _require_positive("idle_timeout_s", self.idle_timeout_s, int, float)
         _require_positive("start_timeout_s", self.start_timeout_s, int, float)
         _require_positive("captured_output_bytes", self.captured_output_bytes, int)
-        object.__setattr__(self, "spill_dir", Path(os.path.realpath(self.spill_dir)))
+        object.__setattr__(self, "spill_dir", _resolved(self.spill_dir))
+        if not isinstance(self.enable_pdeathsig, bool):
+            raise ConfigurationError(f"enable_pdeathsig must be True or False, not {self.enable_pdeathsig!r}")
         object.__setattr__(self, "env_whitelist", _as_names(self.env_whitelist))
         object.__setattr__(self, "env_prefixes", _as_prefixes(self.env_prefixes))
         for name in ("pool_id", "node_id"):
@@ -176,6 +178,12 @@ class WorkerConfig:
             for name in self.env_whitelist.intersection(_THREAD_COUNT_VARIABLES):
                 environment.setdefault(name, share)
         return environment
+
+
+def _resolved(folder: Any) -> Path:
+    if not isinstance(folder, str | Path) or not str(folder) or "\0" in str(folder):
+        raise ConfigurationError(f"spill_dir must be a path, not {folder!r}")
+    return Path(folder).expanduser().resolve()
 
 
 def require_deadline(name: str, value: float, *, allow_zero: bool = False) -> float:

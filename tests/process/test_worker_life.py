@@ -101,7 +101,7 @@ def test_max_calls_per_worker_replaces_a_worker_after_so_many(make_backend: Make
 
 def test_max_worker_rss_mb_replaces_a_worker_that_holds_more_after_a_call(make_backend: MakeBackend) -> None:
     backend = make_backend(max_worker_rss_mb=200)
-    grows = "import os, sys\ndef f(mb):\n    sys.held = b'x' * (mb << 20)\n    return os.getpid()"
+    grows = "import json, os\ndef f(mb):\n    json.held = b'x' * (mb << 20)\n    return os.getpid()"
     first = value(backend, grows, 30)
     assert value(backend, PID) == first
     peaks = "import os\ndef f():\n    b'x' * (300 << 20)\n    return os.getpid()"

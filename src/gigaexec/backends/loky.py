@@ -35,6 +35,7 @@ from gigaexec.errors import (
     GigaexecError,
     InfrastructureError,
     InvalidCallError,
+    SpillError,
     WorkerStartError,
 )
 from gigaexec.log_text import clean
@@ -92,14 +93,15 @@ class LokyBackend:
     ) -> Outcome:
         """Run one call and return how it ended. See `OutcomeBackend.run`.
 
-        On return the call's process is idle or dead, all it started is dead, and its spill file is gone.
+        On return the call's process is idle or has been killed, what it started is dead, and its spill file
+        is gone.
         When the awaiting task is cancelled, that holds before `CancelledError` is raised.
         """
         request = _Request(call, deadline_s, queue_timeout_s)
-        self._hooks.submitted(call)
         metrics: ExecutionMetrics | None = None
         error: BaseException | None = None
         try:
+            self._hooks.submitted(call)
             outcome = await self._run(request)
             metrics, error = outcome.metrics, outcome.error
         except BaseException as raised:
@@ -130,8 +132,9 @@ class LokyBackend:
 
     def close_at_exit(self, timeout_s: float) -> None:
         """Shut down and wait at most `timeout_s`, as the interpreter exits."""
-        for pool in self._begin_shutdown():
-            pool.join(timeout_s)
+        if self._owner_pid == os.getpid():  # a forked child exits without a word: nothing of it is its own
+            for pool in self._begin_shutdown():
+                pool.join(timeout_s)
 
     def on_submit(self, handler: SubmitHandler) -> None:
         """Register `handler(call)`. See `LifecycleObservable`."""
@@ -163,6 +166,8 @@ class LokyBackend:
         if self._owner_pid != os.getpid():
             self._become_owner()  # a forked child: the parent's workers are not its own
         with self._lock:
+            if self._pool is not None and self._pool.has_failed:
+                self._retire_pool()
             if self._pool is None:
                 if interpreter_is_exiting():
                     raise BackendClosedError("the interpreter is exiting; no call can be run any more")
@@ -172,17 +177,23 @@ class LokyBackend:
                     raise WorkerStartError(f"the pool could not be started: {error}") from error
                 self._is_shutdown_announced = False
                 close_at_exit(self)
-                weakref.finalize(self, self._pool.stop).atexit = False
+                self._stop_when_forgotten = weakref.finalize(self, self._pool.stop)
+                self._stop_when_forgotten.atexit = False
             return self._pool
+
+    def _retire_pool(self) -> None:
+        assert self._pool is not None
+        self._stop_when_forgotten.detach()
+        self._pool.stop()
+        self._ending_pools.append(self._pool)
+        self._pool = None
 
     def _begin_shutdown(self) -> list[_Pool]:
         if self._owner_pid != os.getpid():
             self._become_owner()
         with self._lock:
             if self._pool is not None:
-                self._pool.stop()
-                self._ending_pools.append(self._pool)
-                self._pool = None
+                self._retire_pool()
             self._ending_pools = [pool for pool in self._ending_pools if not pool.join(0)]
             pools = list(self._ending_pools)
             announce, self._is_shutdown_announced = not self._is_shutdown_announced, True
@@ -223,14 +234,25 @@ class _Request:
             if queue_timeout_s is None
             else require_deadline("queue_timeout_s", queue_timeout_s, allow_zero=True)
         )
+        self._python_path = [_absolute(entry) for entry in call.python_path]
         self._arguments = encode_arguments(call)
 
     def frames(self, spill_path: str) -> list[bytes]:
         call = self.call
         header = pickle.dumps(
-            CallHeader(call.code, call.function_name, call.python_path, call.env, spill_path), protocol=5
+            CallHeader(call.code, call.function_name, self._python_path, call.env, spill_path), protocol=5
         )
         return [frame_prefix(len(header)) + header, frame_prefix(len(self._arguments)), self._arguments]
+
+
+def _absolute(folder: str) -> str:
+    # A relative folder is relative to the caller's current folder, not to the worker's.
+    try:
+        return os.path.abspath(folder)  # noqa: PTH100 - resolve() would follow links
+    except FileNotFoundError as error:
+        raise InvalidCallError(
+            f"python_path holds the relative folder {folder!r}, and this process's current folder is gone"
+        ) from error
 
 
 class _Pool:
@@ -244,6 +266,10 @@ class _Pool:
             self._spill.close()
             raise
 
+    @property
+    def has_failed(self) -> bool:
+        return bool(self._dispatcher.failure)
+
     def stop(self) -> None:
         self._dispatcher.stop()
 
@@ -254,10 +280,13 @@ class _Pool:
         spill_path = self._spill.new_path()
         ending = await self._ending(request, spill_path)
         try:
-            return await _read_outcome(ending, request)
+            outcome = await _read_outcome(ending, request)
         finally:
-            if ending.has_spilled:
+            if ending.may_have_spilled:
                 remove_spill(spill_path)
+        if isinstance(outcome.error, SpillError):
+            self._spill.repair()
+        return outcome
 
     async def _ending(self, request: _Request, spill_path: str) -> Ending:
         loop = asyncio.get_running_loop()
@@ -277,6 +306,10 @@ class _Pool:
                 await asyncio.wait([ended])  # until the worker is dead
             finally:
                 remove_spill(spill_path)  # the answer may have come first
+            raise
+        except GeneratorExit:  # the loop was closed under the call; nobody waits any more
+            self._dispatcher.cancel(job)
+            remove_spill(spill_path)
             raise
 
 

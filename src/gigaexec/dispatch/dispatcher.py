@@ -23,7 +23,6 @@ import logging
 import os
 import queue
 import selectors
-import sys
 import threading
 import time
 import uuid
@@ -34,10 +33,9 @@ from typing import Protocol
 
 from gigaexec.calls import WorkerResult
 from gigaexec.config import WorkerConfig
-from gigaexec.dispatch import process_tree
-from gigaexec.dispatch.guard import Guard
 from gigaexec.dispatch.job_queue import JobQueue
 from gigaexec.dispatch.jobs import EndingKind, Job
+from gigaexec.dispatch.orphans import Orphans
 from gigaexec.dispatch.worker_handle import WorkerHandle, WorkerPipes, WorkerProcess, WorkerState
 from gigaexec.worker.channel import Ready
 
@@ -52,6 +50,11 @@ _SPARES_AFTER_FIRST_KILL = 1
 
 # epoll counts milliseconds in 32 bits, and a deadline may be infinite.
 _LONGEST_WAIT_S = 3600.0
+
+_FAILED_STARTS_ALLOWED = 3
+
+# How often to look for the end of a process where the kernel does not tell.
+_POLL_S = 0.05
 
 _SHUT_DOWN = "the backend was shut down"
 
@@ -93,8 +96,12 @@ class Dispatcher:
         self._workers: set[WorkerHandle] = set()
         self._idle: list[WorkerHandle] = []
         self._spares = 0
-        self._guard: Guard | None = None
+        self._orphans = Orphans()
+        self._failed_starts = 0
+        self._must_start_more = False
         self._is_stopping = False
+        self._failure = ""
+        self._is_foreign = False
         self._has_ended = threading.Event()
         self._disposals: queue.SimpleQueue[WorkerProcess | None] = queue.SimpleQueue()
         name = f"gigaexec-{config.pool_id}"
@@ -134,12 +141,19 @@ class Dispatcher:
         """Cancel all jobs, end all workers and close the belongings. Returns at once; twice is safe."""
         self._tell(self._begin_stop)
 
+    @property
+    def failure(self) -> str:
+        """Why this pool can run no more calls, or ""."""
+        return self._failure
+
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait until `stop` is done: no worker process, no thread, no spill file is left.
 
         Returns:
             Whether it is done.
         """
+        if self._is_foreign:
+            return True
         if not self._has_ended.wait(timeout_s):
             return False
         self._thread.join()
@@ -148,14 +162,16 @@ class Dispatcher:
 
     def close_after_fork(self) -> None:
         """In a forked child: close what was inherited: the workers' life hangs on the parent alone."""
+        self._is_foreign = True  # no lock may be touched either: another thread may have held it at the fork
         for worker in self._workers:
             worker.close_after_fork()
         self._close_descriptors()
         self._belongings.close_after_fork()
-        if self._guard is not None:
-            self._guard.close_after_fork()
+        self._orphans.close_after_fork()
 
     def _tell(self, command: Callable[[], None]) -> None:
+        if self._is_foreign:
+            return
         with self._inbox_lock:
             self._inbox.append(command)
             has_ended = self._has_ended.is_set()
@@ -180,12 +196,14 @@ class Dispatcher:
                 with self._lock:
                     for key, events in ready:
                         key.data(key.fd, events)
-                    self._give_out()  # before the timers: a queue_timeout_s of 0 takes a worker that is free
+                    # Before the timers: a queue_timeout_s of 0 takes a worker that is free, or starts one.
+                    self._give_out()
+                    self._start_missing_worker()
                     self._run_timers()
-                    self._start_missing_workers()
-        except BaseException:
+        except BaseException as error:
             logger.critical("the dispatcher of pool %s failed", self._config.pool_id, exc_info=True)
-            self._begin_stop()
+            self._failure = f"the dispatcher of the pool failed: {type(error).__name__}: {error}"
+            self._is_stopping = True
             raise
         finally:
             self._end()
@@ -205,6 +223,9 @@ class Dispatcher:
             command()
 
     def _accept(self, job: Job) -> None:
+        if self._failure:
+            job.end(EndingKind.POOL_FAILED, message=self._failure)
+            return
         if self._is_stopping:
             job.end(EndingKind.CANCELLED, message=_SHUT_DOWN)
             return
@@ -227,15 +248,17 @@ class Dispatcher:
     def _end(self) -> None:
         _ending_dispatchers.add(self)
         _live_dispatchers.discard(self)  # before any close: a forked child must not close a reused number
-        for worker in tuple(self._workers):  # only after a failure of this thread itself
+        # Only after a failure of this thread itself: the workers die as their lifelines close.
+        for worker in tuple(self._workers):
             if worker.job is not None:
-                worker.job.end(EndingKind.CANCELLED, message="the dispatcher of the pool failed")
+                worker.job.end(EndingKind.POOL_FAILED, message=self._failure)
             worker.close()
             self._disposals.put(worker.process)
+        while self._queue.end_first(EndingKind.POOL_FAILED, self._failure):
+            pass
         self._disposals.put(None)
         self._belongings.close()
-        if self._guard is not None:
-            self._guard.close()
+        self._orphans.close()
         with self._inbox_lock:
             self._has_ended.set()
         self._run_commands()
@@ -245,19 +268,26 @@ class Dispatcher:
 
     def _give_out(self) -> None:
         while self._idle and self._count(WorkerState.BUSY) < self._max_busy:
+            worker = self._idle.pop()
+            if worker.state is not WorkerState.IDLE:
+                continue  # its channel broke; its death is on the way
             job = self._queue.take()
             if job is None:
+                self._idle.append(worker)
                 return
-            self._idle.pop().send(job)
+            worker.send(job)
 
     def _count(self, state: WorkerState) -> int:
         return sum(worker.state is state for worker in self._workers)
 
-    def _start_missing_workers(self) -> None:
-        while not self._is_stopping and self._lacks_workers():
-            alive = self._count_alive()
-            if not self._start_one(is_last_hope=alive == 0) and alive > 0:
-                return  # those that live go on with the queue; the next event tries again
+    def _start_missing_worker(self) -> None:
+        """Start one worker, not all: results and deadlines are served between two starts."""
+        self._must_start_more = False
+        if self._is_stopping or not self._lacks_workers():
+            return
+        # Where a start fails, those that live go on with the queue, and the next event tries again.
+        if self._start_one() or self._count_alive() == 0:
+            self._must_start_more = self._lacks_workers()
 
     def _lacks_workers(self) -> bool:
         busy = self._count(WorkerState.BUSY)
@@ -267,15 +297,17 @@ class Dispatcher:
     def _count_alive(self) -> int:
         return len(self._workers) - self._count(WorkerState.DYING)
 
-    def _start_one(self, *, is_last_hope: bool) -> bool:
+    def _start_one(self) -> bool:
         worker_id = uuid.uuid4().hex[:12]
         try:
-            self._guarded(worker_id)
+            self._orphans.expect_from(worker_id)
             process, pipes = self._start_worker(worker_id)
         except Exception as error:  # whatever the system refuses: descriptors, processes, memory
             logger.warning("pool %s: no worker could be started", self._config.pool_id, exc_info=True)
-            if is_last_hope:
-                self._fail_oldest(f"a worker process could not be started: {type(error).__name__}: {error}")
+            if self._count_alive() == 0:
+                self._on_failed_start(
+                    f"a worker process could not be started: {type(error).__name__}: {error}"
+                )
             return False
         worker = WorkerHandle(
             worker_id,
@@ -289,15 +321,14 @@ class Dispatcher:
         self._workers.add(worker)
         return True
 
-    def _guarded(self, worker_id: str) -> None:
-        if self._guard is None and sys.platform == "linux":
-            self._guard = Guard()
-        if self._guard is not None:
-            self._guard.watch(worker_id)
+    def _on_failed_start(self, message: str) -> None:
+        """Try again, and after some failures in a row end one waiting call for each.
 
-    def _fail_oldest(self, message: str) -> None:
-        """End one waiting call: a pool whose workers do not start neither hangs nor gives up on all."""
-        self._queue.end_first(EndingKind.NOT_STARTED, message)
+        So a start that fails by chance harms no call, and a pool whose workers cannot start does not hang.
+        """
+        self._failed_starts += 1
+        if self._failed_starts >= _FAILED_STARTS_ALLOWED:
+            self._queue.end_first(EndingKind.NOT_STARTED, message)
 
     # What workers do.
 
@@ -311,13 +342,14 @@ class Dispatcher:
         for warning in message.warnings:
             logger.warning("pool %s: worker %s: %s", self._config.pool_id, worker.worker_id, warning)
         if worker.state is WorkerState.STARTING:
+            self._failed_starts = 0
             worker.ready_at = time.monotonic()
             self._make_idle(worker)
 
     def _on_result(self, worker: WorkerHandle, job: Job, result: WorkerResult) -> None:
         worker.job = None
         worker.calls_done += 1
-        job.end(EndingKind.ANSWERED, result=result, output=worker.captured_output())
+        output = worker.captured_output()
         reason = result.retire_reason
         if not reason and worker.calls_done == self._config.max_calls_per_worker:
             reason = f"it has run {worker.calls_done} calls"
@@ -327,6 +359,7 @@ class Dispatcher:
             worker.kill()
         else:
             self._make_idle(worker)
+        job.end(EndingKind.ANSWERED, result=result, output=output)
 
     def _make_idle(self, worker: WorkerHandle) -> None:
         worker.state = WorkerState.IDLE
@@ -345,9 +378,6 @@ class Dispatcher:
         worker.kill()
 
     def _on_death(self, worker: WorkerHandle) -> None:
-        if worker.state is not WorkerState.DYING:
-            # It ended by itself, and what it had started belongs to init by now.
-            process_tree.kill_orphans({worker.worker_id})
         if worker.state is WorkerState.BUSY:
             self._spares = _SPARES_AFTER_FIRST_KILL
         self._workers.discard(worker)
@@ -357,16 +387,18 @@ class Dispatcher:
         exit_code = worker.process.exit_code()
         worker.close()
         self._disposals.put(worker.process)
-        if self._guard is not None:
-            self._guard.unwatch(worker.worker_id)
+        # Where it ended by itself, what it had started belongs to init by now.
+        self._orphans.end_those_of(worker.worker_id, worker.process.pid, is_tree_dead=worker.is_tree_dead)
         kind, message = worker.death
         if worker.job is not None and self._may_go_back(worker, worker.job):
             self._queue.put_back(worker.job)
         elif worker.job is not None:
             worker.job.end(kind, exit_code=exit_code, message=message or worker.fault, output=output)
-        elif worker.state is WorkerState.STARTING or kind is EndingKind.NOT_STARTED:
-            facts = message or f"a worker process ended with exit code {exit_code} while it started"
-            self._fail_oldest(f"{facts}\n{output.as_report()}".rstrip())
+        elif kind is EndingKind.NOT_STARTED:
+            self._queue.end_first(kind, f"{message}\n{output.as_report()}".rstrip())
+        elif worker.state is WorkerState.STARTING:
+            facts = f"a worker process ended with exit code {exit_code} while it started"
+            self._on_failed_start(f"{facts}\n{output.as_report()}".rstrip())
 
     @staticmethod
     def _may_go_back(worker: WorkerHandle, job: Job) -> bool:
@@ -383,10 +415,14 @@ class Dispatcher:
 
     def _run_timers(self) -> None:
         now = time.monotonic()
-        self._queue.expire(now)
+        self._queue.expire(now, self._count(WorkerState.STARTING))
         for worker in tuple(self._workers):
-            if self._expiry(worker) <= now:
+            if worker.must_be_polled:
+                worker.poll()
+            if worker in self._workers and worker.expiry(self._config) <= now:
                 self._expire(worker)
+        if self._orphans.next_look_at <= now:
+            self._orphans.look_again()
 
     def _plan_wake(self) -> float:
         """Choose how long to wait at most, in seconds.
@@ -401,19 +437,12 @@ class Dispatcher:
             return min(max(0.0, self._planned_wake - now), _LONGEST_WAIT_S)
 
     def _next_expiry(self) -> float:
-        return min([self._queue.first_expiry(), *map(self._expiry, self._workers)])
-
-    def _expiry(self, worker: WorkerHandle) -> float:
-        if worker.state is WorkerState.STARTING:
-            return worker.started_at + self._config.start_timeout_s
-        if worker.state is WorkerState.IDLE:
-            return worker.idle_since + self._config.idle_timeout_s
-        if worker.state is WorkerState.BUSY and worker.job is not None:
-            if worker.job.started_at is not None:
-                return worker.job.started_at + worker.job.deadline_s
-            if worker.job.dispatched_at is not None:
-                return worker.job.dispatched_at + self._config.start_timeout_s
-        return float("inf")
+        if self._must_start_more:
+            return 0.0
+        polling = any(worker.must_be_polled for worker in self._workers)
+        next_poll = time.monotonic() + _POLL_S if polling else float("inf")
+        expiries = [worker.expiry(self._config) for worker in self._workers]
+        return min([self._queue.first_expiry(), self._orphans.next_look_at, next_poll, *expiries])
 
     def _expire(self, worker: WorkerHandle) -> None:
         limit_s = self._config.start_timeout_s

@@ -22,6 +22,7 @@ class EndingKind(enum.Enum):
     CANCELLED = "it was withdrawn"
     QUEUE_TIMED_OUT = "no worker was free in time"
     NOT_STARTED = "no worker could be started"
+    POOL_FAILED = "the pool itself failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Ending:
     Args:
         kind: What ended it.
         result: The worker's answer, for `ANSWERED`.
-        exit_code: Exit code or minus signal number, for `WORKER_DIED`.
+        exit_code: Exit code or minus signal number, for `WORKER_DIED`; None where it cannot be known.
         message: What went wrong, for `NOT_STARTED` and `CANCELLED`.
         output: What the program wrote.
         queue_time_s: Seconds in the queue while all workers were busy.
@@ -41,7 +42,7 @@ class Ending:
 
     kind: EndingKind
     result: WorkerResult | None = None
-    exit_code: int = 0
+    exit_code: int | None = None
     message: str = ""
     output: CapturedOutput = field(default_factory=CapturedOutput)
     queue_time_s: float = 0.0
@@ -49,9 +50,10 @@ class Ending:
     run_time_s: float = 0.0
 
     @property
-    def has_spilled(self) -> bool:
-        """Whether there is a spill file."""
-        return self.result is not None and self.result.spill_path is not None
+    def may_have_spilled(self) -> bool:
+        """Whether there may be a spill file: one with the value, or one left by a failure on the way."""
+        result = self.result
+        return result is not None and (result.spill_path is not None or result.error is not None)
 
 
 class Job:
@@ -110,7 +112,9 @@ class Job:
         self.frames = []
         now = time.monotonic()
         run_time_s = now - self.started_at if self.started_at is not None else 0.0
-        self._on_ended(
+        # Let go of the caller: a job may stay in a queue's books for long after its end.
+        on_ended, self._on_ended = self._on_ended, _ignore
+        on_ended(
             Ending(
                 kind,
                 queue_time_s=max(0.0, now - self.submitted_at - run_time_s - self.start_time_s),
@@ -119,3 +123,7 @@ class Job:
                 **facts,  # type: ignore[arg-type]
             )
         )
+
+
+def _ignore(_: Ending) -> None:
+    pass

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing.process
 import os
 import socket
 import time
 from contextlib import ExitStack
 from multiprocessing.context import get_spawning_popen
+from pathlib import Path
 from typing import Any, cast
 
 import loky
+import psutil
 from loky import process_executor
 
 from gigaexec.config import WorkerConfig
@@ -17,7 +20,9 @@ from gigaexec.dispatch.worker_handle import WorkerPipes
 from gigaexec.worker.bootstrap import WorkerSettings
 from gigaexec.worker.main import serve, start
 
-_REAP_LIMIT_S = 5.0
+_REAPER_LIMIT_S = 0.1
+
+_children_of_multiprocessing: set[Any] = vars(multiprocessing.process)["_children"]
 
 
 class LokyProcess:
@@ -28,14 +33,28 @@ class LokyProcess:
         self._process = process
         self.pid: int = process.pid
 
-    def exit_code(self) -> int:
-        """Exit code of the ended process, or minus its signal's number."""
-        # loky's own thread may be reaping it at this moment; one of the two gets the status, and both then
-        # see it on the process object.
-        limit = time.monotonic() + _REAP_LIMIT_S
-        while (code := self._process.exitcode) is None and time.monotonic() < limit:
-            time.sleep(0.0005)
-        return cast(int, code) if code is not None else -9
+    def has_ended(self) -> bool:
+        """Whether it is dead; reaps it."""
+        return self._process.exitcode is not None or not psutil.pid_exists(self.pid)
+
+    def exit_code(self) -> int | None:
+        """Exit code of the ended process, or minus its signal's number. None when somebody else reaped it."""
+        try:
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            ended = None
+        if ended is not None:
+            return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        # Reaped. By loky's own thread, which then puts the code on the process object at once; or by an
+        # application that ignores SIGCHLD or waits for any child, and nobody knows it.
+        limit = time.monotonic() + _REAPER_LIMIT_S
+        while self._process.exitcode is None and time.monotonic() < limit:
+            time.sleep(0.001)
+        return cast("int | None", self._process.exitcode)
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: multiprocessing must not try to join it as a child of this process."""
+        _children_of_multiprocessing.discard(self._process)
 
     def dispose(self) -> None:
         """End the executor's thread and pipes."""
@@ -62,6 +81,7 @@ def start_loky_worker(config: WorkerConfig, worker_id: str) -> tuple[LokyProcess
     Raises:
         Exception: Whatever loky or the system raises; nothing is left then.
     """
+    _require_current_folder()
     # What the worker inherits is closed here in any case; what stays with the driver, only after a failure.
     with ExitStack() as theirs, ExitStack() as ours:
         our_channel, channel = socket.socketpair()
@@ -87,6 +107,16 @@ def start_loky_worker(config: WorkerConfig, worker_id: str) -> tuple[LokyProcess
         return process, WorkerPipes(our_channel, our_lifeline, our_stdout, our_stderr)
 
 
+def _require_current_folder() -> None:
+    # A new interpreter needs one, and loky's own error names no folder.
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            "the current folder of this process was removed; os.chdir() to one that exists"
+        ) from error
+
+
 def _pipe(reader_owner: ExitStack, writer_owner: ExitStack) -> tuple[int, int]:
     """Make a pipe whose ends are closed by their owners."""
     reader, writer = os.pipe()
@@ -107,6 +137,8 @@ def _start_process(config: WorkerConfig, settings: WorkerSettings) -> LokyProces
         # As the interpreter exits, loky joins its threads; this one waits for a task that only our own
         # shutdown ends. loky registers its wait with every executor, so ours cannot be first by order.
         process_executor._threads_wakeups.pop(executor._executor_manager_thread, None)
+        # loky means to register it once, forgets that it did, and would keep an entry for every worker.
+        process_executor.process_pool_executor_at_exit = True
         (process,) = executor._processes.values()
     except BaseException:
         executor.shutdown(wait=False, kill_workers=True)

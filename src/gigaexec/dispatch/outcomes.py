@@ -12,6 +12,7 @@ from gigaexec.errors import (
     CallTimeoutError,
     ExecRunnerError,
     GigaexecError,
+    InfrastructureError,
     QueueTimeoutError,
     SpillError,
     ValueNotPicklableError,
@@ -25,6 +26,7 @@ _STATUS_OF_ENDING = {
     EndingKind.CANCELLED: OutcomeStatus.CANCELLED,
     EndingKind.QUEUE_TIMED_OUT: OutcomeStatus.INFRASTRUCTURE,
     EndingKind.NOT_STARTED: OutcomeStatus.INFRASTRUCTURE,
+    EndingKind.POOL_FAILED: OutcomeStatus.INFRASTRUCTURE,
 }
 
 
@@ -113,28 +115,36 @@ def _error_of_ending(ending: Ending, deadline_s: float, queue_timeout_s: float |
         return QueueTimeoutError(
             f"no worker was free within queue_timeout_s = {queue_timeout_s:g} s; the call never ran"
         )
+    if ending.kind is EndingKind.POOL_FAILED:
+        return InfrastructureError(ending.message)
     return WorkerStartError(ending.message)
 
 
 def _crash(ending: Ending) -> WorkerCrashedError:
-    signal_name = _signal_name(ending.exit_code)
+    code = ending.exit_code
+    signal_name = _signal_name(code)
     if ending.message:
         message = f"{ending.message}; the worker process was ended"
     elif signal_name is not None:
-        message = f"the worker process was killed by {signal_name} (signal {-ending.exit_code})"
+        message = f"the worker process was killed by {signal_name} (signal {-(code or 0)})"
+    elif code is not None:
+        message = f"the worker process exited with code {code} during the call"
     else:
-        message = f"the worker process exited with code {ending.exit_code} during the call"
+        message = (
+            "the worker process ended during the call; its exit code is unknown, because this process "
+            "ignores SIGCHLD or waits for any child"
+        )
     return WorkerCrashedError(
         message,
         stderr=ending.output.as_report(),
-        returncode=ending.exit_code,
+        returncode=code if code is not None else 1,
         signal_name=signal_name,
         output=ending.output,
     )
 
 
-def _signal_name(exit_code: int) -> str | None:
-    if exit_code >= 0:
+def _signal_name(exit_code: int | None) -> str | None:
+    if exit_code is None or exit_code >= 0:
         return None
     try:
         return signal.Signals(-exit_code).name

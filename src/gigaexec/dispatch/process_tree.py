@@ -24,7 +24,7 @@ _MAX_ROUNDS = 200
 _MARKER = b"GIGAEVO_WORKER_ID="
 
 
-def kill_tree(root: int, root_pidfd: int | None) -> None:
+def kill_tree(root: int, root_pidfd: int | None) -> bool:
     """Kill a child process of this process and all its descendants.
 
     On return every descendant of `root` has been sent SIGKILL, and `root` last.
@@ -33,33 +33,53 @@ def kill_tree(root: int, root_pidfd: int | None) -> None:
         root: Its process id.
         root_pidfd: Its pidfd, by which a process that is gone is told from another one of the same number.
             None where the system has none; `root` must then not have been reaped.
+
+    Returns:
+        Whether all descendants were found and killed. Otherwise `kill_orphans` must look for them.
     """
     # A stopped root forks nothing more, yet adopts what its descendants orphan as they die.
     if not _send_to_root(root, root_pidfd, signal.SIGSTOP):
-        return
+        return False
+    try:
+        return _kill_descendants(root)
+    except OSError as error:  # this process is out of descriptors or memory
+        logger.warning("the descendants of process %d cannot be listed: %s", root, error)
+        return False
+    finally:
+        _send_to_root(root, root_pidfd, signal.SIGKILL)
+
+
+def _kill_descendants(root: int) -> bool:
     for _ in range(_MAX_ROUNDS):
         descendants = _stop_all_descendants(root)
         if not descendants:
-            break
+            return True
         for pid in descendants:
             _send(pid, signal.SIGKILL)
-    else:
-        logger.error("process %d still has descendants after %d rounds of killing", root, _MAX_ROUNDS)
-    _send_to_root(root, root_pidfd, signal.SIGKILL)
+    logger.error("process %d still has descendants after %d rounds of killing", root, _MAX_ROUNDS)
+    return False
 
 
-def kill_orphans(worker_ids: Collection[str]) -> int:
-    """Kill every process whose environment carries one of these worker ids: what dead workers left behind.
+def kill_orphans(worker_ids: Collection[str], sessions: Collection[int] = ()) -> int:
+    """Kill what dead workers left behind. On return it is dead.
 
-    On return they are dead. A process that was started with an environment without the id is not found.
+    A process that was started with an environment without the id, in a session of its own, is not found.
+
+    Args:
+        worker_ids: Kill every process whose environment carries one of them.
+        sessions: Kill every process of these sessions as well. A worker leads a session, and the kernel
+            does not give its number to another process while one of the session is left.
 
     Returns:
         How many were found.
+
+    Raises:
+        OSError: This process is out of descriptors or memory, and could not look.
     """
     wanted = {_MARKER + worker_id.encode() for worker_id in worker_ids}
     killed: set[int] = set()
     for _ in range(_MAX_ROUNDS):
-        orphans = [pid for pid in _all_pids() if not wanted.isdisjoint(_environment_of(pid))]
+        orphans = [pid for pid in _all_pids() if _is_in(pid, sessions) or _carries(pid, wanted)]
         # A process that is being killed loses its environment a moment before it is dead.
         if not orphans and not any(map(_is_alive, killed)):
             return len(killed)
@@ -128,13 +148,23 @@ def _all_pids() -> list[int]:
         return []  # no /proc, and no way to know
 
 
-def _environment_of(pid: int) -> list[bytes]:
-    if pid == os.getpid():
-        return []
+def _is_in(pid: int, sessions: Collection[int]) -> bool:
+    if not sessions:
+        return False
     try:
-        return (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return []  # it ended, or is another user's
+        return os.getsid(pid) in sessions and _is_alive(pid)
+    except (ProcessLookupError, PermissionError):
+        return False
+
+
+def _carries(pid: int, markers: set[bytes]) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        environment = (_PROC / str(pid) / "environ").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False  # it ended, or is another user's
+    return not markers.isdisjoint(environment.split(b"\0"))
 
 
 def _send_to_root(root: int, root_pidfd: int | None, number: signal.Signals) -> bool:

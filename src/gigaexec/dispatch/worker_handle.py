@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gigaexec.calls import CapturedOutput, WorkerResult
+from gigaexec.config import WorkerConfig
 from gigaexec.dispatch import process_tree
 from gigaexec.dispatch.jobs import EndingKind, Job
 from gigaexec.transport.output import HeadTailBuffer
@@ -39,8 +40,16 @@ class WorkerProcess(Protocol):
     @property
     def pid(self) -> int: ...
 
-    def exit_code(self) -> int:
-        """Exit code, or minus the signal's number, of the process, which has ended."""
+    def has_ended(self) -> bool:
+        """Whether it is dead. For systems without pidfds; it may reap the process."""
+        ...
+
+    def exit_code(self) -> int | None:
+        """Exit code of the ended process, or minus the signal's number. None: not to be known."""
+        ...
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: the process is the parent's."""
         ...
 
     def dispose(self) -> None:
@@ -100,6 +109,7 @@ class WorkerHandle:
         self.job: Job | None = None
         self.fault = ""
         self.left_call_unread = False
+        self.is_tree_dead = False
         self.death = EndingKind.WORKER_DIED, ""
         self.calls_done = 0
         self.started_at = time.monotonic()
@@ -135,7 +145,38 @@ class WorkerHandle:
         """Kill the process with all it started. `on_death` follows when it is dead."""
         if self.state is not WorkerState.DYING:
             self.state = WorkerState.DYING
-            process_tree.kill_tree(self.process.pid, self._pidfd)
+            self._kill_tree()
+
+    @property
+    def must_be_polled(self) -> bool:
+        """Whether the system does not tell of the process's end, so that `poll` must be called."""
+        return self._pidfd is None
+
+    def poll(self) -> None:
+        """Look whether the process has ended; calls `on_death` then."""
+        if self.process.has_ended():
+            while self._receive():
+                pass
+            self._on_death(self)
+
+    def expiry(self, config: WorkerConfig) -> float:
+        """When the state that it is in has lasted too long, on the monotonic clock; infinity for never."""
+        if self.state is WorkerState.STARTING:
+            return self.started_at + config.start_timeout_s
+        if self.state is WorkerState.IDLE:
+            return self.idle_since + config.idle_timeout_s
+        if self.state is WorkerState.BUSY and self.job is not None:
+            if self.job.started_at is not None:
+                return self.job.started_at + self.job.deadline_s
+            if self.job.dispatched_at is not None:
+                return self.job.dispatched_at + config.start_timeout_s
+        return float("inf")
+
+    def _kill_tree(self) -> None:
+        if self.state is WorkerState.IDLE:
+            self.state = WorkerState.DYING  # it takes no call any more
+        if self._pidfd is not None or not self.process.has_ended():
+            self.is_tree_dead = process_tree.kill_tree(self.process.pid, self._pidfd)
 
     def captured_output(self) -> CapturedOutput:
         """What the current call wrote up to now."""
@@ -160,6 +201,7 @@ class WorkerHandle:
         self._pipes.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
+        self.process.forget_after_fork()
 
     def _register(self) -> None:
         self._pipes.channel.setblocking(False)
@@ -229,17 +271,15 @@ class WorkerHandle:
     def _on_end_of_channel(self) -> None:
         self._unregister(self._pipes.channel)
         if self._pidfd is None:
-            # No pidfd on this platform: the closed channel is the sign of the end.
-            self.kill()
-            self._on_death(self)
+            self._kill_tree()  # `poll` will find it dead
         elif self.state is not WorkerState.DYING and not _is_readable(self._pidfd, _EXIT_GRACE_MS):
             self.fault = "the program closed its worker's channel to the driver"
-            process_tree.kill_tree(self.process.pid, self._pidfd)
+            self._kill_tree()
 
     def _on_bad_message(self, error: Exception) -> None:
         self.fault = f"the program wrote into its worker's channel to the driver ({error})"
         self._unregister(self._pipes.channel)
-        process_tree.kill_tree(self.process.pid, self._pidfd)
+        self._kill_tree()
 
     def _send_more(self) -> None:
         try:
@@ -299,7 +339,7 @@ def _open_pidfd(pid: int) -> int | None:
     try:
         return os.pidfd_open(pid)
     except OSError as error:  # Linux before 5.3, or a container that forbids the system call
-        logger.debug("pidfd_open: %s; the end of its channel tells of a worker's end", error)
+        logger.debug("pidfd_open: %s; workers are polled for their end", error)
         return None
 
 

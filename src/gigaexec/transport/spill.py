@@ -90,6 +90,20 @@ class SpillDirectory:
         """Name a file that does not exist yet, for one call's result."""
         return str(self._path / f"pool-{self._token}-{next(self._numbers)}{_SPILL_SUFFIX}")
 
+    def repair(self) -> None:
+        """Make the directory anew where somebody removed it, a cleaner of temporary files say."""
+        if self._lock is None or (self._path / f"pool-{self._token}{_LOCK_SUFFIX}").exists():
+            return
+        logger.warning("the spill directory %s was removed while in use; it is made anew", self._path)
+        try:
+            prepare_directory(self._path)
+            token, lock = _take_lock(self._path)
+        except (OSError, SpillDirectoryError) as error:
+            logger.warning("the spill directory cannot be made anew: %s", error)
+            return
+        os.close(self._lock)
+        self._token, self._lock = token, lock
+
     def close(self) -> None:
         """Remove all files of this pool and let the lock go. Twice is safe."""
         if self._lock is None:
