@@ -202,3 +202,43 @@ def f():
     assert isinstance(outcome.error, ValueNotPicklableError)
     assert "lock" in outcome.error.summary
     assert list(spill_dir.glob("*.spill")) == []
+
+
+# What a program does by habit, and an expression whose value it must not change for the next.
+_HABITS = {
+    "asyncio.run(asyncio.sleep(0))": "kind_of_loop()",
+    "asyncio.set_event_loop_policy(Policy())": "type(asyncio.get_event_loop_policy()).__name__",
+    "warnings.simplefilter('error')": "warnings.warn('shown')",
+    "decimal.getcontext().prec = 3": "str(decimal.Decimal(1) / 3)",
+    "locale.setlocale(locale.LC_ALL, 'C')": "locale.setlocale(locale.LC_ALL)",
+    "logging.basicConfig(level=10); logging.disable(50)": "[logging.root.handlers, enabled()]",
+    "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})": "os.sched_getaffinity(0)",
+    "tracemalloc.start(5)": "tracemalloc.is_tracing()",
+    "os.environ['TZ'] = 'XYZ-7'; time.tzset()": "time.localtime(0)[:6], time.tzname",
+    "os.nice(3)": "os.nice(0)",
+}
+_HABIT_HEAD = """
+import asyncio, decimal, locale, logging, os, time, tracemalloc, warnings
+class Policy(asyncio.DefaultEventLoopPolicy): pass
+def enabled(): return logging.getLogger("any").isEnabledFor(30)
+def kind_of_loop():
+    try:
+        return type(asyncio.get_event_loop_policy().get_event_loop()).__name__
+    except RuntimeError:  # since Python 3.14 it makes none
+        return ""
+"""
+
+
+@pytest.mark.parametrize("habit", _HABITS)
+def test_r5_what_a_program_does_by_habit_binds_its_own_call_only(run: Run, habit: str) -> None:
+    shown = f"{_HABIT_HEAD}def f(): return {_HABITS[habit]}"
+    alone = run(shown)
+    assert alone.ok, alone.error
+    done = run(f"{_HABIT_HEAD}def f():\n    {habit}\n    return {_HABITS[habit]}")
+    after = run(shown)
+    assert after.ok, after.error
+    assert after.value == alone.value
+    assert done.metrics is not None
+    assert after.metrics is not None
+    is_same_worker = after.metrics.worker_id == done.metrics.worker_id
+    assert is_same_worker is not habit.startswith("os.nice"), "a lower priority cannot be raised by everyone"

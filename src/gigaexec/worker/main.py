@@ -15,6 +15,7 @@ The clock of the deadline runs in the driver, from the moment the call is in the
 from __future__ import annotations
 
 import sys
+from contextvars import copy_context
 from os import _exit, getpid as _getpid
 from pickle import loads as _loads
 from typing import Any
@@ -48,7 +49,8 @@ class Worker:
         """Run one call and say how it went. Never raises for what the user's code does."""
         scope = CallScope(self._baseline, call.python_path, call.env)
         with scope:
-            error, metrics, encoded = self._run_in_scope(call, arguments, scope)
+            # In a context of its own, which keeps decimal's and numpy's settings from the next call.
+            error, metrics, encoded = copy_context().run(self._run_in_scope, call, arguments, scope)
         self._streams.flush()
         retire_reason = self._clean_up(scope)
         return WorkerResult(

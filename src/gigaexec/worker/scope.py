@@ -22,7 +22,7 @@ from cloudpickle import (
     unregister_pickle_by_value as _unregister_by_value,
 )
 
-from gigaexec.worker.habits import LibraryState
+from gigaexec.worker.habits import HabitState
 from gigaexec.worker.interpreter import InterpreterState
 
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
@@ -50,7 +50,7 @@ class Baseline:
         self.handlers = {number: _get_handler(number) for number in _SIGNALS}
         self.limits = {limit: resource.getrlimit(limit) for limit in _LIMITS}
         self.interpreter = InterpreterState()
-        self.libraries = LibraryState()
+        self.habits = HabitState()
         self.umask = os.umask(0o077)
         os.umask(self.umask)
 
@@ -85,7 +85,7 @@ class CallScope:
     def __exit__(self, *_: object) -> None:
         # First what could still run user code on this thread, or interrupt it.
         _set_handler(_SIGINT, _SIG_IGN)
-        self.not_restored = self._baseline.interpreter.restore()
+        self._note(self._baseline.interpreter.restore())
         self._restore_signals()
         os.umask(self._baseline.umask)
         self._restore_environment()
@@ -93,7 +93,7 @@ class CallScope:
         sys.argv = list(self._baseline.argv)
         self._restore_folder()
         self._restore_limits()
-        self._baseline.libraries.restore()
+        self._note(self._baseline.habits.restore())
 
     def register_helpers_by_value(self) -> list[types.ModuleType]:
         """Have cloudpickle send classes of the call's helper modules by value; the driver lacks the modules.
@@ -124,6 +124,9 @@ class CallScope:
         for name, value in before.items():
             if now.get(name) != value:
                 os.environ[os.fsdecode(name)] = os.fsdecode(value)
+
+    def _note(self, what_is_not_restored: str) -> None:
+        self.not_restored = self.not_restored or what_is_not_restored
 
     def _apply_environment(self) -> None:
         for name, value in self._env.items():
@@ -206,7 +209,7 @@ class CallScope:
         try:
             os.chdir(self._baseline.folder)
         except OSError as error:
-            self.not_restored = f"its current folder {self._baseline.folder!r} is gone: {error.strerror}"
+            self._note(f"its current folder {self._baseline.folder!r} is gone: {error.strerror}")
 
     def _restore_limits(self) -> None:
         for limit, (soft, hard) in self._baseline.limits.items():
@@ -215,7 +218,7 @@ class CallScope:
             try:
                 resource.setrlimit(limit, (soft, hard))
             except (ValueError, OSError):
-                self.not_restored = "the program lowered a hard resource limit"
+                self._note("the program lowered a hard resource limit")
 
 
 def _environment_data() -> dict[bytes, bytes]:
