@@ -109,6 +109,9 @@ async def run_call(
 ) -> Outcome:
     """Run a call on any backend and return how it ended.
 
+    What a backend raises that is no error of gigaexec, a lost connection say, is the backend's own failure:
+    its outcome has status infrastructure.
+
     Args:
         call: What to run.
         deadline_s: Seconds that it may run.
@@ -121,7 +124,12 @@ async def run_call(
     """
     chosen = backend if backend is not None else default_loky_backend()
     if _reports_outcomes(chosen):
-        return await chosen.run(call, deadline_s=deadline_s, queue_timeout_s=queue_timeout_s)
+        try:
+            return await chosen.run(call, deadline_s=deadline_s, queue_timeout_s=queue_timeout_s)
+        except ConfigurationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a backend of somebody else raises
+            return Outcome(OutcomeStatus.INFRASTRUCTURE, error=_failure_of_backend(chosen, error))
     if queue_timeout_s is not None:
         raise ConfigurationError(
             f"{type(chosen).__name__} has no run() and so no queue_timeout_s; leave it out"
@@ -224,8 +232,16 @@ _STATUS_OF_ERROR: tuple[tuple[type[BaseException], OutcomeStatus], ...] = (
     (CallTimeoutError, OutcomeStatus.TIMED_OUT),
     (CallCancelledError, OutcomeStatus.CANCELLED),
     (ExecRunnerError, OutcomeStatus.ERROR),
-    (InfrastructureError, OutcomeStatus.INFRASTRUCTURE),
+    (GigaexecError, OutcomeStatus.INFRASTRUCTURE),
 )
+
+
+def _failure_of_backend(backend: ExecutorBackend, error: Exception) -> InfrastructureError:
+    if isinstance(error, InfrastructureError):
+        return error
+    failure = InfrastructureError(f"{type(backend).__name__} failed: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
 
 
 async def _run_by_execute(backend: ExecutorBackend, call: WorkerCall, deadline_s: float) -> Outcome:
@@ -236,13 +252,16 @@ async def _run_by_execute(backend: ExecutorBackend, call: WorkerCall, deadline_s
     except ConfigurationError:
         raise
     except GigaexecError as error:
+        failure: GigaexecError = error
         status = next(status for kind, status in _STATUS_OF_ERROR if isinstance(error, kind))
-        failure = error
     except TimeoutError as error:
         status = OutcomeStatus.TIMED_OUT
         failure = CallTimeoutError(
             str(error) or f"the call ran longer than {deadline_s:g} s", deadline_s=deadline_s
         )
+    except Exception as error:  # noqa: BLE001 - as in run_call
+        status = OutcomeStatus.INFRASTRUCTURE
+        failure = _failure_of_backend(backend, error)
     else:
         return Outcome(OutcomeStatus.OK, value=value, run_time_s=clock() - started_at)
     metrics = failure.metrics if isinstance(failure, CallError) else None

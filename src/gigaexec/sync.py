@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -103,6 +103,8 @@ class _LoopRunner:
     def __enter__(self) -> Self:
         self._runner = asyncio.Runner()
         self._thread = ThreadPoolExecutor(1, "gigaexec-sync") if _has_running_loop() else None
+        if self._thread is not None:
+            self._loop = self._thread.submit(self._runner.get_loop).result()
         return self
 
     def __exit__(
@@ -120,7 +122,18 @@ class _LoopRunner:
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         if self._thread is None:
             return self._runner.run(coroutine)
-        return self._thread.submit(self._runner.run, coroutine).result()
+        running = self._thread.submit(self._runner.run, coroutine)
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            # It came to this thread; the calls must end as well, and not at their deadlines.
+            self._loop.call_soon_threadsafe(self._cancel_all)
+            wait([running])
+            raise
+
+    def _cancel_all(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
 
 
 def _has_running_loop() -> bool:
