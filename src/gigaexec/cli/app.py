@@ -16,6 +16,7 @@ from gigaexec.cli.evaluate import evaluate
 from gigaexec.cli.exit_codes import ExitCode, Interrupted
 from gigaexec.cli.log_output import show_warnings
 from gigaexec.cli.run import run
+from gigaexec.cli.streams import prepare_streams
 from gigaexec.errors import GigaexecError, InfrastructureError
 from gigaexec.log_text import clean
 
@@ -64,16 +65,13 @@ app.command(short_help="Check this machine.")(doctor)
 
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status. Errors are told on stderr, in words."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal of another encoding shows an escape where it has no letter; it does not stop the run.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    prepare_streams()
     show_warnings()
     # A KeyboardInterrupt would end with typer's own word and status.
     signal.signal(signal.SIGINT, _interrupt)
     try:
-        status = app(args=list(arguments), prog_name="gigaexec", standalone_mode=True)
-    except SystemExit as leaving:
-        return _as_status(leaving.code)
+        status = _status_of(arguments)
+        sys.stdout.flush()
     except Interrupted as interruption:
         _tell(f"stopped by {interruption.signal_name}{interruption.progress}")
         return 128 + interruption.signal_number
@@ -83,7 +81,14 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except GigaexecError as error:
         _tell(str(error))
         return ExitCode.WRONG_USE
-    return _as_status(status)
+    return status
+
+
+def _status_of(arguments: Sequence[str]) -> int:
+    try:
+        return _as_status(app(args=list(arguments), prog_name="gigaexec", standalone_mode=True))
+    except SystemExit as leaving:
+        return _as_status(leaving.code)
 
 
 def _interrupt(signal_number: int, _: FrameType | None) -> NoReturn:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -69,10 +67,6 @@ class EvaluationRun:
             if self._done:
                 self._show_table()
             raise Interrupted(interruption.signal_number, self._progress_text()) from None
-        except BrokenPipeError:
-            # Whoever read the lines has seen enough. Without this, flushing at exit would fail once more.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise Interrupted(signal.SIGPIPE, self._progress_text()) from None
         self._show_table()
         print(self._summary(), file=sys.stderr)
 

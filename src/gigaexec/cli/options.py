@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +57,12 @@ def source_of(file: str) -> str:
     if file != STANDARD_INPUT:
         return read_source(file)
     try:
-        return sys.stdin.buffer.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"standard input is not UTF-8 text: {error}") from None
+        with open(0, "rb", closefd=False) as standard_input:
+            return importlib.util.decode_source(standard_input.read())
+    except OSError as error:
+        raise ConfigurationError(f"standard input cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, SyntaxError) as error:  # SyntaxError: a coding line that names no codec
+        raise ConfigurationError(f"standard input is not Python source text: {error}") from error
 
 
 def import_folders(file: str, python_path: list[Path]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +65,6 @@ def run(
         print(outcome_as_json(outcome))
     else:
         show_outcome(outcome)
-    sys.stdout.flush()
     if outcome.status is OutcomeStatus.INFRASTRUCTURE:
         raise typer.Exit(ExitCode.INFRASTRUCTURE)
     raise typer.Exit(ExitCode.DONE if outcome.ok else ExitCode.FAILED)
