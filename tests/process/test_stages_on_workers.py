@@ -251,7 +251,7 @@ def test_r81_a_validator_may_add_an_artifact(backend: LokyBackend, tmp_path: Pat
         ("(1, {'a': 1})", "returned a tuple of 2 (int, dict); expected"),
         ("[{'a': 1}, 2]", "returned list: [{'a': 1}, 2]; expected"),
         ("{1: 2}", "returned metrics whose names are not strings: [1]"),
-        ("'x' * 10**6", "returned str: 'xxxxxxxxxxxx...xxxxxxxxxxxxx'; expected"),
+        ("'x' * 10**6", "returned str: 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxx...; expected"),
     ],
 )
 def test_r81_anything_else_from_a_validator_is_an_error_that_says_what_it_was(

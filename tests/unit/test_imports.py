@@ -15,7 +15,7 @@ SOURCE = Path(gigaexec.__file__).parent
 
 # Each may import those before it. "" is gigaexec/__init__.py, which loads the others on demand.
 ORDER = (
-    *("measured", "errors", "calls", "log_text", "json_text", "config", "backend"),
+    *("measured", "errors", "calls", "log_text", "plain_values", "json_text", "config", "backend"),
     *("worker", "transport", "dispatch", "backends", "runner", "sync"),
     *("programs", "stages", "problems", "evaluation", "", "cli", "__main__"),
 )

@@ -1,14 +1,15 @@
-"""R10: JSON that can go to a terminal and loses nothing."""
+"""R10, R33: JSON that can go to a terminal and loses nothing."""
 
 from __future__ import annotations
 
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from gigaexec.json_text import is_json, json_line, safe_repr
+from gigaexec.json_text import is_json, json_line, metric_as_json, safe_repr
 
 _TEXTS = st.text(st.characters(exclude_categories=[]))  # lone surrogates, too
 _VALUES = st.recursive(
@@ -45,9 +46,65 @@ def test_value_that_contains_itself_is_not_json() -> None:
     assert not is_json(loop)
 
 
-def test_repr_that_raises_is_replaced() -> None:
-    class Rude:
-        def __repr__(self) -> str:
-            raise RuntimeError
+def test_r33_a_value_whose_json_would_be_endless_is_not_json() -> None:
+    grown: list[object] = []
+    for _ in range(200):
+        grown = [grown, grown]
+    assert not is_json(grown)
+    assert safe_repr(grown, most_characters=9) == "[[[[[[[[[..."
+    assert len(safe_repr({"a": [1, 2], 3: "x" * 100}, most_characters=30)) == 33
 
-    assert safe_repr(Rude()) == "<Rude object, whose repr raised RuntimeError>"
+
+@pytest.mark.parametrize("value", [[10**5000], [-(10**5000)], {"a": (10**5000,)}])
+def test_r33_an_integer_that_python_does_not_write_is_not_json(value: object) -> None:
+    assert not is_json(value)
+    assert "<int of 16610 bits>" in safe_repr(value)
+
+
+def rude_object() -> object:
+    """An object that ends the process whatever it or its class is asked."""
+
+    class Meta(type):
+        def __getattribute__(cls, name: str) -> object:
+            raise SystemExit(name)
+
+        def __eq__(cls, other: object) -> bool:
+            raise SystemExit("eq")
+
+        def __hash__(cls) -> int:
+            raise SystemExit("hash")
+
+    class Rude(metaclass=Meta):
+        def __getattribute__(self, name: str) -> object:
+            raise SystemExit(name)
+
+        def __repr__(self) -> str:
+            raise SystemExit("repr")
+
+    return object.__new__(Rude)
+
+
+def test_r33_no_code_of_other_classes_is_run() -> None:
+    rude = rude_object()
+    assert not is_json([rude])
+    assert safe_repr([rude, (1,), {"a": rude}, set()]) == "[<Rude object>, (1,), {'a': <Rude object>}, set()]"
+    assert metric_as_json(rude) == "<Rude object>"
+
+
+@given(
+    _VALUES | st.sets(st.integers()) | st.frozensets(st.binary()) | st.tuples(_VALUES, st.complex_numbers())
+)
+def test_what_consists_of_builtin_types_has_its_usual_repr(value: object) -> None:
+    assert safe_repr(value) == repr(value)
+
+
+def test_what_numpy_brings_has_its_usual_repr() -> None:
+    for value in (np.float64(0.5), np.int8(3), np.array([[1, 2]]), np.str_("a")):
+        assert safe_repr(value) == repr(value)
+    assert safe_repr(np.array([object()])) == "<ndarray object>"
+
+
+def test_value_that_contains_itself_has_a_repr_that_ends() -> None:
+    loop: list[object] = []
+    loop.append(loop)
+    assert safe_repr(loop) == "<list object>"

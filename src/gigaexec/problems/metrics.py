@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gigaexec.json_text import safe_repr
+from gigaexec.plain_values import is_a, type_name
 from gigaexec.problems.numbers import finite_float
 
 VALIDITY_METRIC = "is_valid"
 _DEFAULT_SENTINEL_SIZE = 1e5
 _SIGNIFICANT_DIGITS_OF_EXTRAS = 6
+_SHOWN_CHARACTERS = 60
 
 
 def default_sentinel(
@@ -117,11 +119,11 @@ class MetricsSpec:
         """Each specified metric's sentinel."""
         return {name: spec.sentinel_value for name, spec in self.specs.items()}
 
-    def format(self, name: str, value: object) -> str:
+    def format(self, name: str, value: Any) -> str:
         """A metric's value as it is shown: specified ones by their decimals and unit."""
         number = finite_float(value)
         if number is None:
-            return value if isinstance(value, str) else reprlib.repr(value)
+            return str.__str__(value) if is_a(value, str) else _shown(value)
         if name in self.specs:
             return self.specs[name].format(number)
         return f"{number:.{_SIGNIFICANT_DIGITS_OF_EXTRAS}g}"
@@ -166,6 +168,9 @@ def _missing(name: str, metrics: Mapping[str, Any]) -> str:
     if name not in metrics:
         return f"the metric {name} is missing"
     value = metrics[name]
-    kind = "" if isinstance(value, float) else f" ({type(value).__name__})"
-    shown = " ".join(reprlib.repr(value).split())  # an object's own repr may raise, or never end
-    return f"the metric {name} is {shown}{kind}, not a finite number"
+    kind = "" if type(value) is float else f" ({type_name(value)})"
+    return f"the metric {name} is {_shown(value)}{kind}, not a finite number"
+
+
+def _shown(value: object) -> str:
+    return " ".join(safe_repr(value, most_characters=_SHOWN_CHARACTERS).split())

@@ -88,7 +88,7 @@ class PythonCodeExecutor(Stage):
             return ComputedStage(outcome=outcome, error=outcome.error)
         try:
             return ComputedStage(outcome=outcome, output=self.parse_output(outcome.value, inputs))
-        except Exception as error:  # noqa: BLE001 - a hook's failure; the outcome must not be lost with it
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a hook's failure; the outcome must not be lost with it
             return ComputedStage(outcome=outcome, error=error)
 
 

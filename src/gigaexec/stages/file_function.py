@@ -4,16 +4,19 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from gigaexec.json_text import safe_repr
+from gigaexec.plain_values import is_a, type_name
 from gigaexec.programs import Program, read_source
 from gigaexec.stages.errors import StageOutputError
 from gigaexec.stages.executor import DEFAULT_TIMEOUT_S, PythonCodeExecutor
 from gigaexec.stages.models import FileFunctionInputs, StageModel, ValidationOutput, ValidatorInputs
 from gigaexec.stages.registry import register_stage
+
+_SHOWN_CHARACTERS = 30
 
 
 @register_stage
@@ -88,24 +91,33 @@ class CallValidatorFunction(CallFileFunction):
         return [inputs.context, inputs.payload] if inputs.has("context") else [inputs.payload], {}
 
     def parse_output(self, value: Any, inputs: Any) -> ValidationOutput:
-        is_pair = isinstance(value, tuple) and len(value) == 2
-        metrics, artifact = value if is_pair else (value, None)
-        if not isinstance(metrics, dict):
+        # What a validator returns may be, or hold, an object of the program, so its own methods are not used.
+        metrics, artifact = value, None
+        if is_a(value, tuple) and tuple.__len__(value) == 2:
+            metrics, artifact = tuple.__iter__(value)
+        if not is_a(metrics, dict):
             raise StageOutputError(
                 f"{self.path.name}: {self.function_name} returned {_described(value)}; "
                 "expected a dict of metrics, or a tuple of that dict and an artifact"
             )
-        wrong_names = [name for name in metrics if not isinstance(name, str)]
+        named = list(dict.items(metrics))
+        wrong_names = [name for name, _ in named if not is_a(name, str)]
         if wrong_names:
             raise StageOutputError(
                 f"{self.path.name}: {self.function_name} returned metrics whose names are not strings: "
-                f"{reprlib.repr(wrong_names)}"
+                f"{_shown(wrong_names)}"
             )
+        metrics = {str.__str__(name): metric for name, metric in named}
         return ValidationOutput(metrics=metrics, artifact=artifact)
 
 
 def _described(value: Any) -> str:
-    if isinstance(value, tuple):
-        kinds = ", ".join(type(item).__name__ for item in value[:5])
-        return f"a tuple of {len(value)} ({kinds}{', ...' if len(value) > 5 else ''})"
-    return f"{type(value).__name__}: {reprlib.repr(value)}" if value is not None else "None"
+    if is_a(value, tuple):
+        items = list(tuple.__iter__(value))
+        kinds = ", ".join(type_name(item) for item in items[:5])
+        return f"a tuple of {len(items)} ({kinds}{', ...' if len(items) > 5 else ''})"
+    return f"{type_name(value)}: {_shown(value)}" if value is not None else "None"
+
+
+def _shown(value: object) -> str:
+    return safe_repr(value, most_characters=_SHOWN_CHARACTERS)

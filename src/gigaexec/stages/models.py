@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from gigaexec.plain_values import is_a, type_name
 
 
 class StageModel(BaseModel):
     """Base of all inputs and outputs of stages. Values of programs pass through it uncopied."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    # Pydantic would put the repr of a program's value into its errors, and so run the program's code.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
 
     def has(self, name: str) -> bool:
         """Whether the field was given. None is a value like any other, so it cannot stand for absence."""
@@ -83,6 +89,17 @@ class ArtifactOutput(StageModel):
     artifact: Any = None
 
 
+def _must_be(kind: type) -> Callable[[Any], Any]:
+    """Refuse other values before pydantic asks them whether they are mappings, in the program's own code."""
+
+    def check(value: Any) -> Any:
+        if not is_a(value, kind):
+            raise ValueError(f"expected {kind.__name__}, got {type_name(value)}")
+        return value
+
+    return check
+
+
 class FetchMetricsInputs(StageModel):
     """What `FetchMetrics` takes.
 
@@ -91,14 +108,14 @@ class FetchMetricsInputs(StageModel):
         measured: More metrics, measured by another stage; they replace those of the same name.
     """
 
-    validation: ValidationOutput
-    measured: dict[str, Any] = {}
+    validation: Annotated[ValidationOutput, BeforeValidator(_must_be(ValidationOutput))]
+    measured: Annotated[dict[str, Any], BeforeValidator(_must_be(dict))] = {}
 
 
 class FetchArtifactInputs(StageModel):
     """What `FetchArtifact` takes: the output of a `CallValidatorFunction`."""
 
-    validation: ValidationOutput
+    validation: Annotated[ValidationOutput, BeforeValidator(_must_be(ValidationOutput))]
 
 
 class RuntimeOutput(StageModel):

@@ -80,7 +80,7 @@ class Stage(abc.ABC):
         started_s = time.monotonic()
         try:
             computed = await self.compute(program, self.inputs_model(**(inputs or {})), backend)
-        except Exception as error:  # noqa: BLE001 - whatever a hook raises is this program's failed result
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a hook raises is this program's
             computed = ComputedStage(error=error, outcome=_outcome_without_call(error))
         failed = computed.error is not None
         return ProgramStageResult(
@@ -93,7 +93,7 @@ class Stage(abc.ABC):
         )
 
 
-def _outcome_without_call(error: Exception) -> Outcome | None:
+def _outcome_without_call(error: Exception | SystemExit) -> Outcome | None:
     """Mark what is not the program's fault. An invalid call is: its value could not be pickled again."""
     if isinstance(error, InfrastructureError | ConfigurationError) and not isinstance(
         error, InvalidCallError

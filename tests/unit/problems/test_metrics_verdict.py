@@ -113,19 +113,30 @@ def test_r85_a_number_that_lies_about_its_value_is_seen_through() -> None:
 
 
 class Spiteful:
-    """Raises whatever it is asked."""
+    """Ends the process when it is asked for anything, even for its class."""
 
-    def __getattr__(self, name: str) -> object:
-        raise RuntimeError(name)
+    def __getattribute__(self, name: str) -> object:
+        raise SystemExit(name)
 
     def __repr__(self) -> str:
-        raise RuntimeError("repr")
+        raise SystemExit("repr")
 
 
-def test_r85_an_object_that_raises_is_no_number_and_breaks_nothing() -> None:
-    verdict = SPEC.judge({"area": Spiteful(), "steps": 1, "extra": Spiteful()})
-    assert "the metric area is <Spiteful instance" in verdict.reason
-    assert "Spiteful" in SPEC.format("extra", verdict.values["extra"])
+def test_r33_r85_an_object_that_ends_the_process_is_no_number_and_breaks_nothing() -> None:
+    verdict = SPEC.judge({"area": Spiteful(), "steps": 1, "extra": Spiteful(), "is_valid": Spiteful()})
+    assert "the metric area is <Spiteful object> (Spiteful), not a finite number" in verdict.reason
+    assert "the metric is_valid is <Spiteful object>" in verdict.reason
+    assert SPEC.format("extra", verdict.values["extra"]) == "<Spiteful object>"
+
+
+def test_r85_an_array_of_another_library_is_no_number() -> None:
+    class Tensor:
+        shape = ()
+
+        def item(self) -> float:
+            raise SystemExit
+
+    assert finite_float(Tensor()) is None
 
 
 @given(

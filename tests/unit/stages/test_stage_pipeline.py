@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -13,12 +14,14 @@ from gigaexec.errors import ConfigurationError, SpillDirectoryError, WorkerStart
 from gigaexec.programs import Program
 from gigaexec.stages import (
     CallProgramFunction,
+    CallValidatorFunction,
     ComputedStage,
     FetchArtifact,
     FetchMetrics,
     Pipeline,
     Stage,
     StageModel,
+    StageOutputError,
     StageRegistry,
     StageState,
     ValidationOutput,
@@ -196,6 +199,54 @@ def test_an_input_of_the_wrong_kind_is_the_stages_failure() -> None:
     assert result.error is not None
     assert result.error.message.startswith("validation: ")
     assert "FetchMetrics" in result.error.stage
+
+
+class Rude:
+    """Ends the process when it is asked for anything."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise SystemExit(name)
+
+    def __repr__(self) -> str:
+        raise SystemExit("repr")
+
+
+def test_r33_a_program_value_as_input_is_not_asked_anything() -> None:
+    fine = ValidationOutput(metrics={}, artifact=Rude())
+    for inputs in ({"validation": Rude()}, {"validation": fine, "measured": Rude()}):
+        error = asyncio.run(FetchMetrics().run(PROGRAM, inputs)).error
+        assert error is not None
+        assert error.message.endswith("got Rude")
+
+
+class RudeDict(dict[Any, Any]):
+    """Ends the process when it is used as a dict."""
+
+    def keys(self) -> Any:
+        raise SystemExit
+
+    items = __iter__ = __len__ = keys
+
+
+def test_r33_r81_what_a_validator_passes_on_is_not_asked_anything(tmp_path: Path) -> None:
+    (tmp_path / "validate.py").write_text("def validate(payload): return payload\n")
+    stage = CallValidatorFunction("validate.py", folder=tmp_path)
+    for value, message in (
+        (Rude(), "returned Rude: <Rude object>; expected"),
+        ((Rude(), Rude(), 1), r"returned a tuple of 3 \(Rude, Rude, int\); expected"),
+        (RudeDict({1: Rude()}), r"returned metrics whose names are not strings: \[1\]"),
+    ):
+        with pytest.raises(StageOutputError, match=message):
+            stage.parse_output(value, None)
+    assert stage.parse_output(RudeDict(a=1), None) == ValidationOutput(metrics={"a": 1})
+
+
+def test_r33_a_stage_that_exits_fails() -> None:
+    class Exits(Joined):
+        async def compute(self, program: Program, inputs: Any, backend: Any) -> ComputedStage:
+            raise SystemExit(0)
+
+    assert asyncio.run(Exits().run(PROGRAM)).status is StageState.FAILED
 
 
 def test_r83_a_pipeline_is_made_from_a_description() -> None:
