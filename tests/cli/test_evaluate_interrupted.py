@@ -8,7 +8,9 @@ import pty
 import select
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -44,13 +46,23 @@ def _is_running(ready: Path, results: Path) -> bool:
     return bool(ready.exists() and ready.read_text() and results.exists() and results.read_text())
 
 
+@contextmanager
+def _piped(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """The command, killed when the block is left: a failed assertion must not wait for an endless program."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_r35_signal_stops_at_once_and_keeps_what_was_done(
     problem: Path, ready: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     results = tmp_path / "out" / "results.jsonl"
     command = [*COMMAND, "evaluate", str(problem), "--workers", "2", "--output", str(results.parent)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    with _piped(command) as running:
         wait_until(lambda: _is_running(ready, results), timeout_s=30)
         processes = psutil.Process(running.pid).children(recursive=True)
         running.send_signal(number)
@@ -61,6 +73,22 @@ def test_r35_signal_stops_at_once_and_keeps_what_was_done(
     assert "spins" not in table
     assert [json.loads(line)["name"] for line in results.read_text().splitlines()] == ["a_good"]
     wait_until(lambda: not any(process.is_running() for process in processes), timeout_s=5)
+
+
+def test_impatience_gets_the_same_end_as_one_ctrl_c(problem: Path, ready: Path, tmp_path: Path) -> None:
+    results = tmp_path / "out" / "results.jsonl"
+    command = [*COMMAND, "evaluate", str(problem), "--workers", "2", "--output", str(results.parent)]
+    with _piped(command) as running:
+        wait_until(lambda: _is_running(ready, results), timeout_s=30)
+        give_up_at_s = time.monotonic() + 20
+        while running.poll() is None and time.monotonic() < give_up_at_s:
+            running.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(0.01)
+        table, told = running.communicate(timeout=10)
+    assert running.returncode == 130
+    assert told == f"gigaexec: stopped by SIGINT: 1 of 2 programs were done; results in {results}\n"
+    assert "a_good" in table
 
 
 class _Terminal:

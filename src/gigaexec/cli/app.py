@@ -73,6 +73,9 @@ def run_command_line(arguments: Sequence[str]) -> int:
         status = _status_of(arguments)
         sys.stdout.flush()
     except Interrupted as interruption:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Handlers in Python are gone before the interpreter is; a late signal would change the status.
+            signal.signal(number, signal.SIG_IGN)
         _tell(f"stopped by {interruption.signal_name}{interruption.progress}")
         return 128 + interruption.signal_number
     except InfrastructureError as error:
@@ -92,6 +95,8 @@ def _status_of(arguments: Sequence[str]) -> int:
 
 
 def _interrupt(signal_number: int, _: FrameType | None) -> NoReturn:
+    # An impatient second one must not break into the command's end. SIG_IGN would be inherited by processes.
+    signal.signal(signal_number, lambda _number, _frame: None)
     raise Interrupted(signal_number)
 
 

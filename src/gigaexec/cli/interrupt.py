@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
+from types import FrameType
 from typing import Any, TypeVar
 
 from gigaexec.cli.exit_codes import Interrupted
@@ -16,8 +17,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def run_interruptibly(main: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine in a new event loop, as `asyncio.run` does.
 
-    The first SIGINT or SIGTERM cancels it, so that its `finally` clauses end the workers. A second one
-    has its usual effect; workers die with this process then.
+    The first SIGINT or SIGTERM cancels it, so that its `finally` clauses end the workers. Both are without
+    effect from then on until the process ends: impatience leaves no worker behind and no traceback.
 
     Raises:
         Interrupted: A signal stopped it.
@@ -30,19 +31,13 @@ async def _watch(main: Coroutine[Any, Any, _T]) -> _T:
     task = loop.create_task(main)
     received: list[int] = []
 
-    def stop(signal_number: int) -> None:
-        received.append(signal_number)
-        restore()
-        task.cancel()
+    # Not by loop.add_signal_handler: taking that back leaves a moment in which Python's default acts.
+    def stop(signal_number: int, _: FrameType | None) -> None:
+        if not received:
+            received.append(signal_number)
+            loop.call_soon_threadsafe(task.cancel)
 
-    def restore() -> None:
-        for number, handler in before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)
-
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, stop, number)
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
     try:
         return await task
     except asyncio.CancelledError:
@@ -50,4 +45,6 @@ async def _watch(main: Coroutine[Any, Any, _T]) -> _T:
             raise
         raise Interrupted(received[0]) from None
     finally:
-        restore()
+        if not received:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from gigaexec.cli.exit_codes import Interrupted
 from gigaexec.cli.interrupt import run_interruptibly
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """What an interrupted run leaves in place until its process ends is taken back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -24,15 +34,36 @@ def test_signal_cancels_and_lets_the_cleanup_finish(number: signal.Signals) -> N
             await asyncio.sleep(0)
             seen.append("cleaned")
 
-    before = signal.getsignal(number)
     with pytest.raises(Interrupted) as raised:
         run_interruptibly(work())
     assert raised.value.signal_name == number.name
     assert seen == ["cleaned"]
-    assert signal.getsignal(number) is before
 
 
-def test_value_and_error_pass_through() -> None:
+@pytest.mark.parametrize("later", [signal.SIGINT, signal.SIGTERM])
+def test_signals_after_the_first_change_nothing(later: signal.Signals) -> None:
+    seen = []
+
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(10):
+                os.kill(os.getpid(), later)
+                await asyncio.sleep(0)
+            seen.append("cleaned")
+
+    with pytest.raises(Interrupted) as raised:
+        run_interruptibly(work())
+    os.kill(os.getpid(), later)  # as while the interpreter exits
+    assert raised.value.signal_number == signal.SIGINT
+    assert seen == ["cleaned"]
+
+
+def test_value_and_error_pass_through_and_handlers_come_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
     async def answer() -> int:
         return 42
 
@@ -42,3 +73,4 @@ def test_value_and_error_pass_through() -> None:
     assert run_interruptibly(answer()) == 42
     with pytest.raises(ValueError, match="mine"):
         run_interruptibly(fail())
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
