@@ -12,7 +12,7 @@ import pytest
 from gigaexec.backends.loky import LokyBackend
 from gigaexec.calls import OutcomeStatus, WorkerCall
 from gigaexec.config import WorkerConfig
-from gigaexec.errors import CallTimeoutError, WorkerStartError
+from gigaexec.errors import CallTimeoutError, SpillError, WorkerStartError
 from gigaexec.programs import Program
 from gigaexec.stages import (
     CallFileFunction,
@@ -184,6 +184,36 @@ def test_r80_a_failure_of_the_machine_is_not_the_programs() -> None:
     assert result.is_inconclusive
     assert result.outcome is not None
     assert result.outcome.status is OutcomeStatus.INFRASTRUCTURE
+
+
+@pytest.mark.parametrize("error", [ConnectionError("gone"), OSError("full"), MemoryError(), RuntimeError()])
+def test_r80_whatever_else_a_backend_raises_is_not_the_programs(error: Exception) -> None:
+    class Broken(NoWorkers):
+        async def execute(self, call: WorkerCall, *, deadline_s: float) -> Any:
+            raise error
+
+        async def run(self, call: WorkerCall, *, deadline_s: float, queue_timeout_s: float | None) -> Any:
+            raise error
+
+    result = run(PythonCodeExecutor(), "def run_code(): return 1", Broken())
+    assert result.is_inconclusive
+    assert result.outcome is not None
+    assert result.outcome.status is OutcomeStatus.INFRASTRUCTURE
+    assert type(error).__name__ in error_of(result).traceback
+
+
+class Unlucky(PythonCodeExecutor):
+    """Fails for want of a machine after its call succeeded."""
+
+    def parse_output(self, value: Any, inputs: Any) -> StageModel:
+        raise SpillError("disk full")
+
+
+def test_r80_a_hook_without_a_machine_is_not_the_programs_fault(backend: LokyBackend) -> None:
+    result = run(Unlucky(), "def run_code(): return 1", backend)
+    assert result.is_inconclusive
+    assert result.outcome is not None
+    assert result.outcome.ok
 
 
 COUNT_ARGUMENTS = "def entrypoint(*args, **kwargs): return args, kwargs"

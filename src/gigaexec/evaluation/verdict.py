@@ -41,7 +41,7 @@ def judge_results(
     reason = failure.error.message
     return ProgramEvaluation(
         **about,
-        status=failure.outcome.status if failure.outcome else OutcomeStatus.ERROR,
+        status=_status(failure),
         metrics={} if failure.is_inconclusive else metrics.invalid(reason).values,
         reason=reason if failure.stage == CALL_STAGE else f"{failure.stage}: {reason}",
         detail=failure.error.traceback,
@@ -59,6 +59,12 @@ def judge_unreadable(path: Path, reason: str, metrics: MetricsSpec) -> ProgramEv
         metrics=metrics.invalid(reason).values,
         reason=reason,
     )
+
+
+def _status(failure: ProgramStageResult) -> OutcomeStatus:
+    status = failure.outcome.status if failure.outcome else OutcomeStatus.ERROR
+    # A hook can fail for want of a machine after its call succeeded.
+    return OutcomeStatus.INFRASTRUCTURE if failure.is_inconclusive and status is OutcomeStatus.OK else status
 
 
 def _measured(results: Mapping[str, ProgramStageResult]) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from gigaexec.backend import ExecutorBackend
 from gigaexec.calls import WorkerCall
-from gigaexec.errors import ConfigurationError
+from gigaexec.errors import ConfigurationError, GigaexecError, InfrastructureError
 from gigaexec.programs import Program
 from gigaexec.runner import run_call
 from gigaexec.stages.models import StageModel, ValueOutput
@@ -83,7 +83,13 @@ class PythonCodeExecutor(Stage):
 
     async def compute(self, program: Program, inputs: Any, backend: ExecutorBackend | None) -> ComputedStage:
         call = self.build_call(program, inputs)
-        outcome = await run_call(call, deadline_s=self.timeout_s, backend=backend)
+        try:
+            outcome = await run_call(call, deadline_s=self.timeout_s, backend=backend)
+        except GigaexecError:
+            raise
+        except Exception as error:  # a backend's own failure says nothing about the program
+            reason = f"the backend raised {type(error).__name__}: {error}"
+            raise InfrastructureError(reason) from error
         if outcome.error is not None:
             return ComputedStage(outcome=outcome, error=outcome.error)
         try:

@@ -6,12 +6,21 @@ import enum
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import BaseModel, ValidationError
 
 from gigaexec.calls import Outcome, OutcomeStatus
-from gigaexec.errors import CallError, CallTimeoutError, ExecRunnerError
+from gigaexec.errors import (
+    CallCancelledError,
+    CallError,
+    CallTimeoutError,
+    ConfigurationError,
+    ExecRunnerError,
+    GigaexecError,
+    InfrastructureError,
+    InvalidCallError,
+)
 from gigaexec.stages.findings import findings_of
 
 
@@ -33,12 +42,14 @@ class StageError:
         message: One line.
         stage: Name of the stage that failed or was skipped.
         traceback: Everything known: the program's traceback, code context and captured output.
+        is_inconclusive: Whether the error says nothing about the program.
     """
 
     type: str
     message: str
     stage: str
     traceback: str = ""
+    is_inconclusive: bool = False
 
     @classmethod
     def from_exception(cls, error: BaseException, *, stage: str) -> StageError:
@@ -48,6 +59,7 @@ class StageError:
             message=_one_line(error),
             stage=stage,
             traceback=_full_text(error),
+            is_inconclusive=says_nothing(error),
         )
 
 
@@ -79,10 +91,19 @@ class ProgramStageResult:
     @property
     def is_inconclusive(self) -> bool:
         """Whether the stage failed for a reason that says nothing about the program: do not score it."""
+        if self.error is not None and self.error.is_inconclusive:
+            return True
         return self.outcome is not None and self.outcome.status in (
             OutcomeStatus.INFRASTRUCTURE,
             OutcomeStatus.CANCELLED,
         )
+
+
+def says_nothing(error: BaseException) -> TypeGuard[GigaexecError]:
+    """Whether an error is not the program's fault. An invalid call is: a value could not be pickled again."""
+    if isinstance(error, InvalidCallError):
+        return False
+    return isinstance(error, InfrastructureError | ConfigurationError | CallCancelledError)
 
 
 def skipped_result(stage: str, because_of: Iterable[str]) -> ProgramStageResult:

@@ -21,10 +21,9 @@ from pydantic import BaseModel
 
 from gigaexec.backend import ExecutorBackend
 from gigaexec.calls import Outcome, OutcomeStatus
-from gigaexec.errors import ConfigurationError, InfrastructureError, InvalidCallError
 from gigaexec.programs import Program
 from gigaexec.stages.models import NoInputs, StageModel
-from gigaexec.stages.results import ProgramStageResult, StageError, StageState
+from gigaexec.stages.results import ProgramStageResult, StageError, StageState, says_nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,8 @@ class Stage(abc.ABC):
         try:
             computed = await self.compute(program, self.inputs_model(**(inputs or {})), backend)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a hook raises is this program's
-            computed = ComputedStage(error=error, outcome=_outcome_without_call(error))
+            outcome = Outcome(OutcomeStatus.INFRASTRUCTURE, error=error) if says_nothing(error) else None
+            computed = ComputedStage(error=error, outcome=outcome)
         failed = computed.error is not None
         return ProgramStageResult(
             stage=name,
@@ -91,12 +91,3 @@ class Stage(abc.ABC):
             outcome=computed.outcome,
             duration_s=time.monotonic() - started_s,
         )
-
-
-def _outcome_without_call(error: Exception | SystemExit) -> Outcome | None:
-    """Mark what is not the program's fault. An invalid call is: its value could not be pickled again."""
-    if isinstance(error, InfrastructureError | ConfigurationError) and not isinstance(
-        error, InvalidCallError
-    ):
-        return Outcome(status=OutcomeStatus.INFRASTRUCTURE, error=error)
-    return None

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from gigaexec.backends.loky import LokyBackend
-from gigaexec.calls import OutcomeStatus, WorkerCall
+from gigaexec.calls import ExecutionMetrics, Outcome, OutcomeStatus, WorkerCall
 from gigaexec.config import WorkerConfig
-from gigaexec.errors import ConfigurationError, WorkerStartError
+from gigaexec.errors import ConfigurationError, SpillError, WorkerStartError
 from gigaexec.evaluation import ProgramEvaluation, evaluate_programs
-from gigaexec.problems import Problem
+from gigaexec.evaluation.verdict import judge_results
+from gigaexec.problems import MetricSpec, MetricsSpec, Problem
 from gigaexec.programs import Program
+from gigaexec.stages import ProgramStageResult, StageError, StageState
 
 _VALIDATE = """
 def validate(context, payload):
@@ -139,6 +141,17 @@ def test_infrastructure_failure_is_not_held_against_the_program(tmp_path: Path, 
     assert (found.status, found.was_judged, found.is_valid) == (OutcomeStatus.INFRASTRUCTURE, False, False)
     assert found.metrics == {}
     assert found.reason == "no process for you"
+
+
+def test_r85_a_failure_of_the_machine_after_the_call_is_not_held_against_the_program() -> None:
+    spent = ExecutionMetrics(9, 1.0, 0.25, 0.5, 1)
+    outcome = Outcome(OutcomeStatus.OK, metrics=spent)
+    error = StageError.from_exception(SpillError("full"), stage="call")
+    call = ProgramStageResult("call", StageState.FAILED, error=error, outcome=outcome)
+    spec = MetricsSpec({"total": MetricSpec("total", is_primary=True)})
+    found = judge_results(Program("", name="p"), None, {"call": call}, spec)
+    assert (found.status, found.was_judged, found.metrics) == (OutcomeStatus.INFRASTRUCTURE, False, {})
+    assert found.cpu_time_s == 0.75
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True])
