@@ -104,6 +104,29 @@ def test_output_folder_gets_a_line_for_each_program(
     assert len(results.read_text().splitlines()) == 1
 
 
+def test_full_disk_under_the_output_has_status_3(
+    gigaexec_command: RunCommand, problem: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "out" / "results.jsonl"
+    results.parent.mkdir()
+    results.symlink_to("/dev/full")
+    done = gigaexec_command("evaluate", problem, "--output", results.parent, "--overwrite")
+    assert (done.stdout, done.returncode) == ("", 3)
+    assert done.stderr == f"gigaexec: {results} cannot be written: No space left on device\n"
+
+
+def test_start_that_failed_can_be_tried_again(
+    gigaexec_command: RunCommand, problem: Path, tmp_path: Path
+) -> None:
+    one = problem / "initial_programs" / "good.py"
+    arguments = ("evaluate", problem, one, "--output", tmp_path / "out")
+    context = problem / "context.py"
+    context.write_text("def build_context():\n    raise OSError('not mounted yet')\n")
+    assert gigaexec_command(*arguments).returncode == 2
+    context.unlink()
+    assert gigaexec_command(*arguments).returncode == 0
+
+
 def test_infrastructure_failure_is_listed_apart_and_has_status_3(
     gigaexec_command: RunCommand, problem: Path
 ) -> None:

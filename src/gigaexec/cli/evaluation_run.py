@@ -132,4 +132,6 @@ class EvaluationRun:
         return f": {len(self._done)} of {len(self._files)} programs were done{self._where()}"
 
     def _where(self) -> str:
-        return "" if self._results is None else f"; results in {clean(str(self._results.path))}"
+        if self._results is None or not self._done:
+            return ""
+        return f"; results in {clean(str(self._results.path))}"

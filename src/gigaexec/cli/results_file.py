@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from gigaexec.errors import ConfigurationError, InfrastructureError
 
@@ -13,6 +14,8 @@ RESULTS_FILE = "results.jsonl"
 
 class ResultsFile:
     """Writes lines that are complete in the file when `write` returns, so that nothing is lost later.
+
+    A run that writes none leaves things as they were: no empty file, and the earlier results in place.
 
     Args:
         folder: Made where it is missing.
@@ -24,9 +27,10 @@ class ResultsFile:
 
     def __init__(self, folder: Path, *, overwrite: bool) -> None:
         self.path = folder / RESULTS_FILE
+        self._has_lines = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("w" if overwrite else "x", encoding="utf-8")
+            self._file = self._open(overwrite)
         except FileExistsError:
             what = "is there already; name another folder, or add --overwrite"
             if not self.path.exists():
@@ -42,10 +46,13 @@ class ResultsFile:
             InfrastructureError: The disk is full, say.
         """
         try:
+            if not self._has_lines and os.fstat(self._file.fileno()).st_size:
+                self._file.truncate(0)
+            self._has_lines = True
             self._file.write(line + "\n")
             self._file.flush()
         except OSError as error:
-            raise InfrastructureError(f"{self.path} cannot be written: {error.strerror}") from error
+            raise self._not_written(error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -53,4 +60,23 @@ class ResultsFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        try:
+            # After a failed write this flushes once more, and fails once more.
+            self._file.close()
+            if not self._has_lines and self._file.mode == "x":
+                self.path.unlink(missing_ok=True)
+        except OSError as failure:
+            if error is None:
+                raise self._not_written(failure) from failure
+
+    def _open(self, overwrite: bool) -> TextIO:
+        try:
+            return self.path.open("x", encoding="utf-8")
+        except FileExistsError:
+            if not overwrite:
+                raise
+            # Earlier results are replaced with the first line, not before there is one.
+            return self.path.open("a", encoding="utf-8")
+
+    def _not_written(self, error: OSError) -> InfrastructureError:
+        return InfrastructureError(f"{self.path} cannot be written: {error.strerror}")
