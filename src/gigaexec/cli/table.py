@@ -5,7 +5,7 @@
      -  forgotten        no     SyntaxError: '[' w...  12 ms   12 ms  33 MiB
 
 The reason of a failure spans the columns of the metrics, which rich's tables cannot do. Where they are too
-narrow for one, reasons go on lines of their own. Metrics that do not fit are named under the table.
+narrow for one, reasons go on lines of their own. Metrics and costs that do not fit are named under the table.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _Layout:
 
     Args:
         metrics: Names of the metrics that have a column.
-        left_out: Names of those for which there is no room.
+        left_out: Names of the metrics and costs for which there is no room.
         rank, program, validity, cost: Widths of these columns.
         values: Width of each metric's column.
         middle: Width of all metrics' columns together, which a reason may fill.
@@ -94,9 +94,12 @@ class _Layout:
             for index, name in enumerate(metrics)
         ]
         validity = len("valid")
+        if width is not None:
+            beside_cost = rank + program + validity + values[0] + len(_GAP) * 3
+            cost = cost[: _how_many_fit(cost, width - beside_cost - len(_GAP), at_least=0)]
         around = rank + program + validity + sum(cost) + len(_GAP) * (3 + len(cost))
         room = None if width is None else max(0, width - around)
-        shown = _how_many_fit(values, room)
+        shown = _how_many_fit(values, room, at_least=1)  # the primary metric
         needed = _joined(values[:shown])
         longest_reason = min(_MAX_REASON_WIDTH, widest(row.reason for row in rows))
         inline_width = longest_reason if room is None else min(longest_reason, max(needed, room))
@@ -104,7 +107,7 @@ class _Layout:
         beneath = _MAX_REASON_WIDTH if width is None else width - rank - 2 * len(_GAP)
         return cls(
             metrics=tuple(metrics[:shown]),
-            left_out=tuple(metrics[shown:]),
+            left_out=(*metrics[shown:], *_COST_HEADERS[len(cost) :]),
             rank=rank,
             program=program,
             validity=validity,
@@ -126,14 +129,14 @@ class _Layout:
             is_last = index == height - 1
             pieces = [_nth_from_bottom(name, height - index) for name in names]
             middle = _GAP.join(right(piece, width) for piece, width in zip(pieces, self.values, strict=True))
-            cost = [header if is_last else "" for header in _COST_HEADERS]
+            cost = [header if is_last else "" for header in _COST_HEADERS[: len(self.cost)]]
             fixed = ("#", "program", "valid") if is_last else ("", "", "")
             lines.append(_line(*self._ends(*fixed, cost), Text(self._padded(middle)), style="bold"))
         return lines
 
     def lines_of(self, row: Row) -> list[Text]:
         """The program's line, and one more for a reason that has no room in it."""
-        start, end = self._ends(row.rank, row.program, row.validity, row.cost)
+        start, end = self._ends(row.rank, row.program, row.validity, row.cost[: len(self.cost)])
         start.stylize({"yes": "green", "no": "red"}.get(row.validity, "yellow"), len(start) - self.validity)
         reason = Text(cut(row.reason, self.reason))
         if row.metrics:
@@ -193,10 +196,10 @@ def _notes(ranking: Ranking, metrics: MetricsSpec, left_out: Sequence[str]) -> l
     return notes
 
 
-def _how_many_fit(widths: Sequence[int], room: int | None) -> int:
-    """How many columns there is room for; the first, the primary metric, is always shown."""
+def _how_many_fit(widths: Sequence[int], room: int | None, *, at_least: int) -> int:
+    """How many columns there is room for, the first ones."""
     count = len(widths)
-    while room is not None and count > 1 and _joined(widths[:count]) > room:
+    while room is not None and count > at_least and _joined(widths[:count]) > room:
         count -= 1
     return count
 
