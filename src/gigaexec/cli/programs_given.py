@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,11 +32,17 @@ def programs_to_evaluate(problem: Problem, named: Sequence[Path]) -> list[Path]:
 
 
 def _files_of(path: Path) -> list[Path]:
-    if path.is_dir():
-        found = sorted(file for file in path.glob("*.py") if file.is_file())
-        if not found:
-            raise ConfigurationError(f"{path}: expected a folder with programs (*.py), there is none in it")
-        return found
-    if not path.is_file():
-        raise ConfigurationError(f"{path}: expected a program or a folder of programs, there is no such file")
-    return [path]
+    expected = f"{path}: expected a program or a folder of programs"
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ConfigurationError(f"{expected}: {error.strerror}") from error
+    if stat.S_ISREG(mode):
+        return [path]
+    if not stat.S_ISDIR(mode):
+        # Reading a pipe or a device might never end, and nothing else could run meanwhile.
+        raise ConfigurationError(f"{expected}, not a pipe, a socket or a device")
+    found = sorted(file for file in path.glob("*.py") if file.is_file())
+    if not found:
+        raise ConfigurationError(f"{path}: expected a folder with programs (*.py), there is none in it")
+    return found
