@@ -11,9 +11,9 @@ from gigaexec.backend import ExecutorBackend
 from gigaexec.config import allowed_cpu_count
 from gigaexec.errors import ConfigurationError
 from gigaexec.evaluation.record import ProgramEvaluation
-from gigaexec.evaluation.verdict import judge_results, judge_unreadable
+from gigaexec.evaluation.verdict import judge_no_program, judge_results, not_judged
 from gigaexec.problems import Problem, build_pipeline, load_context
-from gigaexec.programs import Program
+from gigaexec.programs import Program, SourceUnreadableError
 from gigaexec.runner import default_loky_backend
 from gigaexec.stages import Pipeline
 
@@ -39,8 +39,8 @@ async def evaluate_programs(
 
     Args:
         problem: What they are evaluated on.
-        programs: Programs, or files that hold one each. A file is read when its turn comes; one that cannot
-            be read as Python source is evaluated as not valid.
+        programs: Programs, or files that hold one each. A file is read when its turn comes; one whose
+            bytes are no Python source is not valid, and one that cannot be read is not judged.
         timeout_s: Seconds that each call may run, unless the problem's pipeline.yaml says otherwise.
         backend: Where calls run; None is the default backend.
         context_timeout_s: Seconds that building the context may take; None is `timeout_s`.
@@ -91,8 +91,10 @@ async def _evaluate(
         path = program
         try:
             program = Program.from_file(path)
+        except SourceUnreadableError as error:
+            return not_judged(path, str(error))
         except ConfigurationError as error:
-            return judge_unreadable(path, str(error), problem.metrics)
+            return judge_no_program(path, str(error), problem.metrics)
     results = await pipeline.run(program, backend=backend, initial=initial)
     return judge_results(program, path, results, problem.metrics)
 

@@ -49,7 +49,14 @@ def judge_results(
     )
 
 
-def judge_unreadable(path: Path, reason: str, metrics: MetricsSpec) -> ProgramEvaluation:
+def not_judged(path: Path, reason: str) -> ProgramEvaluation:
+    """Say that a file could not be read: that is the machine's failure, or somebody removed it."""
+    return ProgramEvaluation(
+        name=path.stem, program_id="", path=path, status=OutcomeStatus.INFRASTRUCTURE, reason=reason
+    )
+
+
+def judge_no_program(path: Path, reason: str, metrics: MetricsSpec) -> ProgramEvaluation:
     """Judge a file that holds no program: it is not valid, like one with a syntax error."""
     return ProgramEvaluation(
         name=path.stem,

@@ -47,6 +47,7 @@ class Program:
         """Read a program from a Python file; its name is the file's name without the suffix.
 
         Raises:
-            ConfigurationError: The file is missing, unreadable, or not text; the message names it.
+            SourceUnreadableError: The file is missing or cannot be read; the message names it.
+            ConfigurationError: It is not text; the message names it.
         """
         return cls(code=read_source(path), name=Path(path).stem)

@@ -143,6 +143,15 @@ def test_infrastructure_failure_is_not_held_against_the_program(tmp_path: Path, 
     assert found.reason == "no process for you"
 
 
+def test_r85_a_file_that_cannot_be_read_is_not_judged(
+    tmp_path: Path, problem: Problem, backend: LokyBackend
+) -> None:
+    path = tmp_path / "removed.py"
+    [found] = asyncio.run(_collect(problem, [path], backend=backend)).values()
+    assert (found.status, found.was_judged, found.metrics) == (OutcomeStatus.INFRASTRUCTURE, False, {})
+    assert found.reason == f"{path}: cannot be read: No such file or directory"
+
+
 def test_r85_a_failure_of_the_machine_after_the_call_is_not_held_against_the_program() -> None:
     spent = ExecutionMetrics(9, 1.0, 0.25, 0.5, 1)
     outcome = Outcome(OutcomeStatus.OK, metrics=spent)
