@@ -161,6 +161,23 @@ def test_r84_a_context_that_fails_is_told_with_its_traceback(backend: LokyBacken
     assert "return {}['no data']" in message
 
 
+def test_r84_a_context_that_cannot_be_pickled_again_is_the_problems_fault(
+    backend: LokyBackend, folder: Path
+) -> None:
+    (folder / "context.py").write_text(
+        """
+class Once:
+    def __reduce__(self):
+        return eval, ("(x for x in [])",)
+
+def build_context():
+    return Once()
+"""
+    )
+    with pytest.raises(ContextError, match=r"context\.py: what build_context returned cannot be given to"):
+        asyncio.run(load_context(Problem.load(folder), backend=backend, timeout_s=TIMEOUT_S))
+
+
 class NoWorkers:
     """A backend whose machine is broken."""
 

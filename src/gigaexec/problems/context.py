@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from gigaexec.backend import ExecutorBackend
-from gigaexec.errors import InfrastructureError
+from gigaexec.calls import WorkerCall
+from gigaexec.errors import InfrastructureError, InvalidCallError
 from gigaexec.problems.errors import ContextError, ProblemError
 from gigaexec.problems.problem import Problem
 from gigaexec.programs import Program
 from gigaexec.stages import CallFileFunction, ValueOutput
+from gigaexec.transport.codec import encode_arguments
 
 
 async def load_context(problem: Problem, *, backend: ExecutorBackend | None = None, timeout_s: float) -> Any:
@@ -21,7 +23,8 @@ async def load_context(problem: Problem, *, backend: ExecutorBackend | None = No
         timeout_s: Seconds that it may run.
 
     Raises:
-        ContextError: `build_context` failed; the message holds its traceback.
+        ContextError: `build_context` failed, or its value cannot be pickled for the programs; the message
+            says why.
         ProblemError: The problem has no context, or its file cannot be read.
         InfrastructureError: gigaexec or the machine failed.
         CallCancelledError: The backend was shut down meanwhile.
@@ -33,6 +36,7 @@ async def load_context(problem: Problem, *, backend: ExecutorBackend | None = No
     program = Program(code="", name=f"{problem.name} context")
     result = await stage.run(program, backend=backend, stage_name="context")
     if isinstance(result.output, ValueOutput):
+        _require_picklable(result.output.value, problem)
         return result.output.value
     assert result.error is not None
     cause = result.outcome.error if result.outcome else None
@@ -41,3 +45,13 @@ async def load_context(problem: Problem, *, backend: ExecutorBackend | None = No
     raise ContextError(
         f"{problem.context_path}: build_context failed: {result.error.message}\n{result.error.traceback}"
     ) from cause
+
+
+def _require_picklable(value: Any, problem: Problem) -> None:
+    # A value that came out of a pickle need not go into one, and then it would fail every program.
+    try:
+        encode_arguments(WorkerCall(code="", function_name="entrypoint", args=[value]))
+    except InvalidCallError as error:
+        raise ContextError(
+            f"{problem.context_path}: what build_context returned cannot be given to programs: {error}"
+        ) from error

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from gigaexec.errors import ConfigurationError
 from gigaexec.problems.errors import ProblemError
 from gigaexec.problems.metrics import MetricsSpec
 from gigaexec.problems.metrics_file import load_metrics_spec
+from gigaexec.stages.function_source import read_function_source
 
 VALIDATOR_FILE = "validate.py"
 METRICS_FILE = "metrics.yaml"
@@ -59,8 +61,8 @@ class Problem:
         """Read a problem folder.
 
         Raises:
-            ProblemError: It is no folder, a file is missing or unreadable, or metrics.yaml is wrong; every
-                mistake is listed.
+            ProblemError: It is no folder, a file is missing or unreadable, metrics.yaml is wrong, or a file
+                does not define its function; every mistake is listed.
         """
         folder = Path(path).absolute()
         if not folder.is_dir():
@@ -74,6 +76,14 @@ class Problem:
             )
         description = _read_description(folder / DESCRIPTION_FILE, findings)
         metrics = _read_metrics(folder / METRICS_FILE, findings)
+        pipeline_path = _file_or_none(folder / PIPELINE_FILE)
+        context_path = _file_or_none(folder / CONTEXT_FILE)
+        if context_path is not None:
+            findings += _check_function(context_path, "build_context")
+        if (
+            folder / VALIDATOR_FILE
+        ).is_file() and pipeline_path is None:  # else its stages say which functions are called
+            findings += _check_function(folder / VALIDATOR_FILE, "validate")
         if findings:
             raise ProblemError.listing(folder, findings)
         return cls(
@@ -82,9 +92,9 @@ class Problem:
             description=description,
             metrics=metrics,
             validator_path=folder / VALIDATOR_FILE,
-            context_path=_file_or_none(folder / CONTEXT_FILE),
-            pipeline_path=_file_or_none(folder / PIPELINE_FILE),
-            initial_programs=tuple(sorted((folder / INITIAL_PROGRAMS_FOLDER).glob("*.py"))),
+            context_path=context_path,
+            pipeline_path=pipeline_path,
+            initial_programs=tuple(_programs_in(folder / INITIAL_PROGRAMS_FOLDER)),
         )
 
 
@@ -104,6 +114,20 @@ def _read_metrics(path: Path, findings: list[str]) -> MetricsSpec:
     except ProblemError as error:
         findings.extend(error.findings)
         return MetricsSpec({})
+
+
+def _check_function(path: Path, function_name: str) -> list[str]:
+    try:
+        read_function_source(path, function_name)
+    except ConfigurationError as error:
+        return [str(error)]
+    return []
+
+
+def _programs_in(folder: Path) -> list[Path]:
+    # __init__.py makes a package of the folder; editors leave hidden files behind.
+    files = sorted(folder.glob("*.py"))
+    return [file for file in files if file.name != "__init__.py" and not file.name.startswith(".")]
 
 
 def _file_or_none(path: Path) -> Path | None:

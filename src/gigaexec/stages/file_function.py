@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 from gigaexec.json_text import safe_repr
 from gigaexec.plain_values import is_a, type_name
-from gigaexec.programs import Program, read_source
+from gigaexec.programs import Program
 from gigaexec.stages.errors import StageOutputError
 from gigaexec.stages.executor import DEFAULT_TIMEOUT_S, PythonCodeExecutor
+from gigaexec.stages.function_source import read_function_source
 from gigaexec.stages.models import FileFunctionInputs, StageModel, ValidationOutput, ValidatorInputs
 from gigaexec.stages.registry import register_stage
 
@@ -34,7 +35,8 @@ class CallFileFunction(PythonCodeExecutor):
         timeout: Seconds that the call may run.
 
     Raises:
-        ConfigurationError: The file is missing or unreadable, or an argument makes no sense.
+        ConfigurationError: The file is missing, unreadable or no Python, it does not define the function, or
+            an argument makes no sense.
     """
 
     inputs_model: ClassVar[type[StageModel]] = FileFunctionInputs
@@ -51,7 +53,7 @@ class CallFileFunction(PythonCodeExecutor):
         super().__init__(function_name=function_name, python_path=python_path, timeout=timeout)
         self.path = (Path(folder) / path).absolute()
         self.python_path = tuple(dict.fromkeys([str(self.path.parent), *self.python_path]))
-        self._source = read_source(self.path)
+        self._source = read_function_source(self.path, function_name)
 
     def code_for(self, program: Program, inputs: Any) -> str:
         return self._source

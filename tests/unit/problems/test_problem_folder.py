@@ -36,7 +36,7 @@ def test_r84_the_optional_parts_are_found(folder: Path) -> None:
     (folder / "context.py").write_text("def build_context(): return 1\n")
     programs = folder / "initial_programs"
     programs.mkdir()
-    for name in ("b.py", "c.py", "a.py", "notes.txt"):
+    for name in ("b.py", "c.py", "a.py", "notes.txt", "__init__.py", ".b.py"):
         (programs / name).write_text("")
     problem = Problem.load(folder)
     assert problem.context_path == folder / "context.py"
@@ -54,6 +54,41 @@ def test_r84_every_mistake_of_a_folder_is_listed(tmp_path: Path) -> None:
         f"{tmp_path}/metrics.yaml: specs: expected exactly one metric with is_primary: true, got none",
     )
     assert isinstance(caught.value, ConfigurationError)
+
+
+@pytest.mark.parametrize(
+    ("source", "finding"),
+    [
+        ("def validated(payload): return {}\n", "validate.py: expected a function validate, found none"),
+        ("import math\ndef validate(:\n", "validate.py:2: is not valid Python: invalid syntax"),
+        ("return 1\n", "validate.py:1: is not valid Python: 'return' outside function"),
+    ],
+)
+def test_r84_a_validator_that_would_fail_every_program_is_refused(
+    folder: Path, source: str, finding: str
+) -> None:
+    (folder / "validate.py").write_text(source)
+    (folder / "context.py").write_text("")
+    with pytest.raises(ProblemError) as caught:
+        Problem.load(folder)
+    assert caught.value.findings == (
+        f"{folder}/context.py: expected a function build_context, found none",
+        f"{folder}/{finding}",
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from checks import *",
+        "from checks import check as validate",
+        "validate = lambda payload: {}",
+        "globals()['vali' + 'date'] = dict",
+    ],
+)
+def test_r84_a_validator_may_be_defined_in_any_way(folder: Path, source: str) -> None:
+    (folder / "validate.py").write_text(source)
+    Problem.load(folder)
 
 
 def test_r84_what_is_no_folder_is_refused(tmp_path: Path) -> None:
