@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -223,7 +224,7 @@ class Policy(asyncio.DefaultEventLoopPolicy): pass
 def enabled(): return logging.getLogger("any").isEnabledFor(30)
 def kind_of_loop():
     try:
-        return type(asyncio.get_event_loop_policy().get_event_loop()).__name__
+        return type(asyncio.get_event_loop()).__name__
     except RuntimeError:  # since Python 3.14 it makes none
         return ""
 """
@@ -242,3 +243,69 @@ def test_r5_what_a_program_does_by_habit_binds_its_own_call_only(run: Run, habit
     assert after.metrics is not None
     is_same_worker = after.metrics.worker_id == done.metrics.worker_id
     assert is_same_worker is not habit.startswith("os.nice"), "a lower priority cannot be raised by everyone"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "import sys\nsys.path.insert(0, {!r})",
+        "import os\nos.chdir({!r})",
+        "import os, sys\nsys.path = [{!r}]",
+    ],
+)
+def test_r3_a_folder_that_the_program_itself_makes_importable_is_its_own(
+    run: Run, tmp_path: Path, head: str
+) -> None:
+    for name in "ab":
+        package = tmp_path / name / "whose"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("from whose.part import Mine")
+        (package / "part.py").write_text(f"class Mine:\n    NAME = {name!r}")
+        (tmp_path / name / "helper.py").write_text(f"NAME = {name!r}")
+    for name in "aba":
+        code = (
+            head.format(str(tmp_path / name))
+            + "\nimport helper, whose\ndef f(): return helper.NAME, whose.Mine()"
+        )
+        outcome = run(code)
+        assert outcome.ok, outcome.error
+        helper_name, mine = outcome.value
+        assert (helper_name, mine.NAME) == (name, name)
+    left = run("import sys\ndef f(): return sorted(set(sys.modules) & {'helper', 'whose', 'whose.part'})")
+    assert left.value == []
+
+
+def test_r3_modules_that_every_call_can_import_stay_loaded(run: Run) -> None:
+    code = "import colorsys, numpy.linalg, wsgiref.util, zoneinfo, yaml\ndef f(): pass"
+    first = run(code)
+    assert first.ok, first.error
+    names = "{'colorsys', 'numpy', 'numpy.linalg', 'wsgiref.util', 'zoneinfo', 'yaml'}"
+    second = run(f"import sys\ndef f(): return {names} - sys.modules.keys()")
+    assert second.value == set()
+    assert first.metrics is not None
+    assert second.metrics is not None
+    assert first.metrics.worker_id == second.metrics.worker_id
+
+
+def test_r5_an_extension_module_of_the_program_s_own_folder_retires_its_worker(
+    run: Run, tmp_path: Path
+) -> None:
+    """Many can be loaded only once in a process."""
+    original = importlib.util.find_spec("_json")
+    assert original is not None
+    assert original.origin is not None
+    if not Path(original.origin).exists():
+        pytest.skip("this Python has no extension module in a file of its own")
+    (tmp_path / Path(original.origin).name).symlink_to(original.origin)
+    code = f"""
+import sys
+sys.modules.pop("_json", None)
+sys.path.insert(0, {str(tmp_path)!r})
+import _json
+def f(): return _json.__file__
+"""
+    first, second = run(code), run(code)
+    assert first.value.startswith(str(tmp_path)), first.error
+    assert second.metrics is not None
+    assert first.metrics is not None
+    assert first.metrics.worker_id != second.metrics.worker_id

@@ -137,7 +137,7 @@ def _load_arguments(pickled: bytearray) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _encode(value: Any, spill_path: str, scope: CallScope) -> EncodedValue:
-    helpers = scope.register_helpers_by_value()
+    helpers = scope.imports.register_helpers_by_value()
     try:
         return encode_value(value, spill_path)
     except SpillWriteError as failure:
@@ -152,7 +152,7 @@ def _encode(value: Any, spill_path: str, scope: CallScope) -> EncodedValue:
         error = WorkerError(stderr=report.stderr, kind=ErrorKind.VALUE, summary=summary)
         raise _Failure(error) from None
     finally:
-        scope.unregister_helpers(helpers)
+        scope.imports.unregister_helpers(helpers)
 
 
 _started: tuple[WorkerChannel, Worker, Ready] | None = None

@@ -7,22 +7,15 @@ signal handlers and timers, umask, soft resource limits; `interpreter` and `habi
 
 from __future__ import annotations
 
-import importlib.machinery
 import os
 import resource
 import signal
 import sys
-import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from cloudpickle import (
-    register_pickle_by_value as _register_by_value,
-    unregister_pickle_by_value as _unregister_by_value,
-)
-
 from gigaexec.worker.habits import HabitState
+from gigaexec.worker.imports import CallImports, ImportState
 from gigaexec.worker.interpreter import InterpreterState
 
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
@@ -45,7 +38,7 @@ class Baseline:
         self.environment_object = os.environ
         self.environment = _environment_data().copy()
         self.folder = _current_folder()
-        self.path_list, self.path = sys.path, list(sys.path)
+        self.imports = ImportState(self.folder)
         self.argv = list(sys.argv)
         self.handlers = {number: _get_handler(number) for number in _SIGNALS}
         self.limits = {limit: resource.getrlimit(limit) for limit in _LIMITS}
@@ -64,16 +57,15 @@ class CallScope:
 
     def __init__(self, baseline: Baseline, python_path: list[str], env: dict[str, str | None]) -> None:
         self._baseline = baseline
-        self._python_path = python_path
         self._env = env
-        self._modules_before = dict(sys.modules)
+        self.imports = CallImports(baseline.imports, python_path)
         self.not_prepared: Exception | None = None
         self.not_restored = ""
 
     def __enter__(self) -> CallScope:
         try:
             self._apply_environment()
-            self._apply_python_path()
+            self.imports.prepare()
         except (
             ValueError,
             OSError,
@@ -89,29 +81,11 @@ class CallScope:
         self._restore_signals()
         os.umask(self._baseline.umask)
         self._restore_environment()
-        self._restore_imports()
+        self._note(self.imports.restore())
         sys.argv = list(self._baseline.argv)
         self._restore_folder()
         self._restore_limits()
         self._note(self._baseline.habits.restore())
-
-    def register_helpers_by_value(self) -> list[types.ModuleType]:
-        """Have cloudpickle send classes of the call's helper modules by value; the driver lacks the modules.
-
-        Returns:
-            The modules; give them to `unregister_helpers` when the value is pickled.
-        """
-        helpers = [
-            module for name, module in self._changed_modules() if self._is_from_python_path(name, module)
-        ]
-        for module in helpers:
-            _register_by_value(module)
-        return helpers
-
-    @staticmethod
-    def unregister_helpers(helpers: list[types.ModuleType]) -> None:
-        for module in helpers:
-            _unregister_by_value(module)
 
     def _restore_environment(self) -> None:
         os.environ = self._baseline.environment_object  # noqa: B003 - a program may have replaced the object
@@ -134,61 +108,6 @@ class CallScope:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-    def _apply_python_path(self) -> None:
-        entries = list(dict.fromkeys(os.path.abspath(entry) for entry in self._python_path))
-        self._python_path = entries
-        rest = [entry for entry in dict.fromkeys(sys.path) if entry not in entries]
-        if "" not in rest:
-            # The current folder is importable, also one that the program changes to.
-            rest.insert(0, "")
-        sys.path[:] = entries + rest
-        for entry in entries:
-            # The finder remembers a folder's listing by its mtime: too coarse for a file just written.
-            sys.path_importer_cache.pop(entry, None)
-            for name in _top_level_names(entry):
-                self._drop_shadowed(name, entry)
-
-    def _drop_shadowed(self, name: str, entry: str) -> None:
-        module = sys.modules.get(name)
-        # What the interpreter itself imported at its start would win over the folder in a fresh Python too.
-        if module is None or _is_part_of_interpreter(module) or name == "gigaexec":
-            return
-        if not any(_is_inside(place, entry) for place in _module_places(module)):
-            for loaded in [
-                loaded for loaded in sys.modules if loaded == name or loaded.startswith(name + ".")
-            ]:
-                del sys.modules[loaded]
-
-    def _restore_imports(self) -> None:
-        for name, module in self._changed_modules():
-            if name not in self._modules_before and self._is_from_python_path(name, module):
-                del sys.modules[name]
-        if None in sys.modules.values():  # this forbids an import
-            for name in [name for name, module in sys.modules.items() if module is None]:
-                del sys.modules[name]
-        for name, module in self._modules_before.items():
-            if sys.modules.get(name) is not module:
-                sys.modules[name] = module
-        sys.path = self._baseline.path_list
-        sys.path[:] = self._baseline.path
-        for entry in self._python_path:
-            sys.path_importer_cache.pop(entry, None)
-
-    def _changed_modules(self) -> list[tuple[str, types.ModuleType]]:
-        before = self._modules_before
-        return [
-            (name, module)
-            for name, module in list(sys.modules.items())
-            if before.get(name) is not module and isinstance(module, types.ModuleType)
-        ]
-
-    def _is_from_python_path(self, name: str, module: types.ModuleType) -> bool:
-        if not self._python_path or name == "user_code":
-            return False
-        return any(
-            _is_inside(place, entry) for place in _module_places(module) for entry in self._python_path
-        )
 
     def _restore_signals(self) -> None:
         for timer in _TIMERS:
@@ -233,41 +152,3 @@ def _current_folder() -> str:
     except OSError:  # the folder in which the driver started this process is gone
         os.chdir("/")
         return "/"
-
-
-def _top_level_names(folder: str) -> list[str]:
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:
-        return []  # a folder that is not there shadows nothing, as in Python
-    names = []
-    for entry in entries:
-        stem, suffix = os.path.splitext(entry.name)
-        if suffix in importlib.machinery.all_suffixes():
-            names.append(stem.partition(".")[0])
-        elif not suffix and stem.isidentifier() and entry.is_dir() and _holds_package(entry.path):
-            names.append(stem)
-    return names
-
-
-def _holds_package(folder: str) -> bool:
-    return Path(folder, "__init__.py").exists()
-
-
-def _module_places(module: types.ModuleType) -> list[str]:
-    file = getattr(module, "__file__", None)
-    if isinstance(file, str):
-        return [file]
-    try:
-        return [place for place in getattr(module, "__path__", ()) if isinstance(place, str)]
-    except Exception:  # a namespace path works its entries out anew, with whatever finders the program added
-        return []
-
-
-def _is_part_of_interpreter(module: types.ModuleType) -> bool:
-    spec: Any = getattr(module, "__spec__", None)
-    return getattr(spec, "origin", None) in ("built-in", "frozen") or module.__name__ == "encodings"
-
-
-def _is_inside(place: str, folder: str) -> bool:
-    return place == folder or place.startswith(folder.rstrip(os.sep) + os.sep)

@@ -14,6 +14,7 @@ from gigaexec.worker.channel import CallHeader
 from gigaexec.worker.main import Worker
 
 answers = os.dup(1)
+path = list(sys.path)
 worker = Worker(Accountant("0123456789ab", "node"), StandardStreams(os.dup(1), os.dup(2)), None)
 spill_path = tempfile.mktemp()
 
@@ -23,7 +24,7 @@ def run(code, python_path, env):
 failed = run("def f(): return 1", PYTHON_PATH, ENV)
 after = run("import os, sys\ndef f(): return 'BEFORE' in os.environ, sys.path", [], {})
 seen = pickle.loads(after.inline_value)
-is_as_before = seen == (False, worker._baseline.path)
+is_as_before = seen == (False, path)
 os.write(answers, json.dumps([failed.error.kind, failed.error.summary, is_as_before]).encode())
 """
 
