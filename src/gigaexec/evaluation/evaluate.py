@@ -12,7 +12,7 @@ from gigaexec.config import allowed_cpu_count
 from gigaexec.errors import ConfigurationError
 from gigaexec.evaluation.record import ProgramEvaluation
 from gigaexec.evaluation.verdict import judge_no_program, judge_results, not_judged
-from gigaexec.problems import Problem, build_pipeline, load_context
+from gigaexec.problems import CALL_STAGE, METRICS_STAGE, Problem, build_pipeline, load_context
 from gigaexec.programs import Program, SourceUnreadableError
 from gigaexec.runner import default_loky_backend
 from gigaexec.stages import Pipeline
@@ -96,7 +96,8 @@ async def _evaluate(
         except ConfigurationError as error:
             return judge_no_program(path, str(error), problem.metrics)
     results = await pipeline.run(program, backend=backend, initial=initial)
-    return judge_results(program, path, results, problem.metrics)
+    decisive = pipeline.upstream(CALL_STAGE) | pipeline.upstream(METRICS_STAGE)
+    return judge_results(program, path, results, problem.metrics, decisive=decisive)
 
 
 def _in_flight_limit(max_in_flight: int | None, backend: ExecutorBackend) -> int:

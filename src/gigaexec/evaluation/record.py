@@ -32,6 +32,8 @@ class ProgramEvaluation:
         reason: Why it is not valid, in one line; "" when it is.
         detail: Everything known about the failure: traceback, code context, captured output.
         failed_stage: Name of the stage that failed, or None.
+        side_failures: For each failed stage that the metrics do not depend on, why it failed. They do not
+            make a program invalid.
         wall_time_s: Seconds that the program's call took by the worker's clock; None where no worker
             reported back.
         cpu_time_s: CPU seconds of that call, user and system together; None likewise.
@@ -52,6 +54,7 @@ class ProgramEvaluation:
     reason: str = ""
     detail: str = ""
     failed_stage: str | None = None
+    side_failures: Mapping[str, str] = field(default_factory=dict)
     wall_time_s: float | None = None
     cpu_time_s: float | None = None
     peak_rss_kb: int | None = None
@@ -83,6 +86,7 @@ class ProgramEvaluation:
                 "reason": self.reason,
                 "detail": self.detail,
                 "failed_stage": self.failed_stage,
+                "side_failures": dict(self.side_failures),
                 "wall_time_s": self.wall_time_s,
                 "cpu_time_s": self.cpu_time_s,
                 "peak_rss_kb": self.peak_rss_kb,

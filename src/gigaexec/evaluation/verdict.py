@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,16 @@ from gigaexec.calls import Outcome, OutcomeStatus
 from gigaexec.evaluation.record import ProgramEvaluation
 from gigaexec.problems import CALL_STAGE, METRICS_STAGE, MetricsSpec
 from gigaexec.programs import Program
-from gigaexec.stages import ProgramStageResult, ValidationOutput, first_failure
+from gigaexec.stages import ProgramStageResult, StageState, ValidationOutput, first_failure
 
 
 def judge_results(
-    program: Program, path: Path | None, results: Mapping[str, ProgramStageResult], metrics: MetricsSpec
+    program: Program,
+    path: Path | None,
+    results: Mapping[str, ProgramStageResult],
+    metrics: MetricsSpec,
+    *,
+    decisive: Collection[str],
 ) -> ProgramEvaluation:
     """Judge one run of a problem's pipeline.
 
@@ -23,9 +28,17 @@ def judge_results(
         path: The file that it came from, or None.
         results: The result of every stage by name.
         metrics: The metrics of the problem.
+        decisive: Names of the stages whose failure makes the program not valid. A failure of any other is
+            reported beside the verdict.
     """
-    about = {"name": program.name, "program_id": program.id, "path": path, **_cost(results)}
-    failure = first_failure(results)
+    about = {
+        "name": program.name,
+        "program_id": program.id,
+        "path": path,
+        "side_failures": _side_failures(results, decisive),
+        **_cost(results),
+    }
+    failure = first_failure({name: result for name, result in results.items() if name in decisive})
     if failure is None:
         verdict = metrics.judge(_measured(results))
         return ProgramEvaluation(
@@ -66,6 +79,14 @@ def judge_no_program(path: Path, reason: str, metrics: MetricsSpec) -> ProgramEv
         metrics=metrics.invalid(reason).values,
         reason=reason,
     )
+
+
+def _side_failures(results: Mapping[str, ProgramStageResult], decisive: Collection[str]) -> dict[str, str]:
+    return {
+        name: result.error.message
+        for name, result in results.items()
+        if name not in decisive and result.status is StageState.FAILED and result.error is not None
+    }
 
 
 def _status(failure: ProgramStageResult) -> OutcomeStatus:

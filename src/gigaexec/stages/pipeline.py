@@ -97,6 +97,11 @@ class Pipeline:
         inputs = {name: stage.inputs for name, stage in described.stages.items()}
         return cls(stages, inputs, initial=initial)
 
+    def upstream(self, name: str) -> frozenset[str]:
+        """Return the stage with this name and all that it depends on."""
+        taken = {source.name for source in self._sources[name].values() if not source.is_initial}
+        return frozenset({name}).union(*(self.upstream(needed) for needed in taken))
+
     async def run(
         self,
         program: Program,

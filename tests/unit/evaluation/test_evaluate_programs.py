@@ -143,6 +143,30 @@ def test_infrastructure_failure_is_not_held_against_the_program(tmp_path: Path, 
     assert found.reason == "no process for you"
 
 
+def test_r85_a_failing_side_stage_is_told_beside_the_verdict(problem: Problem, backend: LokyBackend) -> None:
+    (problem.path / "plot.py").write_text("def plot(payload): return 1 / 0\n")
+    (problem.path / "pipeline.yaml").write_text(
+        """
+stages:
+  plot:
+    stage: CallFileFunction
+    options: {path: plot.py, function_name: plot}
+    inputs: {payload: call.value}
+  call: {stage: CallProgramFunction, options: {function_name: entrypoint}, inputs: {context: context}}
+  validate:
+    stage: CallValidatorFunction
+    options: {path: validate.py}
+    inputs: {context: context, payload: call.value}
+  metrics: {stage: FetchMetrics, inputs: {validation: validate}}
+"""
+    )
+    program = Program("def entrypoint(context): return 1", name="p")
+    [found] = asyncio.run(_collect(Problem.load(problem.path), [program], backend=backend)).values()
+    assert (found.is_valid, found.status) == (True, OutcomeStatus.OK)
+    assert found.side_failures == {"plot": "ZeroDivisionError: division by zero"}
+    assert '"side_failures": {"plot": "ZeroDiv' in found.to_json()
+
+
 def test_r85_a_file_that_cannot_be_read_is_not_judged(
     tmp_path: Path, problem: Problem, backend: LokyBackend
 ) -> None:
@@ -158,7 +182,7 @@ def test_r85_a_failure_of_the_machine_after_the_call_is_not_held_against_the_pro
     error = StageError.from_exception(SpillError("full"), stage="call")
     call = ProgramStageResult("call", StageState.FAILED, error=error, outcome=outcome)
     spec = MetricsSpec({"total": MetricSpec("total", is_primary=True)})
-    found = judge_results(Program("", name="p"), None, {"call": call}, spec)
+    found = judge_results(Program("", name="p"), None, {"call": call}, spec, decisive=["call"])
     assert (found.status, found.was_judged, found.metrics) == (OutcomeStatus.INFRASTRUCTURE, False, {})
     assert found.cpu_time_s == 0.75
 
