@@ -19,14 +19,18 @@ _SHOWN_CHARACTERS = 60
 def default_sentinel(
     higher_is_better: bool, lower_bound: float | None = None, upper_bound: float | None = None
 ) -> float:
-    """-1e5 where higher is better and 1e5 where lower is, moved beyond the bound where it lies inside."""
+    """-1e5 where higher is better and 1e5 where lower is, moved beyond the bounds where it is not worse.
+
+    Infinite where floats end before it is.
+    """
+    bounds = [bound for bound in (lower_bound, upper_bound) if bound is not None]
     if higher_is_better:
-        if lower_bound is None or lower_bound > -_DEFAULT_SENTINEL_SIZE:
-            return -_DEFAULT_SENTINEL_SIZE
-        return lower_bound - max(_DEFAULT_SENTINEL_SIZE, abs(lower_bound))
-    if upper_bound is None or upper_bound < _DEFAULT_SENTINEL_SIZE:
-        return _DEFAULT_SENTINEL_SIZE
-    return upper_bound + max(_DEFAULT_SENTINEL_SIZE, abs(upper_bound))
+        worst = min(bounds, default=0.0)
+        size = max(_DEFAULT_SENTINEL_SIZE, abs(worst))
+        return -_DEFAULT_SENTINEL_SIZE if worst > -_DEFAULT_SENTINEL_SIZE else worst - size
+    worst = max(bounds, default=0.0)
+    size = max(_DEFAULT_SENTINEL_SIZE, abs(worst))
+    return _DEFAULT_SENTINEL_SIZE if worst < _DEFAULT_SENTINEL_SIZE else worst + size
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gigaexec.json_text import safe_repr
 from gigaexec.problems.errors import ProblemError
 from gigaexec.problems.metrics import MetricSpec, MetricsSpec, default_sentinel
 from gigaexec.problems.numbers import written_number
 from gigaexec.problems.yaml_file import read_yaml
 from gigaexec.stages.names import unknown_name
+
+_MOST_DECIMALS = 30  # a float has 17 digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,8 @@ def _truth(value: object) -> bool | None:
 
 
 def _decimals(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_whole and 0 <= value <= _MOST_DECIMALS else None  # type: ignore[operator, return-value]
 
 
 def _non_negative(value: object) -> float | None:
@@ -43,7 +48,7 @@ def _non_negative(value: object) -> float | None:
 _BOUND = _Key("a finite number; leave it out for no bound", written_number, may_be_null=True)
 _KEYS = {
     "description": _Key("text", _text),
-    "decimals": _Key("a whole number >= 0", _decimals),
+    "decimals": _Key(f"a whole number from 0 to {_MOST_DECIMALS}", _decimals),
     "unit": _Key("text", _text, may_be_null=True),
     "is_primary": _Key("true or false", _truth),
     "higher_is_better": _Key("true or false", _truth),
@@ -107,6 +112,8 @@ def _read_metric(name: str, entry: object) -> tuple[MetricSpec, list[str]]:
         spec = MetricSpec(
             name, **given, sentinel_value=default_sentinel(given.get("higher_is_better", True), *bounds)
         )
+        if not math.isfinite(spec.sentinel_value):
+            findings.append(".sentinel_value: expected a number outside the bounds, got nothing")
     if spec.lower_bound is not None and spec.upper_bound is not None and spec.lower_bound > spec.upper_bound:
         findings.append(
             f".lower_bound: expected a number <= upper_bound ({spec.upper_bound!r}), got {spec.lower_bound!r}"
@@ -115,19 +122,30 @@ def _read_metric(name: str, entry: object) -> tuple[MetricSpec, list[str]]:
 
 
 def _check_sentinel(spec: MetricSpec) -> list[str]:
-    """A sentinel lies outside the bounds, so that nobody takes it for a measured value.
+    """A sentinel is worse than every value inside the bounds, so that nobody takes it for a measured one.
 
     Existing problems put the sentinel of a secondary metric (`is_valid`, a count) on its worst bound, 0 for
     instance. That ranks nothing, so it is let pass; inside the bounds, or for the primary metric, it is not.
+    On a side without a bound, only the primary metric's must be as far out as the default.
     """
     low, high, sentinel = spec.lower_bound, spec.upper_bound, spec.sentinel_value
+    if low is None and high is None:
+        return []
     worst = low if spec.higher_is_better else high
-    if worst is None or (sentinel == worst and not spec.is_primary) or spec.bounds_finding(sentinel):
+    best = high if spec.higher_is_better else low
+    sign = 1 if spec.higher_is_better else -1
+    if worst is not None:
+        is_worse = sign * sentinel < sign * worst or (sentinel == worst and not spec.is_primary)
+    else:
+        assert best is not None
+        limit = default_sentinel(spec.higher_is_better, low, high) if spec.is_primary else best
+        is_worse = sign * sentinel < sign * best and sign * sentinel <= sign * limit
+    if is_worse:
         return []
     shown_low, shown_high = ("no bound" if bound is None else repr(bound) for bound in (low, high))
     return [
         f".sentinel_value: expected a number outside the bounds "
-        f"({shown_low} to {shown_high}), got {sentinel!r}"
+        f"({shown_low} to {shown_high}) on their worse side, got {sentinel!r}"
     ]
 
 
@@ -145,4 +163,4 @@ def _check_primary(specs: Mapping[str, MetricSpec], entries: Mapping[Any, object
 
 
 def _shown(value: object) -> str:
-    return f"{value!r:.60}"
+    return safe_repr(value, most_characters=60)

@@ -74,9 +74,22 @@ def test_r85_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("metric", "finding"),
     [
-        ("b: {decimals: five}", "specs.b.decimals: expected a whole number >= 0, got 'five'"),
-        ("b: {decimals: -1}", "specs.b.decimals: expected a whole number >= 0, got -1"),
-        ("b: {decimals: true}", "specs.b.decimals: expected a whole number >= 0, got True"),
+        ("b: {decimals: 99999999999}", "specs.b.decimals: expected a whole number from 0 to 30, got 9999"),
+        (
+            "b: {upper_bound: 1, sentinel_value: 2}",
+            "specs.b.sentinel_value: expected a number outside the bounds (no bound to 1.0) on their worse",
+        ),
+        (
+            "b: {lower_bound: 0, upper_bound: 1, sentinel_value: 1000}",
+            "specs.b.sentinel_value: expected a number outside the bounds (0.0 to 1.0) on their worse side, got",
+        ),
+        (
+            "b: {lower_bound: -1.7e+308}",
+            "specs.b.sentinel_value: expected a number outside the bounds, got nothing",
+        ),
+        ("b: {decimals: five}", "specs.b.decimals: expected a whole number from 0 to 30, got 'five'"),
+        ("b: {decimals: -1}", "specs.b.decimals: expected a whole number from 0 to 30, got -1"),
+        ("b: {decimals: true}", "specs.b.decimals: expected a whole number from 0 to 30, got True"),
         ("b: {higher_is_better: 1}", "specs.b.higher_is_better: expected true or false, got 1"),
         (
             "b: {lower_bound: .inf}",
@@ -96,7 +109,7 @@ def test_r85_defaults(tmp_path: Path) -> None:
         ("b: {is_primary: true}", "specs: expected exactly one metric with is_primary: true, got area, b"),
         (
             "b: {lower_bound: 0, upper_bound: 1, sentinel_value: 0.5}",
-            "specs.b.sentinel_value: expected a number outside the bounds (0.0 to 1.0), got 0.5",
+            "specs.b.sentinel_value: expected a number outside the bounds (0.0 to 1.0) on their worse side, got",
         ),
     ],
 )
@@ -127,6 +140,39 @@ def test_r85_a_secondary_sentinel_may_be_the_worst_bound_a_primary_one_may_not(t
     load_metrics_spec(write(tmp_path, PRIMARY, f"is_valid: {{{bounds}}}"))
     (found,) = mistakes(write(tmp_path, f"a: {{is_primary: true, higher_is_better: true, {bounds}}}"))
     assert found.startswith("specs.a.sentinel_value: expected a number outside the bounds (0.0 to 1.0)")
+
+
+def test_r85_a_primary_sentinel_is_far_out_where_the_worse_side_has_no_bound(tmp_path: Path) -> None:
+    metric = "a: {is_primary: true, higher_is_better: true, upper_bound: 1, sentinel_value: %s}"
+    load_metrics_spec(write(tmp_path, metric % -1e5))
+    (found,) = mistakes(write(tmp_path, metric % 0.5))
+    assert found.startswith("specs.a.sentinel_value: expected a number outside the bounds (no bound to 1.0)")
+
+
+def test_r84_merge_keys_are_followed(tmp_path: Path) -> None:
+    spec = load_metrics_spec(
+        write(tmp_path, f"{PRIMARY[:4]}: &a {PRIMARY[6:]}", "b: {<<: *a, is_primary: false, unit: m}")
+    )
+    assert (spec.specs["b"].unit, spec.specs["b"].higher_is_better) == ("m", True)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("2024-13-45", "metrics.yaml:2: is not valid YAML: '2024-13-45' is no timestamp"),
+        ("0b_", "metrics.yaml:2: is not valid YAML: '0b_' is no int"),
+        ("9" * 5000, "is no int"),
+        ("!!timestamp abc", "'abc' is no timestamp"),
+        ("!!bool abc", "'abc' is no bool"),
+        ("[" * 600 + "]" * 600, "metrics.yaml: is not valid YAML: it nests too deep"),
+    ],
+)
+def test_r84_a_value_that_does_not_fit_its_tag_is_told(tmp_path: Path, value: str, message: str) -> None:
+    path = tmp_path / "metrics.yaml"
+    path.write_text(f"specs:\n  a: {{lower_bound: {value}}}\n")
+    with pytest.raises(ProblemError) as caught:
+        load_metrics_spec(path)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(

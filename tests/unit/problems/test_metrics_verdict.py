@@ -154,6 +154,9 @@ def test_r85_default_sentinels() -> None:
     assert default_sentinel(True) == -1e5
     assert default_sentinel(False) == 1e5
     assert default_sentinel(True, -1e6) == -2e6
+    assert default_sentinel(True, -1e5) == -2e5
+    assert default_sentinel(True, None, -2e5) == -4e5
+    assert default_sentinel(False, 2e5) == 4e5
     assert default_sentinel(False, 0.0, 1e5) == 2e5
 
 

@@ -50,7 +50,7 @@ def test_r84_every_mistake_of_a_folder_is_listed(tmp_path: Path) -> None:
     assert caught.value.findings == (
         f"{tmp_path}/validate.py: expected a file with a function validate, got nothing",
         f"{tmp_path}/task_description.txt: expected a text file with the task, but No such file or directory",
-        f"{tmp_path}/metrics.yaml: specs.a.decimals: expected a whole number >= 0, got 'five'",
+        f"{tmp_path}/metrics.yaml: specs.a.decimals: expected a whole number from 0 to 30, got 'five'",
         f"{tmp_path}/metrics.yaml: specs: expected exactly one metric with is_primary: true, got none",
     )
     assert isinstance(caught.value, ConfigurationError)
