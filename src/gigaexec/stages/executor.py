@@ -99,7 +99,8 @@ class PythonCodeExecutor(Stage):
 
 
 def _folders(python_path: Sequence[str | Path]) -> tuple[str, ...]:
-    if isinstance(python_path, str | Path) or not all(isinstance(entry, str | Path) for entry in python_path):
+    is_listing = isinstance(python_path, Sequence) and not isinstance(python_path, str | bytes)
+    if not is_listing or not all(isinstance(entry, str | Path) for entry in python_path):
         raise ConfigurationError(f"python_path must be a list of folders, not {python_path!r}")
     return tuple(dict.fromkeys(map(str, python_path)))
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from gigaexec.errors import ConfigurationError
 from gigaexec.json_text import safe_repr
 from gigaexec.plain_values import is_a, type_name
 from gigaexec.programs import Program
@@ -51,6 +52,9 @@ class CallFileFunction(PythonCodeExecutor):
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> None:
         super().__init__(function_name=function_name, python_path=python_path, timeout=timeout)
+        for what, value in (("path", path), ("folder", folder)):
+            if not isinstance(value, str | Path):
+                raise ConfigurationError(f"{what} must be the name of a file or folder, not {value!r:.60}")
         self.path = (Path(folder) / path).absolute()
         self.python_path = tuple(dict.fromkeys([str(self.path.parent), *self.python_path]))
         self._source = read_function_source(self.path, function_name)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from gigaexec.errors import ConfigurationError
 from gigaexec.programs import Program
 from gigaexec.stages.executor import DEFAULT_TIMEOUT_S, PythonCodeExecutor
 from gigaexec.stages.models import ContextInputs, StageModel
@@ -57,6 +58,12 @@ class CallProgramFunctionWithFixedArgs(PythonCodeExecutor):
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> None:
         super().__init__(function_name=function_name, python_path=python_path, timeout=timeout)
+        if not isinstance(args, list | tuple):
+            raise ConfigurationError(f"args must be a list, not {args!r:.60}")
+        if kwargs is not None and not (
+            isinstance(kwargs, Mapping) and all(isinstance(key, str) for key in kwargs)
+        ):
+            raise ConfigurationError(f"kwargs must map names to values, not {kwargs!r:.60}")
         self._args = list(args)
         self._kwargs = dict(kwargs or {})
 

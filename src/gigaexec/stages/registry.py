@@ -74,7 +74,12 @@ class StageRegistry:
             signature.bind(**chosen)
         except TypeError as error:
             raise ConfigurationError(f"{name}: {error}") from error
-        return stage_class(**chosen)
+        try:
+            return stage_class(**chosen)
+        except ConfigurationError:
+            raise
+        except (TypeError, ValueError) as error:  # a constructor that trusts the types of its options
+            raise ConfigurationError(f"{name}: {error}") from error
 
 
 STAGE_REGISTRY = StageRegistry()

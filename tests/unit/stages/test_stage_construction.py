@@ -14,9 +14,11 @@ from gigaexec.errors import ConfigurationError
 from gigaexec.stages import (
     CallFileFunction,
     CallProgramFunction,
+    CallProgramFunctionWithFixedArgs,
     CallValidatorFunction,
     PythonCodeExecutor,
     RuntimeFitnessStage,
+    StageRegistry,
 )
 
 
@@ -42,6 +44,11 @@ def test_r81_an_undecodable_file_raises_when_the_stage_is_made(tmp_path: Path) -
         (lambda: PythonCodeExecutor(timeout=True), "timeout must be"),
         (lambda: PythonCodeExecutor(function_name=""), "function_name must be the name of a function"),
         (lambda: CallProgramFunction(python_path="/tmp"), "python_path must be a list of folders"),
+        (lambda: CallProgramFunction(python_path=3), "python_path must be a list of folders"),  # type: ignore
+        (lambda: CallProgramFunctionWithFixedArgs(args=5), "args must be a list, not 5"),  # type: ignore
+        (lambda: CallProgramFunctionWithFixedArgs(args="ab"), "args must be a list, not 'ab'"),
+        (lambda: CallProgramFunctionWithFixedArgs(kwargs=[1]), "kwargs must map names"),  # type: ignore
+        (lambda: CallFileFunction(3), "path must be the name of a file or folder, not 3"),  # type: ignore
         (lambda: RuntimeFitnessStage(timed_runs=0), "timed_runs must be a whole number, at least 1"),
         (lambda: RuntimeFitnessStage(warmup_runs=-1), "warmup_runs must be a whole number, at least 0"),
     ],
@@ -49,6 +56,28 @@ def test_r81_an_undecodable_file_raises_when_the_stage_is_made(tmp_path: Path) -
 def test_r80_options_that_make_no_sense_are_refused(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         make()
+
+
+def test_r81_a_file_imports_from_its_own_folder_first(tmp_path: Path) -> None:
+    (tmp_path / "context.py").write_text("def build_context(): return 1\n")
+    stage = CallFileFunction("context.py", folder=tmp_path, python_path=["/elsewhere"])
+    assert stage.python_path == (str(tmp_path), "/elsewhere")
+
+
+def test_r83_what_a_constructor_does_not_expect_is_a_mistake_of_the_description() -> None:
+    class Halves(PythonCodeExecutor):
+        def __init__(self, *, share: Any) -> None:
+            super().__init__(timeout=10 / share)
+
+    registry = StageRegistry()
+    registry.register(Halves)
+    with pytest.raises(ConfigurationError, match="Halves: unsupported operand"):
+        registry.create("Halves", {"share": "half"})
+
+
+def test_r82_a_clock_that_does_not_tick_makes_no_infinite_fitness() -> None:
+    output = RuntimeFitnessStage(timed_runs=1).parse_output(([0], None), None)
+    assert output.metrics["fitness"] == pytest.approx(1e9)
 
 
 def test_r80_defaults() -> None:
