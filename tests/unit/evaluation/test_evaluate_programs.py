@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from gigaexec.backends.loky import LokyBackend
@@ -112,8 +113,27 @@ def test_generator_is_taken_from_as_programs_finish(problem: Problem, backend: L
 def test_r35_closing_early_leaves_no_call_running(
     problem: Problem, backend: LokyBackend, tmp_path: Path
 ) -> None:
-    quick = Program("def entrypoint(context): return 1", name="quick")
-    endless = Program("def entrypoint(context):\n    while True: pass\n", name="endless")
+    pid_file = tmp_path / "pid"
+    quick = Program(
+        f"""
+import pathlib, time
+def entrypoint(context):
+    while not pathlib.Path({str(pid_file)!r}).exists():
+        time.sleep(0.01)
+    return 1
+""",
+        name="quick",
+    )
+    endless = Program(
+        f"""
+import os, pathlib
+def entrypoint(context):
+    pathlib.Path({str(pid_file)!r} + "~").write_text(str(os.getpid()))
+    os.rename({str(pid_file)!r} + "~", {str(pid_file)!r})
+    while True: pass
+""",
+        name="endless",
+    )
 
     async def main() -> None:
         evaluations = evaluate_programs(problem, [endless, quick], timeout_s=600.0, backend=backend)
@@ -123,6 +143,11 @@ def test_r35_closing_early_leaves_no_call_running(
                 break
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         assert left == []
+        # A killed process is gone at the latest when its parent has reaped it; the backend still lives here.
+        pid = int(pid_file.read_text())
+        async with asyncio.timeout(20):
+            while psutil.pid_exists(pid):
+                await asyncio.sleep(0.01)
 
     asyncio.run(main())
 

@@ -81,7 +81,7 @@ def test_r85_defaults(tmp_path: Path) -> None:
         ),
         (
             "b: {lower_bound: 0, upper_bound: 1, sentinel_value: 1000}",
-            "specs.b.sentinel_value: expected a number outside the bounds (0.0 to 1.0) on their worse side, got",
+            "specs.b.sentinel_value: expected a number outside the bounds (0.0 to 1.0) on their worse side",
         ),
         (
             "b: {lower_bound: -1.7e+308}",
@@ -109,7 +109,7 @@ def test_r85_defaults(tmp_path: Path) -> None:
         ("b: {is_primary: true}", "specs: expected exactly one metric with is_primary: true, got area, b"),
         (
             "b: {lower_bound: 0, upper_bound: 1, sentinel_value: 0.5}",
-            "specs.b.sentinel_value: expected a number outside the bounds (0.0 to 1.0) on their worse side, got",
+            "specs.b.sentinel_value: expected a number outside the bounds (0.0 to 1.0) on their worse side",
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import Any
 
@@ -36,6 +37,26 @@ def test_r82_warm_up_runs_are_made_and_not_counted() -> None:
 def test_r82_every_run_gets_fresh_arguments() -> None:
     code = "def f(context):\n    context.append(1)\n    return context"
     assert timed(code, warmup_runs=1, timed_runs=2, context=[0])[1] == [0, 1]
+
+
+def test_r82_garbage_of_earlier_runs_is_collected_outside_the_timed_span() -> None:
+    code = """
+import gc, weakref
+class Ring:
+    pass
+gc.disable()
+former = []
+def f():
+    alive = sum(one() is not None for one in former)
+    ring = Ring()
+    ring.itself = ring
+    former.append(weakref.ref(ring))
+    return alive
+"""
+    try:
+        assert timed(code, warmup_runs=1, timed_runs=3)[1] == 0
+    finally:
+        gc.enable()
 
 
 def test_r82_names_that_a_program_shadows_do_no_harm() -> None:

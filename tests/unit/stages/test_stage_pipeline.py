@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from gigaexec.backend import ExecutorBackend
-from gigaexec.calls import OutcomeStatus
+from gigaexec.calls import Outcome, OutcomeStatus
 from gigaexec.errors import ConfigurationError, SpillDirectoryError, WorkerStartError
 from gigaexec.programs import Program
 from gigaexec.stages import (
@@ -19,6 +19,7 @@ from gigaexec.stages import (
     FetchArtifact,
     FetchMetrics,
     Pipeline,
+    ProgramStageResult,
     Stage,
     StageModel,
     StageOutputError,
@@ -129,6 +130,11 @@ def test_cancelling_a_pipeline_cancels_its_stages() -> None:
         assert barrier.n_waiting == 0
 
     asyncio.run(run())
+
+
+def test_r80_a_withdrawn_call_says_nothing() -> None:
+    outcome = Outcome(OutcomeStatus.CANCELLED)
+    assert ProgramStageResult("call", StageState.FAILED, outcome=outcome).is_inconclusive
 
 
 @pytest.mark.parametrize("error", [WorkerStartError("no worker"), SpillDirectoryError("not writable")])
