@@ -10,7 +10,6 @@ from __future__ import annotations
 import _locale
 import os
 import sys
-import time
 import warnings
 from contextlib import suppress
 from typing import Any
@@ -36,7 +35,6 @@ class HabitState:
         self._restore_logging()
         if _locale.setlocale(_locale.LC_ALL) != self._locale:
             _locale.setlocale(_locale.LC_ALL, self._locale)
-        time.tzset()  # TZ is as before; what the C library took from it is not
         _choose_no_start_method()
         _forget_event_loop()
         _stop_tracing_memory()
