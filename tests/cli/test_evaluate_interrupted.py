@@ -161,4 +161,5 @@ def test_progress_on_a_terminal_leaves_results_on_stdout(problem: Path) -> None:
     os.close(slave)
     assert {json.loads(line)["name"] for line in lines} == PROGRAMS.keys()
     assert "evaluating" in shown
+    assert "3 failed" in shown
     assert "program_id" not in shown

@@ -1,0 +1,27 @@
+"""The library's warnings on the command's stderr."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from gigaexec.cli.log_output import show_warnings
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """The library's logger keeps no handler of a test."""
+    library = logging.getLogger("gigaexec")
+    before = list(library.handlers)
+    yield
+    library.handlers[:] = before
+
+
+def test_r10_warning_is_one_clean_line_however_often_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    show_warnings()
+    show_warnings()
+    logging.getLogger("gigaexec.cli").warning("worker said %s", "a\x1b[2J\nb\u202e")
+    logging.getLogger("gigaexec.cli").info("not shown")
+    assert capsys.readouterr().err == "gigaexec: warning: worker said a\\x1b[2J\\nb\\u202e\n"
