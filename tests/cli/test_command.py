@@ -31,6 +31,17 @@ def test_help_has_examples_and_exit_statuses(gigaexec_command: RunCommand, comma
     assert "Exit status: 0" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("run", "gigaexec run --function NAME [OPTIONS] FILE"),
+        ("evaluate", "gigaexec evaluate [OPTIONS] PROBLEM [PROGRAM]..."),
+    ],
+)
+def test_usage_names_what_is_required(gigaexec_command: RunCommand, command: str, usage: str) -> None:
+    assert gigaexec_command(command, "--help").stdout.splitlines()[0] == f"Usage: {usage}"
+
+
 def test_unknown_subcommand_has_status_2(gigaexec_command: RunCommand) -> None:
     done = gigaexec_command("evaluat")
     assert (done.stdout, done.returncode) == ("", 2)

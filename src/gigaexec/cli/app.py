@@ -6,9 +6,10 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from gigaexec import __version__
 from gigaexec.cli.doctor import doctor
@@ -58,8 +59,18 @@ def _root(
     """
 
 
-app.command(short_help="Call one function of one program.")(run)
-app.command(short_help="Evaluate programs on a problem and rank them.")(evaluate)
+class _Command(TyperCommand):
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        # Some versions of typer put what is required in braces, which mean alternatives elsewhere.
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
+app.command(
+    short_help="Call one function of one program.",
+    cls=_Command,
+    options_metavar="--function NAME [OPTIONS]",
+)(run)
+app.command(short_help="Evaluate programs on a problem and rank them.", cls=_Command)(evaluate)
 app.command(short_help="Check this machine.")(doctor)
 
 
