@@ -179,7 +179,7 @@ def test_r62_a_worker_that_does_not_start_in_time_fails_the_call_and_completes_i
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the descriptors in /proc")
 def test_r62_when_no_descriptor_is_free_the_call_fails_as_infrastructure_and_nothing_is_left() -> None:
     script = f"""
-    import asyncio, json, logging, os, resource
+    import asyncio, gc, json, logging, os, resource
     from gigaexec import LokyBackend, WorkerCall, WorkerConfig
 
     logging.getLogger("gigaexec").setLevel(logging.CRITICAL)
@@ -204,6 +204,7 @@ def test_r62_when_no_descriptor_is_free_the_call_fails_as_infrastructure_and_not
 
     async def count_descriptors():
         await backend.shutdown(wait=True)
+        gc.collect()  # loky's objects refer to each other, and hold descriptors
         return len(os.listdir("/proc/self/fd"))
 
     async def main():

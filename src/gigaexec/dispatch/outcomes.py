@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from gigaexec.calls import CapturedOutput, ErrorKind, Outcome, OutcomeStatus, WorkerError, WorkerResult
+from gigaexec.calls import CapturedOutput, ErrorKind, Outcome, OutcomeStatus, WorkerResult
 from gigaexec.dispatch.jobs import Ending, EndingKind
 from gigaexec.errors import (
     CallCancelledError,
@@ -81,18 +81,12 @@ def _error_of_result(result: WorkerResult, output: CapturedOutput) -> GigaexecEr
         return SpillError(failure.summary)
     kind = ValueNotPicklableError if failure.kind is ErrorKind.VALUE else ExecRunnerError
     return kind(
-        _message(failure),
+        failure.summary,
         stderr=_with_output(failure.stderr, output),
         returncode=failure.returncode,
         output=output,
         metrics=result.metrics,
     )
-
-
-def _message(failure: WorkerError) -> str:
-    if failure.kind is ErrorKind.ARGUMENTS:
-        return f"the arguments could not be unpickled in the worker: {failure.summary}"
-    return failure.summary
 
 
 def _with_output(text: str, output: CapturedOutput) -> str:

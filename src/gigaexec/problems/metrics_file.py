@@ -126,7 +126,7 @@ def _check_sentinel(spec: MetricSpec) -> list[str]:
 
     Existing problems put the sentinel of a secondary metric (`is_valid`, a count) on its worst bound, 0 for
     instance. That ranks nothing, so it is let pass; inside the bounds, or for the primary metric, it is not.
-    On a side without a bound, only the primary metric's must be as far out as the default.
+    Where the worse side has no bound, nothing lies outside it, and the problem's choice stands.
     """
     low, high, sentinel = spec.lower_bound, spec.upper_bound, spec.sentinel_value
     if low is None and high is None:
@@ -138,8 +138,7 @@ def _check_sentinel(spec: MetricSpec) -> list[str]:
         is_worse = sign * sentinel < sign * worst or (sentinel == worst and not spec.is_primary)
     else:
         assert best is not None
-        limit = default_sentinel(spec.higher_is_better, low, high) if spec.is_primary else best
-        is_worse = sign * sentinel < sign * best and sign * sentinel <= sign * limit
+        is_worse = sign * sentinel < sign * best
     if is_worse:
         return []
     shown_low, shown_high = ("no bound" if bound is None else repr(bound) for bound in (low, high))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 from contextvars import copy_context
+from dataclasses import replace
 from os import _exit, getpid as _getpid
 from pickle import loads as _loads
 from typing import Any
@@ -132,7 +133,9 @@ def _load_arguments(pickled: bytearray) -> tuple[list[Any], dict[str, Any]]:
     try:
         args, kwargs = _loads(pickled)
     except BaseException as raised:
-        raise _Failure(describe_exception(raised, ErrorKind.ARGUMENTS)) from None
+        report = describe_exception(raised, ErrorKind.ARGUMENTS)
+        summary = f"the arguments could not be unpickled in the worker: {report.summary}"
+        raise _Failure(replace(report, summary=summary)) from None
     return args, kwargs
 
 

@@ -47,7 +47,7 @@ def answered(kind: ErrorKind) -> Ending:
             answered(ErrorKind.ARGUMENTS),
             OutcomeStatus.ERROR,
             ExecRunnerError,
-            "the arguments could not be unpickled in the worker: ValueError: x",
+            "ValueError: x",
         ),
         (answered(ErrorKind.SPILL), OutcomeStatus.INFRASTRUCTURE, SpillError, "ValueError: x"),
         (

@@ -20,8 +20,14 @@ class _Process:
         self._process = process
         self.pid = process.pid
 
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def exit_code(self) -> int:
         return self._process.wait()
+
+    def forget_after_fork(self) -> None:
+        pass
 
     def dispose(self) -> None:
         pass

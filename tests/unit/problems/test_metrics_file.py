@@ -142,10 +142,10 @@ def test_r85_a_secondary_sentinel_may_be_the_worst_bound_a_primary_one_may_not(t
     assert found.startswith("specs.a.sentinel_value: expected a number outside the bounds (0.0 to 1.0)")
 
 
-def test_r85_a_primary_sentinel_is_far_out_where_the_worse_side_has_no_bound(tmp_path: Path) -> None:
+def test_r85_where_the_worse_side_has_no_bound_the_choice_of_the_problem_stands(tmp_path: Path) -> None:
     metric = "a: {is_primary: true, higher_is_better: true, upper_bound: 1, sentinel_value: %s}"
-    load_metrics_spec(write(tmp_path, metric % -1e5))
-    (found,) = mistakes(write(tmp_path, metric % 0.5))
+    assert load_metrics_spec(write(tmp_path, metric % -1)).sentinels() == {"a": -1.0}
+    (found,) = mistakes(write(tmp_path, metric % 1))
     assert found.startswith("specs.a.sentinel_value: expected a number outside the bounds (no bound to 1.0)")
 
 
