@@ -126,11 +126,17 @@ print(json.dumps([statuses, worker, gigaexec.run(PID, "f")]))
 
 def test_r31_a_fork_while_other_threads_run_calls_does_not_hang_the_child() -> None:
     body = """
+import multiprocessing
+
 stop = threading.Event()
 
 def keep_busy():
     while not stop.is_set():
         gigaexec.run(PID, "f")
+
+def use_it():
+    signal.alarm(30)
+    assert gigaexec.run("def f(): return 5", "f") == 5
 
 gigaexec.run(PID, "f")  # no thread may be importing at the fork
 threads = [threading.Thread(target=keep_busy) for _ in range(2)]
@@ -138,13 +144,10 @@ for thread in threads:
     thread.start()
 statuses = []
 for _ in range(8):
-    child = os.fork()
-    if child == 0:
-        signal.alarm(30)
-        value = gigaexec.run("def f(): return 5", "f")
-        gigaexec.shutdown_executor(wait=True)
-        os._exit(0 if value == 5 else 1)
-    statuses.append(os.waitpid(child, 0)[1])
+    process = multiprocessing.get_context("fork").Process(target=use_it)
+    process.start()
+    process.join()
+    statuses.append(process.exitcode)
 stop.set()
 for thread in threads:
     thread.join()
