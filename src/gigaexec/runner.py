@@ -33,7 +33,7 @@ _default: LokyBackend | None = None
 # Enough calls beyond the workers that none waits for this loop; in order, a slow call may hold back that many
 # finished ones before workers run idle.
 _IN_FLIGHT_PER_WORKER = 2
-_IN_FLIGHT_PER_WORKER_ORDERED = 4
+_IN_FLIGHT_PER_WORKER_ORDERED = 16
 
 
 def default_loky_backend() -> LokyBackend:
@@ -157,7 +157,7 @@ async def map_calls(
         deadline_s: Seconds that each call may run.
         ordered: Yield in the order of the calls; otherwise as they end. `Outcome.index` is the position in
             either case.
-        max_in_flight: How many calls are submitted and not yet yielded. Default: 4 for each worker when
+        max_in_flight: How many calls are submitted and not yet yielded. Default: 16 for each worker when
             ordered, else 2.
         queue_timeout_s: Seconds that each call may wait for a worker; None is no limit.
         backend: Where to run them. None is the default backend.

@@ -110,7 +110,7 @@ def test_a_million_calls_are_not_held(backend: LokyBackend) -> None:
 
     outcomes = gigaexec.map(million(), backend=backend)
     assert [next(outcomes).value for _ in range(100)] == [x * x for x in range(100)]
-    assert consumed <= 100 + 8, "four for each of two workers"
+    assert consumed <= 100 + 32, "sixteen for each of two workers"
     outcomes.close()  # type: ignore[attr-defined]
 
 

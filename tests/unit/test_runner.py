@@ -115,7 +115,7 @@ def test_map_calls_by_default_holds_a_few_calls_for_each_worker() -> None:
     class ThreeWorkers(ValueBackend):
         max_concurrency = 3
 
-    for ordered, in_flight in ((True, 12), (False, 6)):
+    for ordered, in_flight in ((True, 48), (False, 6)):
         calls, backend = Counted(), ThreeWorkers()
         values(calls, backend, take=1, ordered=ordered)
         assert calls.consumed == in_flight

@@ -88,7 +88,7 @@ class SpillDirectory:
 
     def new_path(self) -> str:
         """Name a file that does not exist yet, for one call's result."""
-        return str(self._path / f"pool-{self._token}-{next(self._numbers)}{_SPILL_SUFFIX}")
+        return f"{self._path}/pool-{self._token}-{next(self._numbers)}{_SPILL_SUFFIX}"
 
     def repair(self) -> None:
         """Make the directory anew where somebody removed it, a cleaner of temporary files say."""
