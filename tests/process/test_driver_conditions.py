@@ -7,11 +7,11 @@ import gc
 import os
 import shutil
 import signal
-import subprocess
 import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from gigaexec import InvalidCallError, LokyBackend, Outcome, WorkerCall, WorkerConfig, map_calls
@@ -228,10 +228,14 @@ def test_r31_a_forked_child_touches_nothing_of_its_parents_pools() -> None:
 
 
 def _children_named(part: str) -> list[int]:
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=False
-    )
-    return [int(line.split(None, 1)[0]) for line in listed.stdout.splitlines() if part in line]
+    found = []
+    for child in psutil.Process().children():
+        try:
+            if part in " ".join(child.cmdline()):
+                found.append(child.pid)
+        except psutil.Error:
+            continue  # it ended in between
+    return found
 
 
 def _is_zombie(pid: str) -> bool:

@@ -381,6 +381,7 @@ class Dispatcher:
         if worker.state is WorkerState.BUSY:
             self._spares = _SPARES_AFTER_FIRST_KILL
         self._workers.discard(worker)
+        self._must_start_more = True  # this may be the last event for long
         if worker in self._idle:
             self._idle.remove(worker)
         output = worker.captured_output()
