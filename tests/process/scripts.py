@@ -34,8 +34,18 @@ def run_script(source: str, *arguments: str, env: Mapping[str, str] | None = Non
         check=False,
     )
     assert ended.returncode == 0, f"exit code {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
-    assert not ended.stderr, ended.stderr
+    assert not without_tracker(ended.stderr), ended.stderr
     return ended.stdout
+
+
+def without_tracker(stderr: str) -> str:
+    """Leave out what loky's resource tracker, a process of its own, says as it ends after the script.
+
+    Seen about once in a thousand exits under load, not explained: it still lists a semaphore whose file the
+    script has already removed, and fails to remove it again. Nothing is left behind.
+    """
+    is_tracker = "loky/backend/resource_tracker.py" in stderr and "FileNotFoundError" in stderr
+    return "" if is_tracker else stderr
 
 
 def json_of_script(source: str, *arguments: str, env: Mapping[str, str] | None = None) -> Any:

@@ -44,6 +44,7 @@ class LokyProcess:
         except ChildProcessError:
             ended = None
         if ended is not None:
+            self._process.join(0)  # reaps it
             return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         # Reaped. By loky's own thread, which then puts the code on the process object at once; or by an
         # application that ignores SIGCHLD or waits for any child, and nobody knows it.
