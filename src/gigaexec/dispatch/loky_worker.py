@@ -21,6 +21,7 @@ from gigaexec.worker.bootstrap import WorkerSettings
 from gigaexec.worker.main import serve, start
 
 _REAPER_LIMIT_S = 0.1
+_FEEDER_LIMIT_S = 10.0
 
 _children_of_multiprocessing: set[Any] = vars(multiprocessing.process)["_children"]
 
@@ -30,6 +31,7 @@ class LokyProcess:
 
     def __init__(self, executor: Any, process: Any) -> None:
         self._executor = executor
+        self._call_queue = executor._call_queue
         self._process = process
         self.pid: int = process.pid
 
@@ -61,6 +63,11 @@ class LokyProcess:
         """End the executor's thread and pipes."""
         # kill_workers: its thread must not wait for the task, nor for a pipe that an orphan may hold open.
         self._executor.shutdown(wait=True, kill_workers=True)
+        # loky does not always wait for its queue's thread, which holds semaphores and is a daemon: the exit of
+        # the interpreter would stop it anywhere, also between removing one and telling loky's tracker.
+        feeder = self._call_queue._thread
+        if feeder is not None:
+            feeder.join(_FEEDER_LIMIT_S)
         # multiprocessing keeps every process it started, with a pipe and a semaphore, until it is joined.
         self._process.join()
 
