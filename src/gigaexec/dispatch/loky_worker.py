@@ -63,8 +63,8 @@ class LokyProcess:
         """End the executor's thread and pipes."""
         # kill_workers: its thread must not wait for the task, nor for a pipe that an orphan may hold open.
         self._executor.shutdown(wait=True, kill_workers=True)
-        # loky does not always wait for its queue's thread, which holds semaphores and is a daemon: the exit of
-        # the interpreter would stop it anywhere, also between removing one and telling loky's tracker.
+        # loky does not always wait for its queue's thread. That holds semaphores and is a daemon, so the exit
+        # of the interpreter would stop it anywhere: between removing one and telling loky's tracker, say.
         feeder = self._call_queue._thread
         if feeder is not None:
             feeder.join(_FEEDER_LIMIT_S)
