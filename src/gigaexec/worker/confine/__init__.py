@@ -1,0 +1,14 @@
+"""What a freshly forked process does to itself before it runs code that is not trusted. Linux only.
+
+system_calls  the system calls that Python does not offer
+namespaces    users, processes, mounts, network, System V IPC
+capabilities  none, and none ever again
+landlock      which files may be used, which TCP ports, which processes outside may be reached
+seccomp       which system calls there are
+refusals      which ones there are not, and why
+steps         what of all this holds, as data for the driver
+
+The order is that of the list. Mounting needs the capabilities and is refused under Landlock; Landlock and
+seccomp need only NO_NEW_PRIVILEGES. What costs time and does not depend on the child (`Landlock`, `Filter`)
+is built once in the parent: fork then copies it.
+"""

@@ -1,0 +1,56 @@
+"""Give up every capability, for this process and all that it will ever execute."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from gigaexec.worker.confine.system_calls import (
+    PR_CAP_AMBIENT,
+    PR_CAPBSET_DROP,
+    PR_SET_SECUREBITS,
+    prctl,
+    set_no_new_privileges,
+    system_call,
+)
+
+# linux/capability.h: header of capget and capset for sets of 64 bits, of this process.
+_HEADER = struct.pack("=Ii", 0x20080522, 0)
+_NO_CAPABILITIES = bytes(24)
+# linux/prctl.h
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+# linux/securebits.h. User id 0 means nothing when it executes a program, ids may change without any effect
+# on capabilities, and no ambient capability can be raised; each of them locked.
+_SECURE_BITS = 0b11 << 0 | 0b11 << 2 | 0b10 << 4 | 0b11 << 6
+_CAPABILITY_LIMIT = 64  # bits in a set; the kernel answers EINVAL after its last, 40 in Linux 6.18
+
+
+def drop_all_capabilities() -> None:
+    """Empty the bounding, ambient, inheritable, permitted and effective sets. Sets NO_NEW_PRIVILEGES first.
+
+    On return this process has no capability in its user namespace or any other, and nothing that it
+    executes gets one. Where it had no right to empty the bounding set (a plain user), NO_NEW_PRIVILEGES
+    alone keeps setuid programs from filling the others.
+
+    Raises:
+        OSError: A step failed; the sets may be emptied in part.
+    """
+    set_no_new_privileges()
+    if _empty_bounding_set():
+        prctl(PR_SET_SECUREBITS, _SECURE_BITS)
+    prctl(PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    system_call("capset", _HEADER, _NO_CAPABILITIES)
+
+
+def _empty_bounding_set() -> bool:
+    """Whether this process had the right to."""
+    for capability in range(_CAPABILITY_LIMIT):
+        try:
+            prctl(PR_CAPBSET_DROP, capability)
+        except OSError as error:
+            if error.errno == errno.EINVAL and capability > 0:
+                break  # past the last one that this kernel knows
+            if error.errno == errno.EPERM and capability == 0:
+                return False
+            raise
+    return True
