@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
 
 from gigaexec.worker.confine.system_calls import (
@@ -10,6 +11,7 @@ from gigaexec.worker.confine.system_calls import (
     PR_CAPBSET_DROP,
     PR_SET_SECUREBITS,
     prctl,
+    prctl_each,
     set_no_new_privileges,
     system_call,
 )
@@ -44,13 +46,9 @@ def drop_all_capabilities() -> None:
 
 def _empty_bounding_set() -> bool:
     """Whether this process had the right to."""
-    for capability in range(_CAPABILITY_LIMIT):
-        try:
-            prctl(PR_CAPBSET_DROP, capability)
-        except OSError as error:
-            if error.errno == errno.EINVAL and capability > 0:
-                break  # past the last one that this kernel knows
-            if error.errno == errno.EPERM and capability == 0:
-                return False
-            raise
-    return True
+    dropped, number = prctl_each(PR_CAPBSET_DROP, range(_CAPABILITY_LIMIT))
+    if dropped == 0 and number == errno.EPERM:
+        return False
+    if dropped == 0 or number not in (0, errno.EINVAL):
+        raise OSError(number, os.strerror(number), "prctl(PR_CAPBSET_DROP)")
+    return True  # EINVAL: past the last one that this kernel knows

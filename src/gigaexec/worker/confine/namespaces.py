@@ -150,10 +150,32 @@ def remount_read_only(writable: Iterable[str] = ()) -> None:
     # First, so that no window is left in which a writable copy exists: the bind mount starts read-only.
     _set_attributes(b"/", _AT_RECURSIVE, _ALL_PRIVATE_AND_READ_ONLY)
     for folder in writable:
-        path = os.fsencode(folder)
-        # Recursive: a user namespace may not uncover what others mounted below.
-        library_call("mount", path, path, None, _MS_BIND | _MS_REC, None)
-        _set_attributes(path, 0, _WRITABLE)
+        make_writable(folder)
+
+
+def make_writable(folder: str) -> None:
+    """Make a folder writable again where `remount_read_only` made all mounts read-only.
+
+    In this process's mount namespace and its copies alone. What is mounted below the folder stays read-only.
+
+    Raises:
+        OSError: EPERM if its mount was read-only outside.
+    """
+    path = os.fsencode(folder)
+    # Recursive: a user namespace may not uncover what others mounted below.
+    library_call("mount", path, path, None, _MS_BIND | _MS_REC, None)
+    _set_attributes(path, 0, _WRITABLE)
+
+
+def mount_memory(target: str, size_bytes: int) -> None:
+    """Mount an empty file system in memory, which is gone with this mount namespace.
+
+    Raises:
+        OSError: The kernel refused.
+    """
+    options = f"size={size_bytes},mode=1777".encode("ascii")
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+    library_call("mount", b"tmpfs", os.fsencode(target), b"tmpfs", flags, options)
 
 
 def _set_attributes(path: bytes, flags: int, attributes: bytes) -> None:
