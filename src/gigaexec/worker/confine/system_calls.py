@@ -1,6 +1,6 @@
 """System calls by number and through C's library, each failure an OSError that names the call.
 
-Nothing here is tried at import: on macOS and on other processors the functions raise OSError(ENOSYS).
+It can be imported everywhere: on macOS and on other processors the functions raise OSError(ENOSYS).
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def system_call(name: str, *arguments: int | bytes | ctypes.Array[Any] | None) -
     if number is None:
         raise _failure(name, errno.ENOSYS)
     # Not through errno alone: a call that succeeds leaves an old value there.
-    result: int = _library().syscall(number, *arguments, *_ZEROES[len(arguments) :])
+    result: int = _LIBRARY.syscall(number, *arguments, *_ZEROES[len(arguments) :])
     if result < 0:
         raise _failure(name, ctypes.get_errno())
     return result
@@ -179,7 +179,7 @@ def library_call(name: str, *arguments: int | bytes | None) -> int:
     Raises:
         OSError: It failed, or this C library does not have it (ENOSYS).
     """
-    function = getattr(_library(), name, None)
+    function = getattr(_LIBRARY, name, None)
     if function is None:
         raise _failure(name, errno.ENOSYS)
     result: int = function(*arguments)
@@ -204,7 +204,7 @@ def prctl_each(option: int, values: Iterable[int]) -> tuple[int, int]:
     Returns:
         How many succeeded, and errno of the one that failed; 0 if none did.
     """
-    function = _library().prctl
+    function = _LIBRARY.prctl
     done = 0
     for value in values:
         if function(option, value, 0, 0, 0) < 0:
@@ -227,8 +227,7 @@ def set_no_new_privileges() -> None:
 _ZEROES = (0,) * 6
 
 
-@functools.cache
-def _library() -> ctypes.CDLL:
+def _load_library() -> ctypes.CDLL:
     library = ctypes.CDLL(None, use_errno=True)
     # As pointers, because those take integers, bytes, arrays and None alike, each as a full register.
     library.syscall.argtypes = [ctypes.c_long] + [ctypes.c_void_p] * 6
@@ -237,7 +236,13 @@ def _library() -> ctypes.CDLL:
         library.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
     if hasattr(library, "mount"):
         library.mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]
+    for name in ("unshare", "setns"):
+        getattr(library, name, None)  # looked up once, here
     return library
+
+
+# At import and not on first use, which is in a forked child: every child would load it anew, for 1.5 ms.
+_LIBRARY = _load_library()
 
 
 def _failure(name: str, number: int) -> OSError:

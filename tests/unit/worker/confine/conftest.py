@@ -16,8 +16,6 @@ from gigaexec.worker.confine.namespaces import (
     NEW_NETWORK,
     NEW_USER,
     unshare,
-    user_and_group,
-    write_identity_map,
 )
 from tests.unit.worker.confine.confined import NOBODY, errno_of, in_child
 
@@ -69,9 +67,8 @@ def user_namespaces(user: int) -> None:
 
     def attempt() -> str:
         def make() -> None:
-            ids = user_and_group()
-            unshare(NEW_USER | NEW_NETWORK)
-            write_identity_map(*ids)
+            unshare(NEW_USER)
+            unshare(NEW_NETWORK)  # needs a capability over the first, which some systems withhold
 
         return errno_of(make)
 

@@ -10,8 +10,10 @@ import pytest
 
 from gigaexec.worker.confine.capabilities import drop_all_capabilities
 from gigaexec.worker.confine.namespaces import NEW_USER, unshare, user_and_group, write_identity_map
+from gigaexec.worker.confine.system_calls import prctl
 from tests.unit.worker.confine.confined import errno_of, in_child
 
+_PR_GET_SECUREBITS = 27
 _SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 
 
@@ -45,6 +47,17 @@ def test_a_program_that_root_executes_gets_none() -> None:
         return capability_sets(shown.stdout)
 
     assert set(in_child(confine).values()) == {0}
+
+
+@pytest.mark.usefixtures("user_namespaces")
+def test_user_id_0_means_nothing_any_more(user: int) -> None:
+    def confine() -> object:
+        unshare(NEW_USER)
+        drop_all_capabilities()
+        return prctl(_PR_GET_SECUREBITS)
+
+    # linux/securebits.h: no root, no fixup and no ambient raise, each locked; and keep_caps locked off.
+    assert in_child(confine, user) == 0b11101111
 
 
 def test_root_is_bound_by_file_modes(user: int, tmp_path: Path) -> None:

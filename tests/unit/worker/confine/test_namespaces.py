@@ -15,6 +15,8 @@ from gigaexec.worker.confine.namespaces import (
     NEW_PID,
     NEW_USER,
     make_mounts_private,
+    make_writable,
+    mount_memory,
     mount_proc,
     remount_read_only,
     setns,
@@ -82,6 +84,9 @@ def test_read_only_but_for_the_scratch_folder(folders: Folders, user: int) -> No
         (folders.scratch / "file").write_text("text")
         (folders.scratch / "file").chmod(0o600)
         Path("/dev/null").write_bytes(b"gone")
+        # Of the scratch folder's own mount, and that of a file system mounted elsewhere.
+        assert os.statvfs(folders.scratch).f_flag & (os.ST_NOSUID | os.ST_NODEV) == os.ST_NOSUID | os.ST_NODEV
+        assert os.statvfs("/dev/shm").f_flag & os.ST_RDONLY
         return [
             errno_of(attempt)
             for attempt in (
@@ -99,6 +104,20 @@ def test_read_only_but_for_the_scratch_folder(folders: Folders, user: int) -> No
     assert Path("/proc/self/mountinfo").read_bytes() == mounts
     assert folders.secret.stat().st_mode & 0o777 == 0o644
     assert (folders.scratch / "file").read_text() == "text"
+
+
+def test_a_file_system_in_memory_is_bounded_and_seen_here_alone(folders: Folders, user: int) -> None:
+    def confine() -> object:
+        enter(NEW_MOUNTS)
+        mount_memory(str(folders.scratch), 1 << 20)
+        remount_read_only()
+        read_only = errno_of((folders.scratch / "file").touch)
+        make_writable(str(folders.scratch))
+        too_much = errno_of(lambda: (folders.scratch / "file").write_bytes(bytes(2 << 20)))
+        return read_only, too_much, [path.name for path in folders.scratch.iterdir()]
+
+    assert in_child(confine, user) == ["EROFS", "ENOSPC", ["file"]]
+    assert not list(folders.scratch.iterdir())
 
 
 def test_a_folder_opened_before_still_leads_to_the_writable_mount(folders: Folders, user: int) -> None:

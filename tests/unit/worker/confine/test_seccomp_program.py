@@ -66,6 +66,24 @@ def test_each_number_gets_the_verdict_of_the_list(machine: str) -> None:
             assert verdict == unconditional.get(number, ALLOW), f"call {number}"
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        *("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp"),
+        *("bpf", "perf_event_open", "userfaultfd", "fanotify_init", "keyctl", "add_key", "request_key"),
+        *("mount", "umount2", "move_mount", "open_tree", "fsopen", "fsmount", "fsconfig", "fspick"),
+        *("mount_setattr", "pivot_root", "chroot", "unshare", "setns"),
+        *("open_by_handle_at", "name_to_handle_at", "init_module", "finit_module", "delete_module"),
+        *("kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "acct", "quotactl"),
+        *("settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "syslog", "vhangup"),
+        *("sethostname", "setdomainname", "lookup_dcookie", "nfsservctl", "shmget", "mq_open"),
+    ],
+)
+@MACHINES
+def test_what_no_program_may_do(machine: str, call: str) -> None:
+    assert answer(machine, call, allow_network=True, allow_unix_sockets=True) == "EPERM"
+
+
 @MACHINES
 @pytest.mark.parametrize("number", [NEWEST_KNOWN_NUMBER + 1, 1000, X32_BIT, X32_BIT | 1, 0xFFFFFFFF])
 def test_newer_calls_and_those_of_x32_do_not_exist(machine: str, number: int) -> None:
