@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +42,10 @@ def in_child(function: Callable[[], object], user: int | None = None) -> Any:
         ChildKilled: A signal ended the child.
     """
     read_end, write_end = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 and later warn of threads, which the test runner may have. The child has one.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         try:
             signal.alarm(_CHILD_TIMEOUT_S)
