@@ -18,14 +18,20 @@ if TYPE_CHECKING:
         ExecutorBackend as ExecutorBackend,
         LifecycleObservable as LifecycleObservable,
         OutcomeBackend as OutcomeBackend,
+        WorkerObservable as WorkerObservable,
+    )
+    from gigaexec.backends.forkserver import (
+        ForkserverBackend as ForkserverBackend,
     )
     from gigaexec.backends.loky import (
         LokyBackend as LokyBackend,
     )
     from gigaexec.calls import (
         CapturedOutput as CapturedOutput,
+        ConfinementStep as ConfinementStep,
         ErrorKind as ErrorKind,
         ExecutionMetrics as ExecutionMetrics,
+        LimitHit as LimitHit,
         Outcome as Outcome,
         OutcomeStatus as OutcomeStatus,
         WorkerCall as WorkerCall,
@@ -37,20 +43,32 @@ if TYPE_CHECKING:
         DEFAULT_ENV_WHITELIST as DEFAULT_ENV_WHITELIST,
         WorkerConfig as WorkerConfig,
     )
+    from gigaexec.data_record import (
+        DataRecord as DataRecord,
+    )
     from gigaexec.errors import (
         BackendClosedError as BackendClosedError,
         CallCancelledError as CallCancelledError,
         CallError as CallError,
         CallTimeoutError as CallTimeoutError,
         ConfigurationError as ConfigurationError,
+        CpuTimeExceededError as CpuTimeExceededError,
         ExecRunnerError as ExecRunnerError,
+        FileSizeExceededError as FileSizeExceededError,
         GigaexecError as GigaexecError,
         InfrastructureError as InfrastructureError,
         InvalidCallError as InvalidCallError,
+        LimitExceededError as LimitExceededError,
+        LimitNotAppliedError as LimitNotAppliedError,
         MemoryExceededError as MemoryExceededError,
         MissingExtraError as MissingExtraError,
+        OpenFilesExceededError as OpenFilesExceededError,
         OutputExceededError as OutputExceededError,
+        ProcessesExceededError as ProcessesExceededError,
         QueueTimeoutError as QueueTimeoutError,
+        ResultExceededError as ResultExceededError,
+        SandboxError as SandboxError,
+        ScratchExceededError as ScratchExceededError,
         SpillDirectoryError as SpillDirectoryError,
         SpillError as SpillError,
         UnsupportedPlatformError as UnsupportedPlatformError,
@@ -59,6 +77,9 @@ if TYPE_CHECKING:
         WorkerCrashedError as WorkerCrashedError,
         WorkerStartError as WorkerStartError,
     )
+    from gigaexec.limits import (
+        Limits as Limits,
+    )
     from gigaexec.runner import (
         default_loky_backend as default_loky_backend,
         map_calls as map_calls,
@@ -66,20 +87,31 @@ if TYPE_CHECKING:
         run_exec_runner as run_exec_runner,
         shutdown_executor as shutdown_executor,
     )
+    from gigaexec.sandbox_policy import (
+        ResultFormat as ResultFormat,
+        SandboxLevel as SandboxLevel,
+        SandboxPolicy as SandboxPolicy,
+    )
     from gigaexec.sync import (
         map as map,
         run as run,
+    )
+    from gigaexec.transport.arguments import (
+        SharedArgument as SharedArgument,
     )
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "gigaexec.backend": ["ExecutorBackend", "LifecycleObservable", "OutcomeBackend"],
+    "gigaexec.backend": ["ExecutorBackend", "LifecycleObservable", "OutcomeBackend", "WorkerObservable"],
+    "gigaexec.backends.forkserver": ["ForkserverBackend"],
     "gigaexec.backends.loky": ["LokyBackend"],
     "gigaexec.calls": [
         "CapturedOutput",
+        "ConfinementStep",
         "ErrorKind",
         "ExecutionMetrics",
+        "LimitHit",
         "Outcome",
         "OutcomeStatus",
         "WorkerCall",
@@ -87,20 +119,30 @@ _HOMES = {
         "WorkerResult",
     ],
     "gigaexec.config": ["DEFAULT_ENV_PREFIXES", "DEFAULT_ENV_WHITELIST", "WorkerConfig"],
+    "gigaexec.data_record": ["DataRecord"],
     "gigaexec.errors": [
         "BackendClosedError",
         "CallCancelledError",
         "CallError",
         "CallTimeoutError",
         "ConfigurationError",
+        "CpuTimeExceededError",
         "ExecRunnerError",
+        "FileSizeExceededError",
         "GigaexecError",
         "InfrastructureError",
         "InvalidCallError",
+        "LimitExceededError",
+        "LimitNotAppliedError",
         "MemoryExceededError",
         "MissingExtraError",
+        "OpenFilesExceededError",
         "OutputExceededError",
+        "ProcessesExceededError",
         "QueueTimeoutError",
+        "ResultExceededError",
+        "SandboxError",
+        "ScratchExceededError",
         "SpillDirectoryError",
         "SpillError",
         "UnsupportedPlatformError",
@@ -109,6 +151,7 @@ _HOMES = {
         "WorkerCrashedError",
         "WorkerStartError",
     ],
+    "gigaexec.limits": ["Limits"],
     "gigaexec.runner": [
         "default_loky_backend",
         "map_calls",
@@ -116,7 +159,9 @@ _HOMES = {
         "run_exec_runner",
         "shutdown_executor",
     ],
+    "gigaexec.sandbox_policy": ["ResultFormat", "SandboxLevel", "SandboxPolicy"],
     "gigaexec.sync": ["map", "run"],
+    "gigaexec.transport.arguments": ["SharedArgument"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -7,10 +7,11 @@ To add a backend, write a class with
 
 That is enough for `run_exec_runner`, the stages and the command line. Add
 
-    async def run(self, call, *, deadline_s, queue_timeout_s=None) -> Outcome
+    async def run(self, call, *, deadline_s, queue_timeout_s=None, limits=None) -> Outcome
 
 and callers get metrics, captured output and the three clocks as well (without it, an `Outcome` is made
-from what `execute` returns or raises). Make it `LifecycleObservable` by owning a `HookDispatcher`.
+from what `execute` returns or raises). Make it `LifecycleObservable`, and `WorkerObservable`, by owning a
+`HookDispatcher`.
 Then add it to the list in tests/contract: one suite runs over every backend.
 """
 
@@ -21,12 +22,15 @@ from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from gigaexec.calls import ExecutionMetrics, Outcome, WorkerCall
+from gigaexec.limits import Limits
 
 logger = logging.getLogger(__name__)
 
 SubmitHandler = Callable[[WorkerCall], object]
 CompleteHandler = Callable[[WorkerCall, ExecutionMetrics | None, BaseException | None], object]
 ShutdownHandler = Callable[[], object]
+WorkerStartHandler = Callable[[str, int], object]
+WorkerExitHandler = Callable[[str, int, "int | None"], object]
 
 
 @runtime_checkable
@@ -59,7 +63,12 @@ class OutcomeBackend(ExecutorBackend, Protocol):
     """A backend that reports outcomes, not only values."""
 
     async def run(
-        self, call: WorkerCall, *, deadline_s: float, queue_timeout_s: float | None = None
+        self,
+        call: WorkerCall,
+        *,
+        deadline_s: float,
+        queue_timeout_s: float | None = None,
+        limits: Limits | None = None,
     ) -> Outcome:
         """Run one call and return how it ended. The call's own failure is never raised.
 
@@ -67,6 +76,7 @@ class OutcomeBackend(ExecutorBackend, Protocol):
             call: What to run.
             deadline_s: Seconds that it may run.
             queue_timeout_s: Seconds that it may wait for a worker; None is no limit.
+            limits: What it may use; those that are None are as the backend has them.
 
         Raises:
             ConfigurationError: The call or a limit makes no sense; nothing was started.
@@ -95,6 +105,27 @@ class LifecycleObservable(Protocol):
         ...
 
 
+@runtime_checkable
+class WorkerObservable(Protocol):
+    """Tells handlers about worker processes. All handlers run in the driver, on a thread of the pool.
+
+    A handler must return quickly, because calls wait meanwhile, and must not wait for the backend itself. One
+    that raises is logged with the event's name; it stops neither the others nor the pool.
+    """
+
+    def on_worker_start(self, handler: WorkerStartHandler) -> None:
+        """Register `handler(worker_id, pid)`: runs when a worker process is ready for its first call."""
+        ...
+
+    def on_worker_exit(self, handler: WorkerExitHandler) -> None:
+        """Register `handler(worker_id, pid, exit)`: runs once for each that started, when it is dead.
+
+        `exit` is its exit code, or minus the signal's number; None where that is not known: the worker was
+        killed together with the process that would have told, say.
+        """
+        ...
+
+
 class HookDispatcher:
     """Holds the handlers of one backend and calls them."""
 
@@ -102,6 +133,8 @@ class HookDispatcher:
         self._submit: list[SubmitHandler] = []
         self._complete: list[CompleteHandler] = []
         self._shutdown: list[ShutdownHandler] = []
+        self._worker_start: list[WorkerStartHandler] = []
+        self._worker_exit: list[WorkerExitHandler] = []
 
     def add_submit(self, handler: SubmitHandler) -> None:
         self._submit.append(handler)
@@ -112,8 +145,16 @@ class HookDispatcher:
     def add_shutdown(self, handler: ShutdownHandler) -> None:
         self._shutdown.append(handler)
 
+    def add_worker_start(self, handler: WorkerStartHandler) -> None:
+        self._worker_start.append(handler)
+
+    def add_worker_exit(self, handler: WorkerExitHandler) -> None:
+        self._worker_exit.append(handler)
+
     def clear(self) -> None:
         """Forget every handler."""
+        self._worker_start.clear()
+        self._worker_exit.clear()
         self._submit.clear()
         self._complete.clear()
         self._shutdown.clear()
@@ -128,6 +169,12 @@ class HookDispatcher:
 
     def shut_down(self) -> None:
         _notify("on_shutdown", self._shutdown)
+
+    def worker_started(self, worker_id: str, pid: int) -> None:
+        _notify("on_worker_start", self._worker_start, worker_id, pid)
+
+    def worker_exited(self, worker_id: str, pid: int, exit_code: int | None) -> None:
+        _notify("on_worker_exit", self._worker_exit, worker_id, pid, exit_code)
 
 
 def _notify(event: str, handlers: list[Any], *args: object) -> None:

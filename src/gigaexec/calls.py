@@ -12,7 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gigaexec.errors import GigaexecError, InvalidCallError
-from gigaexec.measured import CapturedOutput as CapturedOutput, ExecutionMetrics as ExecutionMetrics
+from gigaexec.measured import (
+    CapturedOutput as CapturedOutput,
+    ConfinementStep as ConfinementStep,
+    ExecutionMetrics as ExecutionMetrics,
+    LimitHit as LimitHit,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,10 @@ class WorkerCall:
         kwargs: Keyword arguments; the keys are strings.
         python_path: Folders that go to the front of `sys.path` for this call, in this order.
         env: Environment variables for this call alone; `None` as a value unsets the variable.
+        seed: What `random` and numpy's global generator are seeded with before the call, from 0 to
+            2**64 - 1; `PYTHONHASHSEED` is set to it, modulo 2**32, for processes that the program starts (a
+            running interpreter's own hashing cannot be changed). None: a seed is drawn where the process is
+            fresh. `ExecutionMetrics.seed` says which it was.
 
     Raises:
         InvalidCallError: A field has the wrong type. The message names the field and what it was.
@@ -37,6 +46,7 @@ class WorkerCall:
     kwargs: dict[str, Any] = field(default_factory=dict)
     python_path: list[str] = field(default_factory=list)
     env: dict[str, str | None] = field(default_factory=dict)
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         _require_type("code", self.code, str, "a string of Python source")
@@ -54,6 +64,13 @@ class WorkerCall:
         _require_type("env", self.env, dict, "a dict of environment variables")
         for name, value in self.env.items():
             _check_environment_entry(name, value)
+        if self.seed is not None:
+            _require_seed(self.seed)
+
+
+def _require_seed(seed: object) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+        raise InvalidCallError(f"seed must be a whole number from 0 to 2**64 - 1, or None, not {seed!r:.80}")
 
 
 def _require_type(what: str, value: object, expected: type, description: str) -> None:
@@ -96,6 +113,12 @@ class ErrorKind(enum.StrEnum):
     """The arguments could not be restored in the worker."""
     SPILL = "spill"
     """The result could not be written to the spill directory, for example because the disk is full."""
+    LIMIT = "limit"
+    """It hit a limit; `WorkerError.hit` says which."""
+    SETUP = "setup"
+    """A limit could not be applied. The program did not run."""
+    SANDBOX = "sandbox"
+    """A required step of the sandbox did not hold. The program did not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +131,31 @@ class WorkerError:
             non-zero int, else 1.
         kind: What failed.
         summary: The failure in one line, such as "ZeroDivisionError: division by zero".
+        hit: The limit that was hit, for `ErrorKind.LIMIT`.
     """
 
     stderr: str
     returncode: int = 1
     kind: ErrorKind = ErrorKind.USER
     summary: str = ""
+    hit: LimitHit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ValueLayout:
+    """Where the parts of an encoded value lie in its bytes, which are inline or in a file.
+
+    Args:
+        format: "pickle" or "data".
+        head_bytes: Size of the first part: the pickle, or the data.
+        buffers: Offset and size of each buffer that the first part refers to, in order.
+        total_bytes: Size of it all.
+    """
+
+    format: str
+    head_bytes: int
+    buffers: tuple[tuple[int, int], ...] = ()
+    total_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +163,12 @@ class WorkerResult:
     """What a worker sends back for one call.
 
     Args:
-        spill_path: The file that holds the pickled value, where it was too large to send inline.
+        spill_path: The file that holds the value, where it was too large to send inline and the file has a
+            name. A file without one travels as an open descriptor.
         error: The failure, or None.
         metrics: What the call cost; also present on failure.
-        inline_value: The pickled value itself, where it was small.
-        spilled_bytes: The size of that file.
+        inline_value: The encoded value itself, where it was small.
+        layout: Where the parts of the value lie; None on failure.
         retire_reason: Why this worker must not run another call (leftover threads, say), else "".
     """
 
@@ -133,7 +176,7 @@ class WorkerResult:
     error: WorkerError | None
     metrics: ExecutionMetrics
     inline_value: bytes | None = None
-    spilled_bytes: int = 0
+    layout: ValueLayout | None = None
     retire_reason: str = ""
 
     @property
@@ -182,6 +225,18 @@ class OutcomeStatus(enum.StrEnum):
     """A memory limit was measured to be hit."""
     OUTPUT_EXCEEDED = "output_exceeded"
     """An output limit was measured to be hit."""
+    CPU_TIME_EXCEEDED = "cpu_time_exceeded"
+    """It used more CPU time than its limit."""
+    PROCESSES_EXCEEDED = "processes_exceeded"
+    """It had more processes at once than its limit."""
+    OPEN_FILES_EXCEEDED = "open_files_exceeded"
+    """It was refused a descriptor beyond its limit."""
+    FILE_SIZE_EXCEEDED = "file_size_exceeded"
+    """It was refused to write a file beyond its limit."""
+    RESULT_EXCEEDED = "result_exceeded"
+    """Its return value was larger than its limit."""
+    SCRATCH_EXCEEDED = "scratch_exceeded"
+    """It wrote more to its scratch folder than its limit."""
     CANCELLED = "cancelled"
     """The caller withdrew it, or the backend was shut down."""
     INFRASTRUCTURE = "infrastructure"
@@ -202,6 +257,8 @@ class Outcome:
         start_time_s: Seconds that it waited for a worker process to start; 0 with a warm worker.
         run_time_s: Seconds that it ran, up to its end or to the moment it was killed. 0 if it never ran.
         index: Position of the call among those given to `map_calls`; 0 elsewhere.
+        confinement: The steps of the sandbox as they were tried for this call, before its program began;
+            empty where nothing was asked for.
     """
 
     status: OutcomeStatus
@@ -213,6 +270,7 @@ class Outcome:
     start_time_s: float = 0.0
     run_time_s: float = 0.0
     index: int = 0
+    confinement: tuple[ConfinementStep, ...] = ()
 
     @property
     def ok(self) -> bool:

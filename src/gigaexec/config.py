@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gigaexec.errors import ConfigurationError, UnsupportedPlatformError
+from gigaexec.limits import Limits, require_limits
+from gigaexec.sandbox_policy import SandboxPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +97,10 @@ class WorkerConfig:
         start_timeout_s: Seconds that a worker process may take to start before it counts as failed.
         captured_output_bytes: How much of stdout and of stderr is kept for each call. Of a longer
             stream the first eighth and the end are kept.
+        limits: What each call may use, unless the call itself says otherwise. Default: nothing is limited.
+        sandbox: How programs are confined. Default: not at all. Only ForkserverBackend can confine.
+        preload: Modules that worker processes import before their first call, such as "numpy". One that
+            cannot be imported fails every call with a `WorkerStartError` that says why.
 
     Raises:
         ConfigurationError: A value makes no sense (a `ValueError`).
@@ -112,6 +118,9 @@ class WorkerConfig:
     max_worker_rss_mb: int | None = None
     start_timeout_s: float = 60.0
     captured_output_bytes: int = 64 * 1024
+    limits: Limits = field(default_factory=Limits)
+    sandbox: SandboxPolicy = field(default_factory=SandboxPolicy)
+    preload: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("max_workers", "max_calls_per_worker", "max_worker_rss_mb"):
@@ -125,6 +134,10 @@ class WorkerConfig:
             raise ConfigurationError(f"enable_pdeathsig must be True or False, not {self.enable_pdeathsig!r}")
         object.__setattr__(self, "env_whitelist", _as_names(self.env_whitelist))
         object.__setattr__(self, "env_prefixes", _as_prefixes(self.env_prefixes))
+        object.__setattr__(self, "preload", _as_module_names(self.preload))
+        require_limits(self.limits)
+        if not isinstance(self.sandbox, SandboxPolicy):
+            raise ConfigurationError(f"sandbox must be a SandboxPolicy, not {self.sandbox!r:.80}")
         for name in ("pool_id", "node_id"):
             value = getattr(self, name)
             if (
@@ -212,6 +225,16 @@ def _as_prefixes(prefixes: object) -> tuple[str, ...]:
             f"env_prefixes must hold non-empty strings (an empty one lets all through): {prefixes!r}"
         )
     return tuple(prefixes)
+
+
+def _as_module_names(names: object) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ConfigurationError(f"preload must be a list of module names, not {names!r:.80}")
+    found = tuple(names)
+    for name in found:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise ConfigurationError(f"preload holds {name!r:.80}, which is no name of a module")
+    return found
 
 
 def _require_positive(name: str, value: object, *types: type) -> None:

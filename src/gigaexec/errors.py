@@ -6,8 +6,10 @@
     │   │   ├── ValueNotPicklableError     its return value cannot be pickled
     │   │   ├── ValueNotReadableError      its return value cannot be unpickled in the driver
     │   │   ├── WorkerCrashedError         its process ended: a signal, os._exit, a closed channel
-    │   │   ├── MemoryExceededError        a memory limit was measured to be hit
-    │   │   └── OutputExceededError        an output limit was measured to be hit
+    │   │   └── LimitExceededError         it hit one of its limits:
+    │   │       ├── MemoryExceededError  ├── CpuTimeExceededError    ├── ProcessesExceededError
+    │   │       ├── OutputExceededError  ├── OpenFilesExceededError  ├── FileSizeExceededError
+    │   │       └── ResultExceededError  └── ScratchExceededError
     │   ├── CallTimeoutError             it ran longer than its deadline   (also a TimeoutError)
     │   └── CallCancelledError           withdrawn, or the backend was shut down
     ├── ConfigurationError             the caller's                        (also a ValueError)
@@ -18,6 +20,8 @@
     └── InfrastructureError            gigaexec's or the machine's         (also a RuntimeError)
         ├── WorkerStartError             a worker process did not start
         ├── QueueTimeoutError            no worker was free within queue_timeout_s
+        ├── SandboxError                 a step of the sandbox that is required does not hold here
+        ├── LimitNotAppliedError         a limit cannot be enforced on this machine
         ├── SpillError                   a result could not be written or read: disk full, file gone
         └── BackendClosedError           used while the interpreter exits
 
@@ -29,7 +33,7 @@ Each survives pickling: a constructor takes a message and keywords with defaults
 
 from __future__ import annotations
 
-from gigaexec.measured import CapturedOutput, ExecutionMetrics
+from gigaexec.measured import CapturedOutput, ExecutionMetrics, LimitHit
 
 
 class GigaexecError(Exception):
@@ -122,12 +126,57 @@ class WorkerCrashedError(ExecRunnerError):
         self.signal_name = signal_name
 
 
-class MemoryExceededError(ExecRunnerError):
-    """The call hit a memory limit, as measured by gigaexec, not as guessed from a message."""
+class LimitExceededError(ExecRunnerError):
+    """The call hit one of its limits, as measured by gigaexec or refused by the system for it.
+
+    Args:
+        hit: Which limit, its value and what was measured.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        stderr: str = "",
+        returncode: int = 1,
+        hit: LimitHit | None = None,
+        output: CapturedOutput | None = None,
+        metrics: ExecutionMetrics | None = None,
+    ) -> None:
+        super().__init__(message, stderr=stderr, returncode=returncode, output=output, metrics=metrics)
+        self.hit = hit
 
 
-class OutputExceededError(ExecRunnerError):
-    """The call wrote more output than its limit allows."""
+class MemoryExceededError(LimitExceededError):
+    """Its processes together held more memory than `Limits.memory_bytes`, or were refused more."""
+
+
+class CpuTimeExceededError(LimitExceededError):
+    """Its processes together used more CPU time than `Limits.cpu_time_s`."""
+
+
+class ProcessesExceededError(LimitExceededError):
+    """It had more processes at once than `Limits.processes`."""
+
+
+class OutputExceededError(LimitExceededError):
+    """It wrote more to stdout and stderr than `Limits.output_bytes`."""
+
+
+class OpenFilesExceededError(LimitExceededError):
+    """It was refused a descriptor beyond `Limits.open_files`."""
+
+
+class FileSizeExceededError(LimitExceededError):
+    """It was refused to write a file beyond `Limits.file_size_bytes`."""
+
+
+class ResultExceededError(LimitExceededError):
+    """Its return value is larger than `Limits.result_bytes`."""
+
+
+class ScratchExceededError(LimitExceededError):
+    """It wrote more to its scratch folder than `Limits.scratch_bytes`."""
 
 
 class CallTimeoutError(CallError, TimeoutError):
@@ -190,6 +239,14 @@ class WorkerStartError(InfrastructureError):
 
 class QueueTimeoutError(InfrastructureError):
     """No worker was free within `queue_timeout_s`. The call never ran."""
+
+
+class SandboxError(InfrastructureError):
+    """The sandbox that was asked for is not to be had on this machine. The program did not run."""
+
+
+class LimitNotAppliedError(InfrastructureError):
+    """A limit cannot be enforced on this machine. The program did not run."""
 
 
 class SpillError(InfrastructureError):

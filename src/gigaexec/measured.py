@@ -10,9 +10,10 @@ class ExecutionMetrics:
     """What one call cost, measured in the worker.
 
     Args:
-        peak_rss_kb: Peak resident memory of the worker process during the call, KiB. Where the kernel
-            lets the peak be reset (Linux), it is the peak since the call began, what the worker
-            already held included; elsewhere the peak of the worker's life.
+        peak_rss_kb: Peak resident memory of the call, KiB: of its first process since the call began, what
+            that process already held included, or of all its processes together where samples of the
+            whole tree found more. Where the kernel does not let the peak be reset (macOS), it is the peak
+            of the worker's life.
         wall_time_s: Seconds from just before the program is compiled to its return or failure.
             Equal to `(finished_at_ns - started_at_ns) / 1e9`.
         user_time_s: CPU seconds in user mode, children that the call waited for included.
@@ -22,6 +23,16 @@ class ExecutionMetrics:
         node_id: Name of the driver's machine or pod.
         started_at_ns: Start on the monotonic clock of the worker's machine.
         finished_at_ns: End on the same clock.
+        lifetime_peak_rss_kb: Peak resident memory of the worker process since it started, KiB. A process
+            that runs one call has no other life: then it is that call's.
+        voluntary_switches: How often the call's processes gave up the CPU to wait, children that it waited
+            for included.
+        involuntary_switches: How often the CPU was taken from them.
+        minor_faults: Page faults served without a disk.
+        major_faults: Page faults that read from a disk.
+        bytes_in: Size of the call as it was sent: program, arguments, environment.
+        bytes_out: Size of the return value as it was sent back; 0 on failure.
+        seed: What the call's random generators were seeded with; None where they were left alone.
     """
 
     peak_rss_kb: int
@@ -33,6 +44,45 @@ class ExecutionMetrics:
     node_id: str = ""
     started_at_ns: int = 0
     finished_at_ns: int = 0
+    lifetime_peak_rss_kb: int = 0
+    voluntary_switches: int = 0
+    involuntary_switches: int = 0
+    minor_faults: int = 0
+    major_faults: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitHit:
+    """A limit that a call hit.
+
+    Args:
+        name: The field of `Limits`.
+        limit: Its value.
+        measured: What was measured when it was hit, in the same unit; None where the system refused what
+            would have gone beyond it.
+    """
+
+    name: str
+    limit: float
+    measured: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfinementStep:
+    """One step of a sandbox, as it was tried on this machine.
+
+    Args:
+        name: What it is, such as "landlock_files".
+        held: Whether it is in force.
+        detail: More about it: a version, or why it is not in force.
+    """
+
+    name: str
+    held: bool
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,21 @@ from gigaexec.errors import (
     CallError,
     CallTimeoutError,
     ConfigurationError,
+    CpuTimeExceededError,
     ExecRunnerError,
+    FileSizeExceededError,
     GigaexecError,
     InfrastructureError,
     InvalidCallError,
     MemoryExceededError,
+    OpenFilesExceededError,
     OutputExceededError,
+    ProcessesExceededError,
+    ResultExceededError,
+    ScratchExceededError,
     WorkerCrashedError,
 )
+from gigaexec.limits import Limits
 
 _default_lock = threading.Lock()
 _default: LokyBackend | None = None
@@ -105,6 +112,7 @@ async def run_call(
     *,
     deadline_s: float,
     queue_timeout_s: float | None = None,
+    limits: Limits | None = None,
     backend: ExecutorBackend | None = None,
 ) -> Outcome:
     """Run a call on any backend and return how it ended.
@@ -116,24 +124,26 @@ async def run_call(
         call: What to run.
         deadline_s: Seconds that it may run.
         queue_timeout_s: Seconds that it may wait for a worker; None is no limit.
+        limits: What it may use; those that are None are as the backend has them.
         backend: Where to run it. None is the default backend.
 
     Raises:
-        ConfigurationError: The call or a limit makes no sense, or `queue_timeout_s` is given and the backend
-            knows no such limit. Nothing was started.
+        ConfigurationError: The call or a limit makes no sense, or `queue_timeout_s` or `limits` is given and
+            the backend knows no such thing. Nothing was started.
     """
     chosen = backend if backend is not None else default_loky_backend()
     if _reports_outcomes(chosen):
         try:
-            return await chosen.run(call, deadline_s=deadline_s, queue_timeout_s=queue_timeout_s)
+            # Only where they are given: a backend of somebody else may not know them.
+            optional: dict[str, Any] = {} if limits is None else {"limits": limits}
+            return await chosen.run(call, deadline_s=deadline_s, queue_timeout_s=queue_timeout_s, **optional)
         except ConfigurationError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a backend of somebody else raises
             return Outcome(OutcomeStatus.INFRASTRUCTURE, error=_failure_of_backend(chosen, error))
-    if queue_timeout_s is not None:
-        raise ConfigurationError(
-            f"{type(chosen).__name__} has no run() and so no queue_timeout_s; leave it out"
-        )
+    for name, value in (("queue_timeout_s", queue_timeout_s), ("limits", limits)):
+        if value is not None:
+            raise ConfigurationError(f"{type(chosen).__name__} has no run() and so no {name}; leave it out")
     return await _run_by_execute(chosen, call, deadline_s)
 
 
@@ -144,6 +154,7 @@ async def map_calls(
     ordered: bool = True,
     max_in_flight: int | None = None,
     queue_timeout_s: float | None = None,
+    limits: Limits | None = None,
     backend: ExecutorBackend | None = None,
 ) -> AsyncGenerator[Outcome, None]:
     """Run many calls, a bounded number at a time, and yield their outcomes.
@@ -160,6 +171,7 @@ async def map_calls(
         max_in_flight: How many calls are submitted and not yet yielded. Default: 16 for each worker when
             ordered, else 2.
         queue_timeout_s: Seconds that each call may wait for a worker; None is no limit.
+        limits: What each call may use; those that are None are as the backend has them.
         backend: Where to run them. None is the default backend.
 
     Raises:
@@ -177,7 +189,11 @@ async def map_calls(
     async def run_one(index: int, call: WorkerCall) -> Outcome:
         try:
             outcome = await run_call(
-                call, deadline_s=deadline_s, queue_timeout_s=queue_timeout_s, backend=chosen
+                call,
+                deadline_s=deadline_s,
+                queue_timeout_s=queue_timeout_s,
+                limits=limits,
+                backend=chosen,
             )
         except InvalidCallError as error:
             outcome = Outcome(OutcomeStatus.ERROR, error=error)
@@ -227,7 +243,13 @@ async def _next_ended(in_flight: deque[asyncio.Task[Outcome]], ordered: bool) ->
 
 _STATUS_OF_ERROR: tuple[tuple[type[BaseException], OutcomeStatus], ...] = (
     (MemoryExceededError, OutcomeStatus.MEMORY_EXCEEDED),
+    (CpuTimeExceededError, OutcomeStatus.CPU_TIME_EXCEEDED),
+    (ProcessesExceededError, OutcomeStatus.PROCESSES_EXCEEDED),
     (OutputExceededError, OutcomeStatus.OUTPUT_EXCEEDED),
+    (OpenFilesExceededError, OutcomeStatus.OPEN_FILES_EXCEEDED),
+    (FileSizeExceededError, OutcomeStatus.FILE_SIZE_EXCEEDED),
+    (ResultExceededError, OutcomeStatus.RESULT_EXCEEDED),
+    (ScratchExceededError, OutcomeStatus.SCRATCH_EXCEEDED),
     (WorkerCrashedError, OutcomeStatus.CRASHED),
     (CallTimeoutError, OutcomeStatus.TIMED_OUT),
     (CallCancelledError, OutcomeStatus.CANCELLED),

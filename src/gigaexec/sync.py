@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 from gigaexec.backend import ExecutorBackend
 from gigaexec.calls import Outcome, WorkerCall
+from gigaexec.limits import Limits
 from gigaexec.runner import map_calls, run_exec_runner
 
 _T = TypeVar("_T")
@@ -68,6 +69,7 @@ def map(  # noqa: A001 - `gigaexec.map` reads as what it is
     ordered: bool = True,
     max_in_flight: int | None = None,
     queue_timeout_s: float | None = None,
+    limits: Limits | None = None,
     backend: ExecutorBackend | None = None,
 ) -> Iterator[Outcome]:
     """Run many calls and yield their outcomes; `map_calls` for code without an event loop.
@@ -80,6 +82,7 @@ def map(  # noqa: A001 - `gigaexec.map` reads as what it is
         ordered=ordered,
         max_in_flight=max_in_flight,
         queue_timeout_s=queue_timeout_s,
+        limits=limits,
         backend=backend,
     )
 

@@ -15,17 +15,20 @@ SOURCE = Path(gigaexec.__file__).parent
 
 # Each may import those before it. "" is gigaexec/__init__.py, which loads the others on demand.
 ORDER = (
-    *("measured", "errors", "calls", "log_text", "plain_values", "json_text", "config", "backend"),
+    *("measured", "data_record", "errors", "limits", "sandbox_policy", "calls"),
+    *("log_text", "plain_values", "json_text", "config", "backend"),
     *("worker", "transport", "dispatch", "backends", "runner", "sync"),
     *("programs", "stages", "problems", "evaluation", "", "cli", "__main__"),
 )
 # What a worker process loads must start fast.
-ALLOWED_TO_WORKER = {"worker", "calls", "errors", "measured"}
+ALLOWED_TO_WORKER = {"worker", "calls", "errors", "measured", "data_record", "limits", "sandbox_policy"}
 
 # Third-party packages, and the parts of gigaexec that may use them.
 THIRD_PARTY = {
     "cloudpickle": {"worker", "transport", "stages"},  # a stage's timing probe is sent to the worker
     "loky": {"dispatch"},
+    "msgspec": {"worker", "transport"},  # of the worker, the encoder of data alone
+    "numpy": {"transport"},  # loaded with the first array that comes back
     "psutil": {"dispatch", "cli"},
     "pydantic": {"stages", "problems", "programs", "evaluation"},
     "yaml": {"stages", "problems"},
@@ -107,3 +110,12 @@ def test_imports_point_one_way(path: Path) -> None:
 )
 def test_an_import_against_the_arrow_is_seen(part: str, line: str, is_offence: bool) -> None:
     assert bool(offences(part, line)) == is_offence
+
+
+def test_a_worker_loads_msgspec_only_where_results_are_data() -> None:
+    importing = {
+        path.stem
+        for path in (SOURCE / "worker").glob("*.py")
+        if "msgspec" in imported(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert importing == {"data_encoder"}

@@ -31,18 +31,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from gigaexec.calls import WorkerResult
+from gigaexec.backend import HookDispatcher
+from gigaexec.calls import LimitHit
 from gigaexec.config import WorkerConfig
+from gigaexec.dispatch.call_metrics import metrics_of
 from gigaexec.dispatch.job_queue import JobQueue
-from gigaexec.dispatch.jobs import EndingKind, Job
+from gigaexec.dispatch.jobs import Ending, EndingKind, Job
+from gigaexec.dispatch.limit_watch import LimitWatch, hit_at_end
 from gigaexec.dispatch.orphans import Orphans
-from gigaexec.dispatch.worker_handle import WorkerHandle, WorkerPipes, WorkerProcess, WorkerState
+from gigaexec.dispatch.worker_handle import Answer, WorkerHandle, WorkerState
+from gigaexec.dispatch.worker_process import WorkerProcess, WorkerSource
 from gigaexec.worker.channel import Ready
 
 logger = logging.getLogger(__name__)
-
-StartWorker = Callable[[str], tuple[WorkerProcess, WorkerPipes]]
-"""Starts the process of the worker with the given id, on the dispatcher's thread. May raise anything."""
 
 # A pool whose programs never die runs exactly as many workers as calls. Once one had to be killed, this many
 # more are kept ready, so that the next replacement does not wait 100 ms for a new interpreter.
@@ -72,15 +73,19 @@ class Dispatcher:
 
     Args:
         config: How many workers, and when they are replaced.
-        start_worker: Starts a process.
+        source: Starts the processes.
         belongings: Closed when the last worker is gone (the spill directory).
+        hooks: Told of starts and ends of workers.
     """
 
-    def __init__(self, config: WorkerConfig, start_worker: StartWorker, belongings: Belongings) -> None:
+    def __init__(
+        self, config: WorkerConfig, source: WorkerSource, belongings: Belongings, hooks: HookDispatcher
+    ) -> None:
         self._config = config
         self._max_busy = config.worker_count
-        self._start_worker = start_worker
+        self._source = source
         self._belongings = belongings
+        self._hooks = hooks
         self._lock = threading.Lock()
         self._planned_wake = 0.0
         self._inbox: deque[Callable[[], None]] = deque()
@@ -95,8 +100,9 @@ class Dispatcher:
         self._queue = JobQueue()
         self._workers: set[WorkerHandle] = set()
         self._idle: list[WorkerHandle] = []
-        self._spares = 0
-        self._orphans = Orphans()
+        self._spares = source.spares
+        self._orphans = Orphans(has_guard=source.leaves_orphans)
+        self._limit_watch = LimitWatch(self._on_limit)
         self._failed_starts = 0
         self._must_start_more = False
         self._is_stopping = False
@@ -166,6 +172,7 @@ class Dispatcher:
         for worker in self._workers:
             worker.close_after_fork()
         self._close_descriptors()
+        self._source.close_after_fork()
         self._belongings.close_after_fork()
         self._orphans.close_after_fork()
 
@@ -224,17 +231,17 @@ class Dispatcher:
 
     def _accept(self, job: Job) -> None:
         if self._failure:
-            job.end(EndingKind.POOL_FAILED, message=self._failure)
+            job.end(Ending(EndingKind.POOL_FAILED, message=self._failure))
             return
         if self._is_stopping:
-            job.end(EndingKind.CANCELLED, message=_SHUT_DOWN)
+            job.end(Ending(EndingKind.CANCELLED, message=_SHUT_DOWN))
             return
         self._queue.add(job)
 
     def _cancel(self, job: Job) -> None:
         worker = next((worker for worker in self._workers if worker.job is job), None)
         if worker is None:
-            job.end(EndingKind.CANCELLED, message="the call was cancelled")
+            job.end(Ending(EndingKind.CANCELLED, message="the call was cancelled"))
         else:
             self._kill(worker, EndingKind.CANCELLED, "the call was cancelled")
 
@@ -251,11 +258,12 @@ class Dispatcher:
         # Only after a failure of this thread itself: the workers die as their lifelines close.
         for worker in tuple(self._workers):
             if worker.job is not None:
-                worker.job.end(EndingKind.POOL_FAILED, message=self._failure)
+                worker.job.end(Ending(EndingKind.POOL_FAILED, message=self._failure))
             worker.close()
             self._disposals.put(worker.process)
         while self._queue.end_first(EndingKind.POOL_FAILED, self._failure):
             pass
+        self._source.close()
         self._disposals.put(None)
         self._belongings.close()
         self._orphans.close()
@@ -276,6 +284,7 @@ class Dispatcher:
                 self._idle.append(worker)
                 return
             worker.send(job)
+            self._limit_watch.begin(job)
 
     def _count(self, state: WorkerState) -> int:
         return sum(worker.state is state for worker in self._workers)
@@ -295,13 +304,13 @@ class Dispatcher:
         return wanted > 0 and self._count_alive() < wanted + self._spares
 
     def _count_alive(self) -> int:
-        return len(self._workers) - self._count(WorkerState.DYING)
+        return len(self._workers) - self._count(WorkerState.DYING) - self._count(WorkerState.ENDING)
 
     def _start_one(self) -> bool:
         worker_id = uuid.uuid4().hex[:12]
         try:
             self._orphans.expect_from(worker_id)
-            process, pipes = self._start_worker(worker_id)
+            process, pipes = self._source.start_worker(worker_id)
         except Exception as error:  # whatever the system refuses: descriptors, processes, memory
             logger.warning("pool %s: no worker could be started", self._config.pool_id, exc_info=True)
             if self._count_alive() == 0:
@@ -315,8 +324,10 @@ class Dispatcher:
             pipes,
             self._selector,
             self._config.captured_output_bytes,
+            self._config.node_id,
             self._on_message,
             self._on_death,
+            self._on_limit,
         )
         self._workers.add(worker)
         return True
@@ -332,34 +343,67 @@ class Dispatcher:
 
     # What workers do.
 
-    def _on_message(self, worker: WorkerHandle, message: Ready | WorkerResult) -> None:
+    def _on_message(self, worker: WorkerHandle, message: Ready | Answer) -> None:
         if isinstance(message, Ready):
             self._on_ready(worker, message)
         elif worker.state is WorkerState.BUSY and worker.job is not None:
-            self._on_result(worker, worker.job, message)
+            self._on_answer(worker, worker.job, message)
+        elif message.file is not None:
+            message.file.close()
 
     def _on_ready(self, worker: WorkerHandle, message: Ready) -> None:
         for warning in message.warnings:
             logger.warning("pool %s: worker %s: %s", self._config.pool_id, worker.worker_id, warning)
-        if worker.state is WorkerState.STARTING:
-            self._failed_starts = 0
-            worker.ready_at = time.monotonic()
-            self._make_idle(worker)
+        if worker.state is not WorkerState.STARTING:
+            return
+        if message.problem:
+            self._kill(worker, EndingKind.NOT_STARTED, message.problem)
+            return
+        self._failed_starts = 0
+        worker.ready_at = time.monotonic()
+        worker.was_ready = True
+        self._hooks.worker_started(worker.worker_id, worker.process.pid)
+        self._make_idle(worker)
 
-    def _on_result(self, worker: WorkerHandle, job: Job, result: WorkerResult) -> None:
-        worker.job = None
+    def _on_answer(self, worker: WorkerHandle, job: Job, answer: Answer) -> None:
         worker.calls_done += 1
-        output = worker.captured_output()
-        reason = result.retire_reason
+        if worker.process.is_single_use:
+            # The job ends when its processes have: see `_on_death`.
+            worker.state = WorkerState.ENDING
+            worker.answer = answer
+            worker.answered_at = time.monotonic()
+            job.mark_answered()
+            return
+        worker.job = None
+        ending = self._answered(worker, job, answer)
+        reason = answer.result.retire_reason
         if not reason and worker.calls_done == self._config.max_calls_per_worker:
             reason = f"it has run {worker.calls_done} calls"
         if reason:
             logger.debug("pool %s: worker %s is replaced: %s", self._config.pool_id, worker.worker_id, reason)
-            self._spares = _SPARES_AFTER_FIRST_KILL
+            self._keep_spare()
             worker.kill()
         else:
             self._make_idle(worker)
-        job.end(EndingKind.ANSWERED, result=result, output=output)
+        job.end(ending)
+
+    @staticmethod
+    def _answered(worker: WorkerHandle, job: Job, answer: Answer) -> Ending:
+        return Ending(
+            EndingKind.ANSWERED,
+            result=answer.result,
+            output=worker.captured_output(),
+            metrics=metrics_of(worker, job, answer.result),
+            file=answer.file,
+            steps=worker.steps,
+        )
+
+    def _on_limit(self, worker: WorkerHandle, hit: LimitHit) -> None:
+        worker.hit = hit
+        self._kill(worker, EndingKind.LIMIT_HIT)
+
+    def _keep_spare(self) -> None:
+        self._spares = max(self._spares, _SPARES_AFTER_FIRST_KILL)
 
     def _make_idle(self, worker: WorkerHandle) -> None:
         worker.state = WorkerState.IDLE
@@ -374,32 +418,57 @@ class Dispatcher:
         if worker in self._idle:
             self._idle.remove(worker)
         if worker.state is WorkerState.BUSY:
-            self._spares = _SPARES_AFTER_FIRST_KILL
+            self._keep_spare()
+            if worker.process.is_single_use:
+                worker.sample()  # the last account of what it used
         worker.kill()
 
     def _on_death(self, worker: WorkerHandle) -> None:
         if worker.state is WorkerState.BUSY:
-            self._spares = _SPARES_AFTER_FIRST_KILL
+            self._keep_spare()
         self._workers.discard(worker)
         self._must_start_more = True  # this may be the last event for long
         if worker in self._idle:
             self._idle.remove(worker)
-        output = worker.captured_output()
+        job, (kind, message) = worker.job, worker.death
         exit_code = worker.process.exit_code()
+        ending = self._ending_by_death(worker, job, exit_code)
         worker.close()
         self._disposals.put(worker.process)
-        # Where it ended by itself, what it had started belongs to init by now.
-        self._orphans.end_those_of(worker.worker_id, worker.process.pid, is_tree_dead=worker.is_tree_dead)
-        kind, message = worker.death
-        if worker.job is not None and self._may_go_back(worker, worker.job):
-            self._queue.put_back(worker.job)
-        elif worker.job is not None:
-            worker.job.end(kind, exit_code=exit_code, message=message or worker.fault, output=output)
+        if self._source.leaves_orphans:
+            # Where it ended by itself, what it had started belongs to init by now.
+            self._orphans.end_those_of(worker.worker_id, worker.process.pid, is_tree_dead=worker.is_tree_dead)
+        if worker.was_ready:
+            self._hooks.worker_exited(worker.worker_id, worker.process.pid, exit_code)
+        if job is not None and self._may_go_back(worker, job):
+            self._queue.put_back(job)
+        elif job is not None:
+            job.end(ending)
         elif kind is EndingKind.NOT_STARTED:
-            self._queue.end_first(kind, f"{message}\n{output.as_report()}".rstrip())
+            self._queue.end_first(kind, f"{message}\n{ending.output.as_report()}".rstrip())
         elif worker.state is WorkerState.STARTING:
             facts = f"a worker process ended with exit code {exit_code} while it started"
-            self._on_failed_start(f"{facts}\n{output.as_report()}".rstrip())
+            self._on_failed_start(f"{facts}\n{ending.output.as_report()}".rstrip())
+
+    def _ending_by_death(self, worker: WorkerHandle, job: Job | None, exit_code: int | None) -> Ending:
+        kind, message = worker.death
+        if job is not None and kind is EndingKind.WORKER_DIED and worker.process.is_single_use:
+            hit = hit_at_end(worker, job)
+            if hit is not None:
+                kind, worker.hit = EndingKind.LIMIT_HIT, hit
+            elif worker.answer is not None:
+                return self._answered(worker, job, worker.answer)
+        if worker.answer is not None and worker.answer.file is not None:
+            worker.answer.file.close()
+        return Ending(
+            kind,
+            exit_code=exit_code,
+            message=message or worker.fault,
+            output=worker.captured_output(),
+            hit=worker.hit,
+            metrics=metrics_of(worker, job, None) if job is not None else None,
+            steps=worker.steps,
+        )
 
     @staticmethod
     def _may_go_back(worker: WorkerHandle, job: Job) -> bool:
@@ -422,6 +491,8 @@ class Dispatcher:
                 worker.poll()
             if worker in self._workers and worker.expiry(self._config) <= now:
                 self._expire(worker)
+        if self._limit_watch.next_look_at <= now:
+            self._limit_watch.look(self._workers)
         if self._orphans.next_look_at <= now:
             self._orphans.look_again()
 
@@ -443,7 +514,8 @@ class Dispatcher:
         polling = any(worker.must_be_polled for worker in self._workers)
         next_poll = time.monotonic() + _POLL_S if polling else float("inf")
         expiries = [worker.expiry(self._config) for worker in self._workers]
-        return min([self._queue.first_expiry(), self._orphans.next_look_at, next_poll, *expiries])
+        watched = self._limit_watch.next_look_at
+        return min([self._queue.first_expiry(), self._orphans.next_look_at, watched, next_poll, *expiries])
 
     def _expire(self, worker: WorkerHandle) -> None:
         limit_s = self._config.start_timeout_s
@@ -451,6 +523,8 @@ class Dispatcher:
             self._kill(worker, EndingKind.NOT_STARTED, f"a worker process did not start within {limit_s:g} s")
         elif worker.state is WorkerState.IDLE:
             self._kill(worker, EndingKind.CANCELLED)
+        elif worker.state is WorkerState.ENDING:
+            worker.kill()  # its answer stands
         elif worker.job is not None and worker.job.started_at is not None:
             self._kill(worker, EndingKind.TIMED_OUT)
         else:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 
-from gigaexec.dispatch.jobs import EndingKind, Job
+from gigaexec.dispatch.jobs import Ending, EndingKind, Job
 
 # How soon to look again at a job whose wait is over, but which a starting worker is about to take.
 _SECOND_LOOK_S = 0.02
@@ -67,13 +67,13 @@ class JobQueue:
             if number in spared:
                 heapq.heappush(self._expiries, (now + _SECOND_LOOK_S, number, job))
             elif job.dispatched_at is None:
-                job.end(EndingKind.QUEUE_TIMED_OUT)
+                job.end(Ending(EndingKind.QUEUE_TIMED_OUT))
 
     def end_first(self, kind: EndingKind, message: str) -> bool:
         """End the first job; returns whether there was one."""
         job = self.take()
         if job is not None:
-            job.end(kind, message=message)
+            job.end(Ending(kind, message=message))
         return job is not None
 
     def _waiting(self) -> Iterator[Job]:

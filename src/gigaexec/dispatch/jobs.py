@@ -5,10 +5,13 @@ from __future__ import annotations
 import enum
 import itertools
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from gigaexec.calls import CapturedOutput, WorkerResult
+from gigaexec.calls import CapturedOutput, ConfinementStep, ExecutionMetrics, LimitHit, WorkerResult
+from gigaexec.dispatch.tree_sample import SharedFiles
+from gigaexec.limits import Limits
+from gigaexec.transport.descriptors import OwnedDescriptor
 
 _sequence = itertools.count()
 
@@ -19,6 +22,7 @@ class EndingKind(enum.Enum):
     ANSWERED = "the worker sent a result"
     TIMED_OUT = "its deadline passed"
     WORKER_DIED = "its worker process ended"
+    LIMIT_HIT = "it hit a limit"
     CANCELLED = "it was withdrawn"
     QUEUE_TIMED_OUT = "no worker was free in time"
     NOT_STARTED = "no worker could be started"
@@ -35,6 +39,10 @@ class Ending:
         exit_code: Exit code or minus signal number, for `WORKER_DIED`; None where it cannot be known.
         message: What went wrong, for `NOT_STARTED` and `CANCELLED`.
         output: What the program wrote.
+        hit: The limit, for `LIMIT_HIT`.
+        metrics: What the call cost, as far as it is known.
+        file: The file with the value, where it came as one.
+        steps: The steps of the sandbox.
         queue_time_s: Seconds in the queue while all workers were busy.
         start_time_s: Seconds that passed for the start of a worker.
         run_time_s: Seconds from the moment an idle worker had the call.
@@ -45,6 +53,10 @@ class Ending:
     exit_code: int | None = None
     message: str = ""
     output: CapturedOutput = field(default_factory=CapturedOutput)
+    hit: LimitHit | None = None
+    metrics: ExecutionMetrics | None = None
+    file: OwnedDescriptor | None = None
+    steps: tuple[ConfinementStep, ...] = ()
     queue_time_s: float = 0.0
     start_time_s: float = 0.0
     run_time_s: float = 0.0
@@ -64,6 +76,9 @@ class Job:
         deadline_s: How long it may run.
         queue_timeout_s: How long it may wait for a worker; None is for ever.
         on_ended: Called once with the `Ending`, on the dispatcher's thread: it must be quick and not raise.
+        files: Open files to send along. Whoever made the job keeps them open until it has ended.
+        limits: What it may use.
+        shared: Which of those files' memory is not the call's.
     """
 
     def __init__(
@@ -73,14 +88,22 @@ class Job:
         deadline_s: float,
         queue_timeout_s: float | None,
         on_ended: Callable[[Ending], None],
+        files: Sequence[OwnedDescriptor] = (),
+        limits: Limits | None = None,
+        shared: SharedFiles | None = None,
     ) -> None:
         self.frames = frames
+        self.files = files
+        self.limits = limits if limits is not None else Limits()
+        self.shared = shared if shared is not None else SharedFiles()
+        self.sent_bytes = sum(map(len, frames))
         self.deadline_s = deadline_s
         self.queue_timeout_s = queue_timeout_s
         self.number = next(_sequence)
         self.submitted_at = time.monotonic()
         self.dispatched_at: float | None = None
         self.started_at: float | None = None
+        self.answered_at: float | None = None
         self.start_time_s = 0.0
         self.was_put_back = False
         self.is_ended = False
@@ -104,23 +127,34 @@ class Job:
         self.start_time_s = 0.0
         self.was_put_back = True
 
-    def end(self, kind: EndingKind, **facts: object) -> None:
-        """Report how it ended. Does nothing the second time."""
+    def mark_answered(self) -> None:
+        """Note that the worker has answered: the run is over, its processes may still be ending."""
+        self.answered_at = time.monotonic()
+
+    def end(self, ending: Ending) -> None:
+        """Report how it ended, with the clocks. Does nothing the second time."""
         if self.is_ended:
+            if ending.file is not None:
+                ending.file.close()
             return
         self.is_ended = True
         self.frames = []
+        self.files = ()
         now = time.monotonic()
-        run_time_s = now - self.started_at if self.started_at is not None else 0.0
+        total_time_s = now - self.submitted_at
+        run_time_s = 0.0
+        if self.started_at is not None:
+            end_time_s = now - self.answered_at if self.answered_at is not None else 0.0
+            total_time_s -= end_time_s
+            run_time_s = now - end_time_s - self.started_at
         # Let go of the caller: a job may stay in a queue's books for long after its end.
         on_ended, self._on_ended = self._on_ended, _ignore
         on_ended(
-            Ending(
-                kind,
-                queue_time_s=max(0.0, now - self.submitted_at - run_time_s - self.start_time_s),
+            replace(
+                ending,
+                queue_time_s=max(0.0, total_time_s - run_time_s - self.start_time_s),
                 start_time_s=self.start_time_s,
                 run_time_s=run_time_s,
-                **facts,  # type: ignore[arg-type]
             )
         )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing.process
 import os
 import socket
+import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from multiprocessing.context import get_spawning_popen
 from pathlib import Path
@@ -16,9 +19,13 @@ import psutil
 from loky import process_executor
 
 from gigaexec.config import WorkerConfig
+from gigaexec.dispatch import process_tree
 from gigaexec.dispatch.worker_handle import WorkerPipes
+from gigaexec.transport.descriptors import OwnedDescriptor
 from gigaexec.worker.bootstrap import WorkerSettings
 from gigaexec.worker.main import serve, start
+
+logger = logging.getLogger(__name__)
 
 _REAPER_LIMIT_S = 0.1
 _FEEDER_LIMIT_S = 10.0
@@ -29,11 +36,46 @@ _children_of_multiprocessing: set[Any] = vars(multiprocessing.process)["_childre
 class LokyProcess:
     """A process of a single-worker loky executor, whose one task never ends."""
 
+    is_single_use = False
+
     def __init__(self, executor: Any, process: Any) -> None:
         self._executor = executor
         self._call_queue = executor._call_queue
         self._process = process
         self.pid: int = process.pid
+
+    @property
+    def root_pid(self) -> int:
+        return self.pid
+
+    def open_pidfd(self) -> int | None:
+        if sys.platform != "linux":
+            return None
+        try:
+            return os.pidfd_open(self.pid)
+        except OSError as error:  # Linux before 5.3, or a container that forbids the system call
+            logger.debug("pidfd_open: %s; workers are polled for their end", error)
+            return None
+
+    def introduction(self) -> None:
+        """It needs none: it is a child of this process."""
+        return
+
+    def introduce(self, files: Sequence[OwnedDescriptor]) -> None:
+        raise ValueError(f"{len(files)} descriptors from a worker that needs no introduction")
+
+    def kill(self, pidfd: int | None) -> bool:
+        return process_tree.kill_tree(self.pid, pidfd)
+
+    def failure(self) -> str:
+        return ""
+
+    def account(self) -> None:
+        """What its calls used together says nothing about the last one."""
+        return
+
+    def scratch_bytes(self, _: int) -> int:
+        return 0
 
     def has_ended(self) -> bool:
         """Whether it is dead; reaps it."""
@@ -72,6 +114,43 @@ class LokyProcess:
         self._process.join()
 
 
+class LokyWorkers:
+    """The workers of a LokyBackend.
+
+    Args:
+        config: How they run.
+        on_started: Called after each start. What it raises ends that worker and is raised on.
+    """
+
+    spares = 0
+    leaves_orphans = True
+
+    def __init__(self, config: WorkerConfig, on_started: Callable[[], None]) -> None:
+        self._config = config
+        self._on_started = on_started
+
+    def start_worker(self, worker_id: str) -> tuple[LokyProcess, WorkerPipes]:
+        """Start a worker. It reports on its channel when it is ready.
+
+        Raises:
+            Exception: Whatever loky or the system raises; nothing is left then.
+        """
+        process, pipes = start_loky_worker(self._config, worker_id)
+        try:
+            self._on_started()
+        except BaseException:
+            pipes.close()
+            process.dispose()
+            raise
+        return process, pipes
+
+    def close(self) -> None:
+        pass
+
+    def close_after_fork(self) -> None:
+        pass
+
+
 class _InheritedDescriptor:
     """Unpickles, in a process that loky starts, as the number of the inherited descriptor."""
 
@@ -105,6 +184,7 @@ def start_loky_worker(config: WorkerConfig, worker_id: str) -> tuple[LokyProcess
             environment=config.worker_environment(),
             enable_pdeathsig=config.enable_pdeathsig,
             max_rss_kb=config.max_worker_rss_mb * 1024 if config.max_worker_rss_mb is not None else None,
+            preload=config.preload,
             channel=_passed(channel.fileno()),
             lifeline=_passed(lifeline),
             stdout=_passed(stdout),

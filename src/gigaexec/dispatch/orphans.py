@@ -15,9 +15,14 @@ _LOOK_AGAIN_S = 1.0
 
 
 class Orphans:
-    """What the workers of one pool may leave behind. Used on the dispatcher's thread only."""
+    """What the workers of one pool may leave behind. Used on the dispatcher's thread only.
 
-    def __init__(self) -> None:
+    Args:
+        has_guard: Whether to start a process that ends them when this one is killed.
+    """
+
+    def __init__(self, *, has_guard: bool) -> None:
+        self._has_guard = has_guard and sys.platform == "linux"
         self._guard: Guard | None = None
         self._unswept: dict[str, int] = {}
         self.next_look_at = float("inf")
@@ -25,7 +30,7 @@ class Orphans:
 
     def expect_from(self, worker_id: str) -> None:
         """Prepare for a worker that is about to start. Raises OSError where the guard cannot be started."""
-        if self._guard is None and sys.platform == "linux":
+        if self._guard is None and self._has_guard:
             self._guard = Guard()
         if self._guard is not None:
             self._guard.watch(worker_id)

@@ -5,15 +5,26 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from gigaexec.calls import CapturedOutput, ErrorKind, Outcome, OutcomeStatus, WorkerResult
+from gigaexec.calls import ErrorKind, LimitHit, Outcome, OutcomeStatus
 from gigaexec.dispatch.jobs import Ending, EndingKind
 from gigaexec.errors import (
     CallCancelledError,
     CallTimeoutError,
+    CpuTimeExceededError,
     ExecRunnerError,
+    FileSizeExceededError,
     GigaexecError,
     InfrastructureError,
+    LimitExceededError,
+    LimitNotAppliedError,
+    MemoryExceededError,
+    OpenFilesExceededError,
+    OutputExceededError,
+    ProcessesExceededError,
     QueueTimeoutError,
+    ResultExceededError,
+    SandboxError,
+    ScratchExceededError,
     SpillError,
     ValueNotPicklableError,
     WorkerCrashedError,
@@ -27,6 +38,24 @@ _STATUS_OF_ENDING = {
     EndingKind.QUEUE_TIMED_OUT: OutcomeStatus.INFRASTRUCTURE,
     EndingKind.NOT_STARTED: OutcomeStatus.INFRASTRUCTURE,
     EndingKind.POOL_FAILED: OutcomeStatus.INFRASTRUCTURE,
+}
+
+_OF_LIMIT: dict[str, tuple[OutcomeStatus, type[LimitExceededError], str]] = {
+    "memory_bytes": (OutcomeStatus.MEMORY_EXCEEDED, MemoryExceededError, "bytes of memory"),
+    "cpu_time_s": (OutcomeStatus.CPU_TIME_EXCEEDED, CpuTimeExceededError, "CPU seconds"),
+    "processes": (OutcomeStatus.PROCESSES_EXCEEDED, ProcessesExceededError, "processes"),
+    "open_files": (OutcomeStatus.OPEN_FILES_EXCEEDED, OpenFilesExceededError, "open files"),
+    "file_size_bytes": (OutcomeStatus.FILE_SIZE_EXCEEDED, FileSizeExceededError, "bytes in a file"),
+    "output_bytes": (OutcomeStatus.OUTPUT_EXCEEDED, OutputExceededError, "bytes of output"),
+    "result_bytes": (OutcomeStatus.RESULT_EXCEEDED, ResultExceededError, "bytes of result"),
+    "scratch_bytes": (OutcomeStatus.SCRATCH_EXCEEDED, ScratchExceededError, "bytes of scratch space"),
+}
+
+# What a worker reports that says nothing about the program.
+_INFRASTRUCTURE_OF_KIND: dict[ErrorKind, type[InfrastructureError]] = {
+    ErrorKind.SPILL: SpillError,
+    ErrorKind.SETUP: LimitNotAppliedError,
+    ErrorKind.SANDBOX: SandboxError,
 }
 
 
@@ -50,14 +79,15 @@ def failed_outcome(
         queue_timeout_s: Its limit in the queue, for the message.
         unreadable: Why the value that the worker sent could not be read.
     """
-    if ending.kind is EndingKind.ANSWERED:
-        assert ending.result is not None
-        error = unreadable or _error_of_result(ending.result, ending.output)
-        is_infrastructure = isinstance(error, SpillError)
-        status = OutcomeStatus.INFRASTRUCTURE if is_infrastructure else OutcomeStatus.ERROR
+    error: GigaexecError
+    if ending.kind is EndingKind.LIMIT_HIT:
+        assert ending.hit is not None
+        status, error = _limit_failure(ending, ending.hit, ending.output.as_report(), "")
+    elif ending.kind is EndingKind.ANSWERED:
+        status, error = _failure_of_answer(ending, unreadable)
     else:
-        error = _error_of_ending(ending, deadline_s, queue_timeout_s)
         status = _STATUS_OF_ENDING[ending.kind]
+        error = _error_of_ending(ending, deadline_s, queue_timeout_s)
     return _outcome(ending, status, None, error)
 
 
@@ -67,30 +97,54 @@ def _outcome(ending: Ending, status: OutcomeStatus, value: Any, error: GigaexecE
         value=value,
         error=error,
         output=ending.output,
-        metrics=ending.result.metrics if ending.result is not None else None,
+        metrics=ending.metrics,
         queue_time_s=ending.queue_time_s,
         start_time_s=ending.start_time_s,
         run_time_s=ending.run_time_s,
+        confinement=ending.steps,
     )
 
 
-def _error_of_result(result: WorkerResult, output: CapturedOutput) -> GigaexecError:
-    failure = result.error
+def _failure_of_answer(
+    ending: Ending, unreadable: GigaexecError | None
+) -> tuple[OutcomeStatus, GigaexecError]:
+    assert ending.result is not None
+    if unreadable is not None:
+        is_infrastructure = isinstance(unreadable, InfrastructureError)
+        return OutcomeStatus.INFRASTRUCTURE if is_infrastructure else OutcomeStatus.ERROR, unreadable
+    failure = ending.result.error
     assert failure is not None
-    if failure.kind is ErrorKind.SPILL:
-        return SpillError(failure.summary)
+    infrastructure = _INFRASTRUCTURE_OF_KIND.get(failure.kind)
+    if infrastructure is not None:
+        return OutcomeStatus.INFRASTRUCTURE, infrastructure(failure.summary)
+    if failure.kind is ErrorKind.LIMIT and failure.hit is not None and failure.hit.name in _OF_LIMIT:
+        stderr = _with_output(failure.stderr, ending)
+        return _limit_failure(ending, failure.hit, stderr, failure.summary)
     kind = ValueNotPicklableError if failure.kind is ErrorKind.VALUE else ExecRunnerError
-    return kind(
+    error = kind(
         failure.summary,
-        stderr=_with_output(failure.stderr, output),
+        stderr=_with_output(failure.stderr, ending),
         returncode=failure.returncode,
-        output=output,
-        metrics=result.metrics,
+        output=ending.output,
+        metrics=ending.metrics,
     )
+    return OutcomeStatus.ERROR, error
 
 
-def _with_output(text: str, output: CapturedOutput) -> str:
-    return f"{text.rstrip()}\n\n{output.as_report()}" if output else text
+def _limit_failure(
+    ending: Ending, hit: LimitHit, stderr: str, summary: str
+) -> tuple[OutcomeStatus, LimitExceededError]:
+    status, kind, unit = _OF_LIMIT[hit.name]
+    limit = f"its limit of {hit.limit:,.10g} {unit} ({hit.name})"
+    if hit.measured is None:
+        message = f"the call was refused what goes beyond {limit}: {summary}"
+    else:
+        message = f"the call went beyond {limit}: {hit.measured:,.10g} were measured"
+    return status, kind(message, stderr=stderr, hit=hit, output=ending.output, metrics=ending.metrics)
+
+
+def _with_output(text: str, ending: Ending) -> str:
+    return f"{text.rstrip()}\n\n{ending.output.as_report()}" if ending.output else text
 
 
 def _error_of_ending(ending: Ending, deadline_s: float, queue_timeout_s: float | None) -> GigaexecError:
@@ -100,11 +154,12 @@ def _error_of_ending(ending: Ending, deadline_s: float, queue_timeout_s: float |
             deadline_s=deadline_s,
             run_time_s=ending.run_time_s,
             output=ending.output,
+            metrics=ending.metrics,
         )
     if ending.kind is EndingKind.WORKER_DIED:
         return _crash(ending)
     if ending.kind is EndingKind.CANCELLED:
-        return CallCancelledError(ending.message, output=ending.output)
+        return CallCancelledError(ending.message, output=ending.output, metrics=ending.metrics)
     if ending.kind is EndingKind.QUEUE_TIMED_OUT:
         return QueueTimeoutError(
             f"no worker was free within queue_timeout_s = {queue_timeout_s:g} s; the call never ran"
@@ -125,8 +180,8 @@ def _crash(ending: Ending) -> WorkerCrashedError:
         message = f"the worker process exited with code {code} during the call"
     else:
         message = (
-            "the worker process ended during the call; its exit code is unknown, because this process "
-            "ignores SIGCHLD or waits for any child"
+            "the worker process ended during the call; its exit code is unknown, because nobody told this "
+            "process: an application that ignores SIGCHLD or waits for any child takes it away"
         )
     return WorkerCrashedError(
         message,
@@ -134,6 +189,7 @@ def _crash(ending: Ending) -> WorkerCrashedError:
         returncode=code if code is not None else 1,
         signal_name=signal_name,
         output=ending.output,
+        metrics=ending.metrics,
     )
 
 

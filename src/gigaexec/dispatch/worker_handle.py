@@ -6,78 +6,79 @@ import enum
 import fcntl
 import logging
 import os
-import pickle
 import select
 import selectors
 import socket
 import struct
-import sys
 import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from gigaexec.calls import CapturedOutput, WorkerResult
+from gigaexec.calls import CapturedOutput, ConfinementStep, LimitHit, WorkerResult
 from gigaexec.config import WorkerConfig
-from gigaexec.dispatch import process_tree
 from gigaexec.dispatch.jobs import EndingKind, Job
+from gigaexec.dispatch.tree_sample import TreeSample, sample_tree
+from gigaexec.dispatch.worker_process import WorkerProcess
+from gigaexec.transport.descriptors import OwnedDescriptor
 from gigaexec.transport.output import HeadTailBuffer
-from gigaexec.worker.channel import FrameDecoder, ProtocolError, Ready
+from gigaexec.worker.channel import (
+    Confined,
+    FrameDecoder,
+    ProtocolError,
+    Ready,
+    receive_with_descriptors,
+    send_with_descriptors,
+)
+from gigaexec.worker.messages import decode_message
 
 logger = logging.getLogger(__name__)
 
 _READ_BYTES = 256 * 1024
 
+# The first message of a forked worker brings two, an answer at most one.
+_MAX_DESCRIPTORS_OF_MESSAGE = 2
+
 # A process that ends closes its channel a moment before its end can be seen. A worker whose channel closes
 # and that lives longer than this has been robbed of it by its program.
 _EXIT_GRACE_MS = 100
 
-
-class WorkerProcess(Protocol):
-    """A started process. Made by a backend, owned by a `WorkerHandle`."""
-
-    @property
-    def pid(self) -> int: ...
-
-    def has_ended(self) -> bool:
-        """Whether it is dead. For systems without pidfds; it may reap the process."""
-        ...
-
-    def exit_code(self) -> int | None:
-        """Exit code of the ended process, or minus the signal's number. None: not to be known."""
-        ...
-
-    def forget_after_fork(self) -> None:
-        """In a forked child: the process is the parent's."""
-        ...
-
-    def dispose(self) -> None:
-        """Let go of what the driver holds for the ended process. May block."""
-        ...
+# A worker of one call ends right after its answer. One whose program keeps it from that is killed.
+_END_GRACE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPipes:
-    """The driver's ends. `lifeline` is never written: the worker dies when it closes."""
+    """The driver's ends. The worker dies when `lifeline` closes; None: when the channel does."""
 
     channel: socket.socket
-    lifeline: int
+    lifeline: int | None
     stdout: int
     stderr: int
 
     def close(self) -> None:
         self.channel.close()
         for descriptor in (self.lifeline, self.stdout, self.stderr):
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 class WorkerState(enum.Enum):
     STARTING = enum.auto()
     IDLE = enum.auto()
     BUSY = enum.auto()
+    ENDING = enum.auto()
+    """It has answered its one call; its processes are about to end."""
     DYING = enum.auto()
     """Killed; its end is not confirmed yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A worker's answer, and the file that came with it."""
+
+    result: WorkerResult
+    file: OwnedDescriptor | None = None
 
 
 class WorkerHandle:
@@ -89,8 +90,10 @@ class WorkerHandle:
         pipes: The driver's ends of its channels.
         selector: Where the handle registers its descriptors; the data of each key is a callback.
         output_limit_bytes: How much of each output stream to keep for a call.
+        node_id: Name of this machine.
         on_message: Called with the handle and each record that the worker sends.
         on_death: Called with the handle once the process is dead.
+        on_limit: Called when the call has written more than it may.
     """
 
     def __init__(
@@ -100,10 +103,13 @@ class WorkerHandle:
         pipes: WorkerPipes,
         selector: selectors.BaseSelector,
         output_limit_bytes: int,
-        on_message: Callable[[WorkerHandle, Ready | WorkerResult], None],
+        node_id: str,
+        on_message: Callable[[WorkerHandle, Ready | Answer], None],
         on_death: Callable[[WorkerHandle], None],
+        on_limit: Callable[[WorkerHandle, LimitHit], None],
     ) -> None:
         self.worker_id = worker_id
+        self.node_id = node_id
         self.process = process
         self.state = WorkerState.STARTING
         self.job: Job | None = None
@@ -111,6 +117,14 @@ class WorkerHandle:
         self.left_call_unread = False
         self.is_tree_dead = False
         self.death = EndingKind.WORKER_DIED, ""
+        self.hit: LimitHit | None = None
+        self.answer: Answer | None = None
+        self.answered_at = 0.0
+        self.was_ready = False
+        self.steps: tuple[ConfinementStep, ...] = ()
+        self.peak_tree_kb = 0
+        self.last_sample: TreeSample | None = None
+        self.cpu_time_before_s = 0.0
         self.calls_done = 0
         self.started_at = time.monotonic()
         self.ready_at = 0.0
@@ -119,8 +133,10 @@ class WorkerHandle:
         self._selector = selector
         self._on_message = on_message
         self._on_death = on_death
+        self._on_limit = on_limit
         self._decoder = FrameDecoder()
         self._unsent: list[memoryview] = []
+        self._unsent_descriptors: list[int] = []
         self._waits_to_send = False
         self._buffers = {
             pipes.stdout: HeadTailBuffer(output_limit_bytes),
@@ -128,7 +144,9 @@ class WorkerHandle:
         }
         self._open_outputs = set(self._buffers)
         self._is_closed = False
-        self._pidfd = _open_pidfd(process.pid)
+        self._received_descriptors: list[OwnedDescriptor] = []
+        self._pidfd = process.open_pidfd()
+        self._introduction = process.introduction()
         self._register()
 
     def send(self, job: Job) -> None:
@@ -137,8 +155,15 @@ class WorkerHandle:
         self.job = job
         for buffer in self._buffers.values():
             buffer.clear()
+        self.peak_tree_kb = 0
+        self.last_sample = None
+        self.cpu_time_before_s = 0.0
+        if job.limits.cpu_time_s is not None and not self.process.is_single_use:
+            before = self.sample()
+            self.cpu_time_before_s = before.cpu_time_s if before is not None else 0.0
         job.mark_dispatched(self.started_at, self.ready_at, is_first_call=self.calls_done == 0)
         self._unsent = [memoryview(frame) for frame in job.frames]
+        self._unsent_descriptors = [file.number for file in job.files]
         self._send_more()
 
     def kill(self) -> None:
@@ -150,7 +175,7 @@ class WorkerHandle:
     @property
     def must_be_polled(self) -> bool:
         """Whether the system does not tell of the process's end, so that `poll` must be called."""
-        return self._pidfd is None
+        return self._pidfd is None and self._introduction is None
 
     def poll(self) -> None:
         """Look whether the process has ended; calls `on_death` then."""
@@ -170,13 +195,28 @@ class WorkerHandle:
                 return self.job.started_at + self.job.deadline_s
             if self.job.dispatched_at is not None:
                 return self.job.dispatched_at + config.start_timeout_s
+        if self.state is WorkerState.ENDING:
+            return self.answered_at + _END_GRACE_S
         return float("inf")
 
     def _kill_tree(self) -> None:
         if self.state is WorkerState.IDLE:
             self.state = WorkerState.DYING  # it takes no call any more
-        if self._pidfd is not None or not self.process.has_ended():
-            self.is_tree_dead = process_tree.kill_tree(self.process.pid, self._pidfd)
+        if self._introduction is not None:
+            self._give_up_introduction()
+        elif self._pidfd is not None or not self.process.has_ended():
+            self.is_tree_dead = self.process.kill(self._pidfd)
+
+    def sample(self) -> TreeSample | None:
+        """Measure the processes of the call that runs. None where they cannot be looked at."""
+        job = self.job
+        if job is None or not self.process.root_pid:
+            return None
+        sample = sample_tree(self.process.root_pid, self.process.pid, job.shared)
+        if sample is not None:
+            self.peak_tree_kb = max(self.peak_tree_kb, sample.memory_bytes // 1024)
+            self.last_sample = sample
+        return sample
 
     def captured_output(self) -> CapturedOutput:
         """What the current call wrote up to now."""
@@ -195,6 +235,8 @@ class WorkerHandle:
             os.close(self._pidfd)
             self._pidfd = None
         self._pipes.close()
+        for file in self._received_descriptors:
+            file.close()
 
     def close_after_fork(self) -> None:
         """In a forked child: close the descriptors, so that the workers' life hangs on the parent alone."""
@@ -211,6 +253,32 @@ class WorkerHandle:
             self._selector.register(descriptor, selectors.EVENT_READ, self._on_output)
         if self._pidfd is not None:
             self._selector.register(self._pidfd, selectors.EVENT_READ, self._on_exit)
+        if self._introduction is not None:
+            self._selector.register(self._introduction, selectors.EVENT_READ, self._on_failed_introduction)
+
+    def _introduce(self) -> None:
+        assert self._introduction is not None
+        files, self._received_descriptors = self._received_descriptors, []
+        self._pidfd = self.process.introduce(files)
+        self._unregister(self._introduction)
+        self._introduction = None
+        if self._pidfd is not None:
+            self._selector.register(self._pidfd, selectors.EVENT_READ, self._on_exit)
+
+    def _on_failed_introduction(self, _: int, __: int) -> None:
+        if self._is_closed or self._introduction is None:
+            return
+        if self.state is WorkerState.STARTING and (failure := self.process.failure()):
+            self.death = EndingKind.NOT_STARTED, failure
+        self._give_up_introduction()
+
+    def _give_up_introduction(self) -> None:
+        """End a process that was not introduced: nothing runs in it yet, and it ends with its channels."""
+        assert self._introduction is not None
+        self._unregister(self._introduction)
+        self._introduction = None
+        self.is_tree_dead = True
+        self._on_death(self)
 
     def _unregister(self, file: int | socket.socket) -> None:
         try:
@@ -243,40 +311,65 @@ class WorkerHandle:
     def _receive(self) -> bool:
         """Read once. Returns whether there may be more."""
         try:
-            data = self._pipes.channel.recv(_READ_BYTES)
+            data, descriptors = receive_with_descriptors(self._pipes.channel, _READ_BYTES)
         except BlockingIOError:
             return False
         except ConnectionResetError:
             # Linux says so instead of "end of file" when the other side ended with data unread (unix(7)).
             self.left_call_unread = True
-            data = b""
+            data, descriptors = b"", []
         except OSError as error:
             logger.debug("worker %s: %s", self.worker_id, error)
-            data = b""
+            data, descriptors = b"", []
+        self._received_descriptors += map(OwnedDescriptor, descriptors)
         if not data:
             self._on_end_of_channel()
             return False
         try:
-            messages = [pickle.loads(frame) for frame in self._decoder.feed(data)]
-        except Exception as error:  # noqa: BLE001 - a program wrote there; reading that may raise anything
+            if len(self._received_descriptors) > _MAX_DESCRIPTORS_OF_MESSAGE:
+                raise ProtocolError(f"{len(self._received_descriptors)} descriptors")
+            for frame in self._decoder.feed(data):
+                self._on_record(decode_message(frame))
+        except ProtocolError as error:  # a program wrote there
             self._on_bad_message(error)
             return False
-        for message in messages:
-            if not isinstance(message, Ready | WorkerResult):
-                self._on_bad_message(ProtocolError(f"a {type(message).__name__}"))
-                return False
-            self._on_message(self, message)
-        return True
+        return not self._is_closed
+
+    def _on_record(self, record: Ready | Confined | WorkerResult) -> None:
+        if isinstance(record, Confined):
+            self.steps = record.steps
+        elif isinstance(record, WorkerResult):
+            self._on_message(self, self._answer(record))
+        else:
+            if self._introduction is not None:
+                try:
+                    self._introduce()
+                except (ValueError, OSError) as error:
+                    raise ProtocolError(str(error)) from error
+            self.steps = record.steps
+            self._on_message(self, record)
+
+    def _answer(self, result: WorkerResult) -> Answer:
+        """Put a result together with its file, if it has one."""
+        files, self._received_descriptors = self._received_descriptors, []
+        is_in_unnamed_file = (
+            result.layout is not None and result.inline_value is None and result.spill_path is None
+        )
+        if len(files) != is_in_unnamed_file:
+            raise ProtocolError(f"a result with {len(files)} files")
+        return Answer(result, files[0] if files else None)
 
     def _on_end_of_channel(self) -> None:
         self._unregister(self._pipes.channel)
         if self._pidfd is None:
             self._kill_tree()  # `poll` will find it dead
-        elif self.state is not WorkerState.DYING and not _is_readable(self._pidfd, _EXIT_GRACE_MS):
+        elif self.state not in (WorkerState.DYING, WorkerState.ENDING) and not _is_readable(
+            self._pidfd, _EXIT_GRACE_MS
+        ):
             self.fault = "the program closed its worker's channel to the driver"
             self._kill_tree()
 
-    def _on_bad_message(self, error: Exception) -> None:
+    def _on_bad_message(self, error: ProtocolError) -> None:
         self.fault = f"the program wrote into its worker's channel to the driver ({error})"
         self._unregister(self._pipes.channel)
         self._kill_tree()
@@ -284,7 +377,8 @@ class WorkerHandle:
     def _send_more(self) -> None:
         try:
             while self._unsent:
-                sent = self._pipes.channel.sendmsg(self._unsent)
+                sent = send_with_descriptors(self._pipes.channel, self._unsent, self._unsent_descriptors)
+                self._unsent_descriptors = []  # they went with the first byte
                 self._drop_sent(sent)
         except BlockingIOError:
             self._waits_to_send = True
@@ -325,22 +419,20 @@ class WorkerHandle:
             return
         if data:
             self._buffers[descriptor].write(data)
+            self._check_output()
         else:
             self._stop_watching_output(descriptor)
+
+    def _check_output(self) -> None:
+        limit = self.job.limits.output_bytes if self.job is not None else None
+        if limit is not None and self.hit is None:
+            written = sum(buffer.total_bytes for buffer in self._buffers.values())
+            if written > limit:
+                self._on_limit(self, LimitHit("output_bytes", limit, written))
 
     def _stop_watching_output(self, descriptor: int) -> None:
         self._open_outputs.discard(descriptor)
         self._unregister(descriptor)
-
-
-def _open_pidfd(pid: int) -> int | None:
-    if sys.platform != "linux":
-        return None
-    try:
-        return os.pidfd_open(pid)
-    except OSError as error:  # Linux before 5.3, or a container that forbids the system call
-        logger.debug("pidfd_open: %s; workers are polled for their end", error)
-        return None
 
 
 def _is_readable(descriptor: int, timeout_ms: int) -> bool:

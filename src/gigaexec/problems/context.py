@@ -11,7 +11,7 @@ from gigaexec.problems.errors import ContextError, ProblemError
 from gigaexec.problems.problem import Problem
 from gigaexec.programs import Program
 from gigaexec.stages import CallFileFunction, ValueOutput
-from gigaexec.transport.codec import encode_arguments
+from gigaexec.transport.arguments import encode_arguments
 
 
 async def load_context(problem: Problem, *, backend: ExecutorBackend | None = None, timeout_s: float) -> Any:

@@ -1,45 +1,102 @@
-"""Values <-> bytes, in the driver."""
+"""Encoded values -> values, in the driver."""
 
 from __future__ import annotations
 
+import logging
+import mmap
+import os
 import pickle
+import stat
 from typing import Any
 
-import cloudpickle
+from gigaexec.calls import ValueLayout
+from gigaexec.errors import SpillError, ValueNotReadableError
+from gigaexec.sandbox_policy import ResultFormat
+from gigaexec.transport.descriptors import OwnedDescriptor
 
-from gigaexec.calls import WorkerCall
-from gigaexec.errors import InvalidCallError
+logger = logging.getLogger(__name__)
 
 
-def encode_arguments(call: WorkerCall) -> bytes:
-    """Pickle a call's args and kwargs; classes and functions of `__main__` go by value.
+def decode_value(
+    contents: bytes | memoryview, layout: ValueLayout, expected: ResultFormat, *, where: str = "the result"
+) -> Any:
+    """Decode a value.
+
+    Args:
+        contents: All its bytes. Where they can be written to, so can the arrays that are built on them.
+        layout: Where its parts lie.
+        expected: The format that was asked for. No other is read, whatever the worker says.
+        where: What `contents` are, for messages.
 
     Raises:
-        InvalidCallError: An argument cannot be pickled. The message names it.
+        ValueNotReadableError: They are nothing that this format allows, or unpickling them raised.
+    """
+    if layout.format != expected:
+        raise ValueNotReadableError(
+            f"{where} came as {layout.format!r} where {str(expected)!r} was asked for"
+        )
+    view = memoryview(contents)
+    head = view[: layout.head_bytes]
+    buffers = [view[offset : offset + size] for offset, size in layout.buffers]
+    if expected is ResultFormat.DATA:
+        from gigaexec.transport.data_decoder import decode_data
+
+        return decode_data(head, buffers)
+    try:
+        return pickle.loads(head, buffers=buffers)
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # the value's classes run here and may raise anything, SystemExit too
+        if isinstance(error, pickle.UnpicklingError | EOFError):
+            what = f"{where} is truncated or damaged"
+        else:
+            what = "the return value cannot be unpickled in the driver"
+        raise ValueNotReadableError(f"{what}: {type(error).__name__}: {error}") from error
+
+
+def read_value_file(file: OwnedDescriptor, layout: ValueLayout, expected: ResultFormat) -> Any:
+    """Decode a value from a file without a name. Closes the file.
+
+    The file is mapped copy-on-write, so arrays lie in it without a copy and can be changed; the map lives as
+    long as they do. Every process that could write to the file must be dead: cutting it would kill this one.
+
+    Raises:
+        SpillError: It is no regular file of this user without a name, or of another size than was said.
+        ValueNotReadableError: As `decode_value`.
     """
     try:
-        return _pickle((call.args, call.kwargs))
-    except Exception as error:  # pickling runs the __reduce__ of any class, which may raise anything
-        raise InvalidCallError(_name_culprit(call, error)) from error
+        _check(file.number, layout.total_bytes)
+        return decode_value(_contents(file.number, layout.total_bytes), layout, expected)
+    finally:
+        file.close()
 
 
-def decode_value(pickled: bytes | memoryview) -> Any:
-    """Unpickle what a worker of this machine sent. Raises whatever the value's classes raise."""
-    return pickle.loads(pickled)
+def _check(descriptor: int, expected_bytes: int) -> None:
+    found = os.fstat(descriptor)
+    problem = ""
+    if not stat.S_ISREG(found.st_mode):
+        problem = "is no regular file"
+    elif found.st_uid != os.getuid():
+        problem = f"belongs to uid {found.st_uid}"
+    elif found.st_nlink != 0:
+        problem = "has a name, by which others could change it"
+    elif found.st_size != expected_bytes:
+        problem = f"holds {found.st_size} bytes; the worker wrote {expected_bytes}"
+    if problem:
+        raise SpillError(f"the file with the result {problem}")
 
 
-def _pickle(value: object) -> bytes:
-    pickled: bytes = cloudpickle.dumps(value, protocol=5)
-    return pickled
-
-
-def _name_culprit(call: WorkerCall, error: Exception) -> str:
-    named = [(f"args[{index}]", value) for index, value in enumerate(call.args)]
-    named += [(f"kwargs[{name!r}]", value) for name, value in call.kwargs.items()]
-    for name, value in named:
-        try:
-            _pickle(value)
-        except Exception as cause:  # noqa: BLE001 - as above
-            kind = type(value).__name__
-            return f"{name} of type {kind} cannot be pickled: {type(cause).__name__}: {cause}"
-    return f"the arguments cannot be pickled together: {type(error).__name__}: {error}"
+def _contents(descriptor: int, count: int) -> memoryview:
+    try:
+        protection = mmap.PROT_READ | mmap.PROT_WRITE
+        return memoryview(mmap.mmap(descriptor, count, flags=mmap.MAP_PRIVATE, prot=protection))
+    except OSError as error:  # some network filesystems refuse
+        logger.debug("mmap refused (%s); reading instead", error)
+        contents = bytearray(count)
+        view, offset = memoryview(contents), 0
+        while offset < count:
+            received = os.preadv(descriptor, [view[offset:]], offset)
+            if received == 0:
+                raise SpillError(f"the file with the result ends after {offset} bytes of {count}") from error
+            offset += received
+        return view

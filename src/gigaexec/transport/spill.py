@@ -2,6 +2,7 @@
 
     <spill_dir>/pool-<token>.lock          held with flock(2) for as long as the pool lives
     <spill_dir>/pool-<token>-<n>.spill     the result of one call; the driver names it, the worker writes it
+    <spill_dir>/pool-<token>-<n>.scratch/  the scratch folder of one confined call
 
 A pool whose lock can be taken is dead, whatever killed it, and its files are swept by the next pool that
 uses the directory. A lock works across pid namespaces and survives the reuse of pids; process ids in file
@@ -16,19 +17,22 @@ import itertools
 import logging
 import mmap
 import os
-import pickle
 import stat
 import uuid
 from pathlib import Path
 from typing import Any
 
-from gigaexec.errors import SpillDirectoryError, SpillError, ValueNotReadableError
+from gigaexec.calls import ValueLayout
+from gigaexec.errors import SpillDirectoryError, SpillError
+from gigaexec.sandbox_policy import ResultFormat
 from gigaexec.transport.codec import decode_value
+from gigaexec.transport.scratch import Scratch, remove_folder
 
 logger = logging.getLogger(__name__)
 
 _LOCK_SUFFIX = ".lock"
 _SPILL_SUFFIX = ".spill"
+_SCRATCH_SUFFIX = ".scratch"
 
 
 def prepare_directory(path: Path) -> None:
@@ -90,6 +94,15 @@ class SpillDirectory:
         """Name a file that does not exist yet, for one call's result."""
         return f"{self._path}/pool-{self._token}-{next(self._numbers)}{_SPILL_SUFFIX}"
 
+    @property
+    def folder(self) -> str:
+        """The directory itself."""
+        return str(self._path)
+
+    def new_scratch(self) -> Scratch:
+        """Make a folder for one call's files."""
+        return Scratch(f"{self._path}/pool-{self._token}-{next(self._numbers)}{_SCRATCH_SUFFIX}")
+
     def repair(self) -> None:
         """Make the directory anew where somebody removed it, a cleaner of temporary files say."""
         if self._lock is None or (self._path / f"pool-{self._token}{_LOCK_SUFFIX}").exists():
@@ -122,8 +135,8 @@ class SpillDirectory:
             self._lock = None
 
 
-def read_spilled_value(path: str, expected_bytes: int) -> Any:
-    """Read a result through mmap, or with a plain read where mmap is refused. The file is left in place.
+def read_spilled_value(path: str, layout: ValueLayout) -> Any:
+    """Read a pickled result through mmap, or with a plain read where that is refused. The file is left.
 
     The value owns its memory: it stays valid when the file is gone.
 
@@ -131,10 +144,10 @@ def read_spilled_value(path: str, expected_bytes: int) -> Any:
         SpillError: The file is missing, no regular file of this user, empty or truncated.
         ValueNotReadableError: Unpickling it raised.
     """
-    descriptor = _open_checked(path, expected_bytes)
+    descriptor = _open_checked(path, layout.total_bytes)
     try:
-        with _contents(descriptor, expected_bytes) as view:
-            return _decode(view, path)
+        with _contents(descriptor, layout.total_bytes) as view:
+            return decode_value(view, layout, ResultFormat.PICKLE, where=path)
     finally:
         os.close(descriptor)
 
@@ -147,28 +160,6 @@ def remove_spill(path: str) -> None:
         pass
     except OSError as error:
         logger.warning("the spill file %s could not be removed: %s", path, error)
-
-
-def decode_inline_value(pickled: bytes) -> Any:
-    """Unpickle a small value.
-
-    Raises:
-        ValueNotReadableError: Unpickling it raised.
-    """
-    return _decode(pickled, "the result")
-
-
-def _decode(pickled: bytes | memoryview, where: str) -> Any:
-    try:
-        return decode_value(pickled)
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except BaseException as error:  # the value's classes run here and may raise anything, SystemExit too
-        if isinstance(error, pickle.UnpicklingError | EOFError):
-            what = f"{where} is truncated or damaged"
-        else:
-            what = "the return value cannot be unpickled in the driver"
-        raise ValueNotReadableError(f"{what}: {type(error).__name__}: {error}") from error
 
 
 def _open_checked(path: str, expected_bytes: int) -> int:
@@ -236,4 +227,6 @@ def _sweep(directory: Path) -> None:
 def _remove_pool(directory: Path, token: str) -> None:
     for spilled in directory.glob(f"pool-{token}-*{_SPILL_SUFFIX}"):
         remove_spill(str(spilled))
+    for folder in directory.glob(f"pool-{token}-*{_SCRATCH_SUFFIX}"):
+        remove_folder(str(folder))
     remove_spill(str(directory / f"pool-{token}{_LOCK_SUFFIX}"))

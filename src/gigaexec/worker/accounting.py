@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from os import getpid as _getpid, pread as _pread, write as _write
-from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage as _getrusage
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage as _getrusage, struct_rusage
 from time import monotonic_ns as _monotonic_ns
 
 from gigaexec.calls import ExecutionMetrics
@@ -22,11 +23,20 @@ class Accountant:
 
     Keeps two files of /proc open: opening them for each call costs more than reading them, and a call that
     uses up all descriptors must not lose its metrics.
+
+    Args:
+        worker_id: 12 hex digits.
+        node_id: Name of the machine.
+        is_single_use: The process runs one call, so its life is the call's and no peak need be reset.
     """
 
-    def __init__(self, worker_id: str, node_id: str) -> None:
+    def __init__(self, worker_id: str, node_id: str, *, is_single_use: bool = False) -> None:
         self._worker_id = worker_id
         self._node_id = node_id
+        if is_single_use:
+            self._status: int | None = None
+            self._clear_refs: int | None = None
+            return
         self._status = _open_or_none("/proc/self/status", os.O_RDONLY)
         self._clear_refs = _open_or_none("/proc/self/clear_refs", os.O_WRONLY)
 
@@ -49,19 +59,22 @@ class Accountant:
         """Resident memory now, KiB; the lifetime peak where /proc is not there."""
         return self._status_field(b"VmRSS:") or _lifetime_peak_rss_kb()
 
-    def metrics(
-        self, started_at_ns: int, finished_at_ns: int, cpu_times_s: tuple[float, float]
-    ) -> ExecutionMetrics:
+    def metrics(self, started_at_ns: int, finished_at_ns: int, used: Usage) -> ExecutionMetrics:
         return ExecutionMetrics(
             peak_rss_kb=self.peak_rss_kb(),
             wall_time_s=(finished_at_ns - started_at_ns) / 1e9,
-            user_time_s=cpu_times_s[0],
-            sys_time_s=cpu_times_s[1],
+            user_time_s=used.user_time_s,
+            sys_time_s=used.sys_time_s,
             worker_pid=_getpid(),
             worker_id=self._worker_id,
             node_id=self._node_id,
             started_at_ns=started_at_ns,
             finished_at_ns=finished_at_ns,
+            lifetime_peak_rss_kb=_lifetime_peak_rss_kb(),
+            voluntary_switches=used.voluntary_switches,
+            involuntary_switches=used.involuntary_switches,
+            minor_faults=used.minor_faults,
+            major_faults=used.major_faults,
         )
 
     def _status_field(self, name: bytes) -> int:
@@ -81,21 +94,54 @@ class Measurement:
 
     def __init__(self, accountant: Accountant) -> None:
         self._accountant = accountant
-        self._cpu_before = _cpu_times_s()
+        self._used_before = usage()
         self._started_at_ns = _monotonic_ns()
 
     def stop(self) -> ExecutionMetrics:
         """End it. Call once."""
         finished_at_ns = _monotonic_ns()
-        before, after = self._cpu_before, _cpu_times_s()
-        used = (max(0.0, after[0] - before[0]), max(0.0, after[1] - before[1]))
+        used = usage().since(self._used_before)
         return self._accountant.metrics(self._started_at_ns, finished_at_ns, used)
 
 
-def _cpu_times_s() -> tuple[float, float]:
-    own = _getrusage(RUSAGE_SELF)
-    children = _getrusage(RUSAGE_CHILDREN)
-    return own.ru_utime + children.ru_utime, own.ru_stime + children.ru_stime
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What processes have used, getrusage(2)."""
+
+    user_time_s: float
+    sys_time_s: float
+    voluntary_switches: int
+    involuntary_switches: int
+    minor_faults: int
+    major_faults: int
+
+    @classmethod
+    def of(cls, *each: struct_rusage) -> Usage:
+        """The sum of some."""
+        return cls(
+            sum(used.ru_utime for used in each),
+            sum(used.ru_stime for used in each),
+            sum(used.ru_nvcsw for used in each),
+            sum(used.ru_nivcsw for used in each),
+            sum(used.ru_minflt for used in each),
+            sum(used.ru_majflt for used in each),
+        )
+
+    def since(self, before: Usage) -> Usage:
+        """What was used after `before` was measured."""
+        return Usage(
+            max(0.0, self.user_time_s - before.user_time_s),
+            max(0.0, self.sys_time_s - before.sys_time_s),
+            self.voluntary_switches - before.voluntary_switches,
+            self.involuntary_switches - before.involuntary_switches,
+            self.minor_faults - before.minor_faults,
+            self.major_faults - before.major_faults,
+        )
+
+
+def usage() -> Usage:
+    """What this process has used, with the children that it waited for."""
+    return Usage.of(_getrusage(RUSAGE_SELF), _getrusage(RUSAGE_CHILDREN))
 
 
 def _lifetime_peak_rss_kb() -> int:

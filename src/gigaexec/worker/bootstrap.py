@@ -37,6 +37,7 @@ class WorkerSettings:
         environment: The whole environment that this process may have.
         enable_pdeathsig: Whether to ask for PR_SET_PDEATHSIG.
         max_rss_kb: Retire after a call that leaves more resident memory than this; None is never.
+        preload: Modules to import before the first call.
         channel: Descriptor of the socket to the driver.
         lifeline: Descriptor of a pipe whose other end the driver alone holds.
         stdout: Descriptor of the pipe for the calls' standard output.
@@ -49,6 +50,7 @@ class WorkerSettings:
     environment: dict[str, str]
     enable_pdeathsig: bool
     max_rss_kb: int | None
+    preload: tuple[str, ...]
     channel: int
     lifeline: int
     stdout: int
@@ -63,19 +65,30 @@ def become_worker(settings: WorkerSettings) -> tuple[socket.socket, StandardStre
     """
     warnings = die_with_driver(settings.lifeline, settings.driver_pid, settings.enable_pdeathsig)
     warnings += replace_environment(_worker_environment(settings))
+    streams = become_session(settings.stdout, settings.stderr)
+    warnings += adopt_orphans()
+    prepare_interpreter()
+    os.set_inheritable(settings.channel, False)
+    return socket.socket(fileno=settings.channel), streams, warnings
+
+
+def become_session(stdout: int, stderr: int) -> StandardStreams:
+    """Give this process a session of its own, its standard streams and Python's own signal handling."""
     os.setsid()  # the terminal's Ctrl-C is for the driver, which then decides
-    streams = StandardStreams(settings.stdout, settings.stderr)
+    streams = StandardStreams(stdout, stderr)
     _reset_signals()
-    warnings += _adopt_orphans()
     _volunteer_for_oom_killer()
     faulthandler.enable(file=2, all_threads=True)
+    return streams
+
+
+def prepare_interpreter() -> None:
+    """Set what programs expect of a fresh interpreter, and what keeps it from leaving files behind."""
     # What started this process may have left its own method here, which fails in programs.
     multiprocessing.set_start_method(None, force=True)
     # Helper modules of a problem are compiled anew rather than left as __pycache__ in the user's folder,
     # where a file rewritten within a second at the same size would be taken from the stale cache.
     sys.dont_write_bytecode = True
-    os.set_inheritable(settings.channel, False)
-    return socket.socket(fileno=settings.channel), streams, warnings
 
 
 def die_with_driver(lifeline: int, driver_pid: int, enable_pdeathsig: bool) -> list[str]:
@@ -98,7 +111,7 @@ def die_with_driver(lifeline: int, driver_pid: int, enable_pdeathsig: bool) -> l
         fcntl.fcntl(lifeline, _F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
         if enable_pdeathsig:
-            warnings += _prctl("PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, signal.SIGKILL)
+            warnings += die_with_parent()
     else:
         watch_lifeline_on_thread(lifeline)
     if os.getppid() != driver_pid or _is_at_end(lifeline):
@@ -177,7 +190,8 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _adopt_orphans() -> list[str]:
+def adopt_orphans() -> list[str]:
+    """Become the parent of what descendants orphan. Returns warnings for the log."""
     if sys.platform != "linux":
         return []
     return _prctl("PR_SET_CHILD_SUBREAPER", _PR_SET_CHILD_SUBREAPER, 1)
@@ -190,6 +204,11 @@ def _volunteer_for_oom_killer() -> None:
             file.write("1000")
     except OSError:
         pass  # not Linux, or a hardened container: the kernel then chooses by size, which mostly agrees
+
+
+def die_with_parent() -> list[str]:
+    """Ask the kernel to kill this process when the *thread* that forked it ends. Returns warnings."""
+    return _prctl("PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _prctl(name: str, option: int, value: int) -> list[str]:

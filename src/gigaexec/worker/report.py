@@ -93,7 +93,7 @@ def _summary(error: BaseException) -> str:
 
 
 def _exit_status(error: BaseException) -> int:
-    if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code != 0:
+    if isinstance(error, SystemExit) and isinstance(error.code, int) and 0 < abs(error.code) < 2**63:
         return int(error.code)
     return 1
 

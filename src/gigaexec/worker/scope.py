@@ -53,20 +53,18 @@ class Baseline:
 
 
 class CallScope:
-    """Prepares the process for one call, and takes back what the call changed.
+    """Prepares the process for one call.
 
-    Use it as a context manager around one call. Inside, `not_prepared` holds why the call must not run, if
-    so; after it, `not_restored` says what could not be taken back.
+    After `prepare`, `not_prepared` holds why the call must not run, if so.
     """
 
-    def __init__(self, baseline: Baseline, python_path: list[str], env: dict[str, str | None]) -> None:
-        self._baseline = baseline
+    def __init__(self, imports: ImportState, python_path: list[str], env: dict[str, str | None]) -> None:
         self._env = env
-        self.imports = CallImports(baseline.imports, python_path)
+        self.imports = CallImports(imports, python_path)
         self.not_prepared: Exception | None = None
-        self.not_restored = ""
 
-    def __enter__(self) -> CallScope:
+    def prepare(self) -> None:
+        """Apply the call's environment and folders, and let an interrupt through to its program."""
         try:
             self._apply_environment()
             self.imports.prepare()
@@ -76,6 +74,28 @@ class CallScope:
         ) as error:  # lone surrogates, a NUL, a relative path in a folder that is gone
             self.not_prepared = error
         _set_handler(_SIGINT, signal.default_int_handler)
+
+    def _apply_environment(self) -> None:
+        for name, value in self._env.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+class RestoredScope(CallScope):
+    """A scope that takes back what the call changed, for a process that runs another call after it.
+
+    Use it as a context manager around one call. After it, `not_restored` says what could not be taken back.
+    """
+
+    def __init__(self, baseline: Baseline, python_path: list[str], env: dict[str, str | None]) -> None:
+        super().__init__(baseline.imports, python_path, env)
+        self._baseline = baseline
+        self.not_restored = ""
+
+    def __enter__(self) -> RestoredScope:
+        self.prepare()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,13 +128,6 @@ class CallScope:
 
     def _note(self, what_is_not_restored: str) -> None:
         self.not_restored = self.not_restored or what_is_not_restored
-
-    def _apply_environment(self) -> None:
-        for name, value in self._env.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
     def _restore_signals(self) -> None:
         for timer in _TIMERS:

@@ -1,0 +1,56 @@
+"""A fresh process for every call, forked from a warm template. Can confine programs.
+
+    caller (any thread, any loop) --- Dispatcher (a thread) --- keeper --- worker      one call
+                                        |                   --- keeper --- worker      the next one, ready
+                                        '--- launcher --- template, forks them all
+
+No state goes from one program to the next, what a call cost is what its processes used, and whatever a
+program started ends with its call. `worker.template` draws the processes, docs/design.md says why they are so.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gigaexec.backends.interpreter_exit import worker_was_started
+from gigaexec.backends.local import LocalBackend
+from gigaexec.config import WorkerConfig
+from gigaexec.dispatch.forked_worker import ForkedWorkers
+from gigaexec.errors import ConfigurationError, UnsupportedPlatformError
+from gigaexec.transport.spill import SpillDirectory
+
+
+class ForkserverBackend(LocalBackend):
+    """Runs each call in a process of its own, on Linux.
+
+    The processes are forked from a template that has imported `config.preload` already, and confined as
+    `config.sandbox` says. It may be used from any thread and any event loop, several at once, and several
+    backends live side by side, each with a template of its own. After a `shutdown` the next call starts
+    afresh.
+
+    Args:
+        config: How to run workers. None reads `WorkerConfig.from_env()`. `max_calls_per_worker` and
+            `max_worker_rss_mb` mean nothing here and must not be set.
+
+    Raises:
+        UnsupportedPlatformError: On another system than Linux.
+        ConfigurationError: The configuration asks for reused workers.
+    """
+
+    _names_results = False
+
+    def __init__(self, config: WorkerConfig | None = None) -> None:
+        if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+            raise UnsupportedPlatformError(
+                "ForkserverBackend needs Linux 5.3 or newer and a Python with os.pidfd_open; use LokyBackend"
+            )
+        super().__init__(config)
+        for name in ("max_calls_per_worker", "max_worker_rss_mb"):
+            if getattr(self.config, name) is not None:
+                raise ConfigurationError(
+                    f"{name} is for reused workers; ForkserverBackend runs one call in each"
+                )
+
+    def _worker_source(self, spill: SpillDirectory) -> ForkedWorkers:
+        return ForkedWorkers(self.config, spill.new_scratch, worker_was_started)

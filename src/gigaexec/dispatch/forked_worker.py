@@ -1,0 +1,341 @@
+"""Starts workers that run one call each, by asking a template process to fork."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from gigaexec.config import WorkerConfig
+from gigaexec.dispatch import process_tree
+from gigaexec.dispatch.worker_handle import WorkerPipes
+from gigaexec.dispatch.worker_process import KernelAccount
+from gigaexec.errors import WorkerStartError
+from gigaexec.sandbox_policy import SandboxPolicy
+from gigaexec.transport.descriptors import OwnedDescriptor
+from gigaexec.transport.scratch import Scratch
+from gigaexec.worker.channel import send_with_descriptors
+from gigaexec.worker.keeper import KeeperReport
+from gigaexec.worker.template import ForkRequest, TemplateSettings
+
+logger = logging.getLogger(__name__)
+
+_REPORT_BYTES = 64 * 1024
+_LAST_WORDS_BYTES = 8 * 1024
+
+# Its lifeline is cut first, which kills it at once where the kernel does so.
+_LAST_WORDS_LIMIT_S = 1.0
+
+# sys.path comes first, because site-packages may lie elsewhere than a bare interpreter looks.
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
+    "from gigaexec.worker.template import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+)
+
+
+class ForkedProcess:
+    """The worker of one call, and the keeper above it, which is no child of this process.
+
+    Args:
+        control: This process's end of the keeper's own socket.
+        scratch: The call's scratch folder, or None.
+        why_no_template: Says how the template ended, or "".
+    """
+
+    is_single_use = True
+
+    def __init__(
+        self, control: socket.socket, scratch: Scratch | None, why_no_template: Callable[[], str]
+    ) -> None:
+        self._control = control
+        self._why_no_template = why_no_template
+        self._scratch = scratch
+        self._report: KeeperReport | None = None
+        self._last_words = ""
+        self._is_read = False
+        self._has_namespace = False
+        self.pid = 0
+        self.root_pid = 0
+
+    def open_pidfd(self) -> None:
+        """Not yet: it comes with the worker's first message."""
+        return
+
+    def introduction(self) -> int:
+        """The keeper's socket: it ends when there is no keeper."""
+        return self._control.fileno()
+
+    def introduce(self, files: Sequence[OwnedDescriptor]) -> int:
+        """Take the pidfds of keeper and worker."""
+        if len(files) != 2:
+            raise ValueError(f"a first message with {len(files)} descriptors")
+        keeper, worker = files
+        self.root_pid, self._has_namespace = _pid_of(keeper.number)
+        self.pid, _ = _pid_of(worker.number)
+        worker.close()
+        return keeper.release()
+
+    def has_ended(self) -> bool:
+        raise AssertionError("a forked worker is never polled")
+
+    def kill(self, pidfd: int | None) -> bool:
+        """Kill the keeper, and all processes of the call with it."""
+        assert pidfd is not None
+        if not self._has_namespace:
+            return process_tree.kill_tree(self.root_pid, pidfd)
+        try:
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it has ended already
+        return True
+
+    def exit_code(self) -> int | None:
+        """The worker's; None where its keeper was killed with it."""
+        self._read_report()
+        return None if self._report is None else os.waitstatus_to_exitcode(self._report.wait_status)
+
+    def failure(self) -> str:
+        self._read_report()
+        return self._last_words or self._why_no_template()
+
+    def account(self) -> KernelAccount | None:
+        self._read_report()
+        if self._report is None:
+            return None
+        return KernelAccount(self._report.peak_rss_kb, self._report.used)
+
+    def scratch_bytes(self, max_entries: int) -> int:
+        """Disk space that the scratch folder takes up; of at most so many entries."""
+        return self._scratch.used_bytes(max_entries) if self._scratch is not None else 0
+
+    def forget_after_fork(self) -> None:
+        self._control.close()
+
+    def dispose(self) -> None:
+        """Remove the scratch folder."""
+        self._control.close()
+        if self._scratch is not None:
+            self._scratch.remove()
+
+    def _read_report(self) -> None:
+        if self._is_read:
+            return
+        self._is_read = True
+        try:
+            text = self._control.recv(_REPORT_BYTES)
+        except OSError:  # nothing is there
+            return
+        try:
+            self._report = KeeperReport.decode(text)
+        except ValueError:
+            self._last_words = text.decode("utf-8", "replace")
+
+
+class ForkedWorkers:
+    """The workers of a ForkserverBackend, and their template process.
+
+    That is started when it is first needed, and again when it has died.
+
+    Used on the dispatcher's thread only.
+
+    Args:
+        config: How workers run.
+        new_scratch: Makes a scratch folder.
+        on_started: Called after each start of a template. What it raises ends it and is raised on.
+    """
+
+    leaves_orphans = False
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        new_scratch: Callable[[], Scratch],
+        on_started: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._policy = config.sandbox
+        self._on_started = on_started
+        self.spares = config.worker_count
+        self._new_scratch = new_scratch
+        self._running: _RunningTemplate | None = None
+        self._last_story = ""
+
+    def start_worker(self, worker_id: str) -> tuple[ForkedProcess, WorkerPipes]:
+        """Ask for a worker. It reports on its channel when it is ready.
+
+        Raises:
+            OSError: The system refuses a process, a descriptor or a folder. Nothing is left then.
+        """
+        scratch = self._new_scratch() if self._policy.confines else None
+        with ExitStack() as theirs, ExitStack() as ours:
+            if scratch is not None:
+                ours.callback(scratch.remove)
+            channel, their_channel = socket.socketpair()
+            ours.callback(channel.close)
+            theirs.callback(their_channel.close)
+            control, their_control = socket.socketpair()
+            ours.callback(control.close)
+            theirs.callback(their_control.close)
+            stdout, their_stdout = os.pipe()
+            ours.callback(os.close, stdout)
+            theirs.callback(os.close, their_stdout)
+            stderr, their_stderr = os.pipe()
+            ours.callback(os.close, stderr)
+            theirs.callback(os.close, their_stderr)
+            control.setblocking(False)
+            request = ForkRequest(
+                worker_id=worker_id,
+                folder="" if scratch is not None else _current_folder(),
+                scratch=scratch.path if scratch is not None else "",
+            )
+            self._request(
+                request, [their_channel.fileno(), their_control.fileno(), their_stdout, their_stderr]
+            )
+            ours.pop_all()
+            process = ForkedProcess(control, scratch, self._why_no_template)
+            return process, WorkerPipes(channel, None, stdout, stderr)
+
+    def close(self) -> None:
+        """End the template and whatever is left of its workers."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.end()
+
+    def close_after_fork(self) -> None:
+        """In a forked child: the template is the parent's."""
+        if self._running is not None:
+            self._running.close_after_fork()
+
+    def _request(self, request: ForkRequest, descriptors: list[int]) -> None:
+        if self._running is not None and self._running.has_ended():
+            self._bury()
+        if self._running is None:
+            self._last_story = ""
+            self._running = _RunningTemplate(self._config, self._policy)
+            try:
+                self._on_started()
+            except BaseException:
+                self.close()
+                raise
+        try:
+            self._running.ask(request, descriptors)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise WorkerStartError(f"the template process ended: {self._bury()}") from error
+
+    def _why_no_template(self) -> str:
+        if self._running is not None and self._running.is_ending():
+            self._bury()
+        return f"the template process ended: {self._last_story}" if self._last_story else ""
+
+    def _bury(self) -> str:
+        """Forget a template that has ended, or is ending. Returns how it ended."""
+        assert self._running is not None
+        self._last_story = story = self._running.end()
+        self._running = None
+        logger.warning("pool %s: the template process ended: %s", self._config.pool_id, story)
+        return story
+
+
+class _RunningTemplate:
+    def __init__(self, config: WorkerConfig, policy: SandboxPolicy) -> None:
+        settings = TemplateSettings(
+            driver_pid=os.getpid(),
+            node_id=config.node_id,
+            enable_pdeathsig=config.enable_pdeathsig,
+            preload=config.preload,
+            policy=policy,
+        )
+        with ExitStack() as theirs, ExitStack() as ours:
+            # A packet each: requests keep their borders, and their descriptors stay with them.
+            self._requests, their_requests = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.callback(self._requests.close)
+            theirs.callback(their_requests.close)
+            their_lifeline, self._lifeline = os.pipe()
+            ours.callback(os.close, self._lifeline)
+            theirs.callback(os.close, their_lifeline)
+            self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
+            ours.callback(self._stderr.close)
+            descriptors = (their_requests.fileno(), their_lifeline)
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    *_interpreter_flags(),
+                    "-c",
+                    _BOOT,
+                    *map(str, descriptors),
+                    json.dumps([entry for entry in sys.path if isinstance(entry, str)]),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._stderr,
+                env=config.worker_environment(),
+                pass_fds=descriptors,
+            )
+            self._requests.send(pickle.dumps(settings, protocol=5))
+            ours.pop_all()
+
+    def ask(self, request: ForkRequest, descriptors: list[int]) -> None:
+        send_with_descriptors(self._requests, [request.encode()], descriptors)
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def is_ending(self) -> bool:
+        """Whether it has closed its socket, a moment before its end can be seen."""
+        try:
+            return self._requests.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def end(self) -> str:
+        """End it, if it has not ended. Returns its exit code and its last words."""
+        self._requests.close()
+        os.close(self._lifeline)
+        try:
+            self._process.wait(_LAST_WORDS_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - _LAST_WORDS_BYTES))
+        words = self._stderr.read().decode("utf-8", "replace").strip()
+        self._stderr.close()
+        return f"exit code {self._process.returncode}" + (f"\n{words}" if words else "")
+
+    def close_after_fork(self) -> None:
+        self._requests.close()
+        os.close(self._lifeline)
+
+
+def _interpreter_flags() -> list[str]:
+    return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]
+
+
+def _current_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError as error:
+        raise WorkerStartError(
+            "the current folder of this process was removed; os.chdir() to one that exists"
+        ) from error
+
+
+def _pid_of(pidfd: int) -> tuple[int, bool]:
+    """The process's id here, and whether it is in a PID namespace below this one (proc_pid_fdinfo(5))."""
+    text = Path(f"/proc/self/fdinfo/{pidfd}").read_text("ascii")
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    try:
+        return int(fields["Pid"]), len(fields["NSpid"].split()) > 1
+    except KeyError as error:
+        raise ValueError(f"a descriptor that is no pidfd: {error}") from error

@@ -1,0 +1,92 @@
+"""Looks at the processes of calls that have limits, and tells when one is hit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from gigaexec.calls import LimitHit
+from gigaexec.dispatch.jobs import Job
+from gigaexec.dispatch.worker_handle import WorkerHandle, WorkerState
+
+# A look costs some 50 us for a call of one process. In 20 ms a process touches about 20 MiB of new memory at
+# least and 100 MiB at most: that is how far it may get beyond its limit before it is killed.
+_INTERVAL_S = 0.02
+
+# A scratch folder is walked file by file.
+_SCRATCH_INTERVAL_S = 0.25
+_SCRATCH_ENTRIES = 5_000
+
+
+class LimitWatch:
+    """Watches the calls of one pool. Used on the dispatcher's thread only.
+
+    Args:
+        on_limit: Called with the worker and the limit that its call hit.
+    """
+
+    def __init__(self, on_limit: Callable[[WorkerHandle, LimitHit], None]) -> None:
+        self._on_limit = on_limit
+        self._next_scratch_look_at = 0.0
+        self.next_look_at = float("inf")
+        """When to call `look`, on the monotonic clock."""
+
+    def begin(self, job: Job) -> None:
+        """A call starts."""
+        if _is_watched(job):
+            self.next_look_at = min(self.next_look_at, time.monotonic() + _INTERVAL_S)
+
+    def look(self, workers: Iterable[WorkerHandle]) -> None:
+        """Look at every call that runs."""
+        now = time.monotonic()
+        looks_at_scratch = self._next_scratch_look_at <= now
+        if looks_at_scratch:
+            self._next_scratch_look_at = now + _SCRATCH_INTERVAL_S
+        self.next_look_at = float("inf")
+        for worker in tuple(workers):
+            job = worker.job
+            if job is None or worker.state is not WorkerState.BUSY or not _is_watched(job):
+                continue
+            hit = next(_hits(worker, job, looks_at_scratch=looks_at_scratch), None)
+            if hit is not None:
+                self._on_limit(worker, hit)
+            else:
+                self.next_look_at = time.monotonic() + _INTERVAL_S
+
+
+def hit_at_end(worker: WorkerHandle, job: Job) -> LimitHit | None:
+    """Say which limit a call hit between the last look and its end. Its processes must have ended."""
+    limits, account = job.limits, worker.process.account()
+    if limits.scratch_bytes is not None:
+        used_bytes = worker.process.scratch_bytes(_SCRATCH_ENTRIES)
+        if used_bytes > limits.scratch_bytes:
+            return LimitHit("scratch_bytes", limits.scratch_bytes, used_bytes)
+    if limits.cpu_time_s is not None and account is not None:
+        used_s = account.used.user_time_s + account.used.sys_time_s
+        if used_s > limits.cpu_time_s:
+            return LimitHit("cpu_time_s", limits.cpu_time_s, used_s)
+    return None
+
+
+def _is_watched(job: Job) -> bool:
+    return job.limits.need_watching or job.limits.scratch_bytes is not None
+
+
+def _hits(worker: WorkerHandle, job: Job, *, looks_at_scratch: bool) -> Iterator[LimitHit]:
+    limits = job.limits
+    sample = worker.sample() if limits.need_watching else None
+    if sample is not None:
+        if limits.processes is not None and len(sample.pids) > limits.processes:
+            yield LimitHit("processes", limits.processes, len(sample.pids))
+        if limits.memory_bytes is not None and sample.memory_bytes > limits.memory_bytes:
+            memory_bytes = sample.proportional_memory_bytes
+            if memory_bytes > limits.memory_bytes:
+                yield LimitHit("memory_bytes", limits.memory_bytes, memory_bytes)
+        if limits.cpu_time_s is not None:
+            used_s = sample.cpu_time_s - worker.cpu_time_before_s
+            if used_s > limits.cpu_time_s:
+                yield LimitHit("cpu_time_s", limits.cpu_time_s, used_s)
+    if looks_at_scratch and limits.scratch_bytes is not None:
+        used_bytes = worker.process.scratch_bytes(_SCRATCH_ENTRIES)
+        if used_bytes > limits.scratch_bytes:
+            yield LimitHit("scratch_bytes", limits.scratch_bytes, used_bytes)

@@ -1,0 +1,119 @@
+"""What a pool needs to know of a worker's process, whoever starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gigaexec.transport.descriptors import OwnedDescriptor
+from gigaexec.worker.accounting import Usage
+
+if TYPE_CHECKING:
+    from gigaexec.dispatch.worker_handle import WorkerPipes
+
+
+@dataclass(frozen=True, slots=True)
+class KernelAccount:
+    """What the kernel counted of a call's processes, told by one that the program cannot reach.
+
+    Args:
+        peak_rss_kb: The largest process's peak of resident memory, KiB.
+        used: What all of them used.
+    """
+
+    peak_rss_kb: int
+    used: Usage
+
+
+class WorkerProcess(Protocol):
+    """A started process. Made by a backend, owned by a `WorkerHandle`."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 before it is known."""
+        ...
+
+    @property
+    def is_single_use(self) -> bool:
+        """Whether it runs one call and ends, so that all it has used is the call's."""
+        ...
+
+    @property
+    def root_pid(self) -> int:
+        """The process that all processes of the call descend from; 0 before it is known."""
+        ...
+
+    def open_pidfd(self) -> int | None:
+        """Return a pidfd of the root, which the caller closes. None: not to be had, or not yet."""
+        ...
+
+    def introduction(self) -> int | None:
+        """A descriptor whose end of file means that the process failed before it was introduced, or None."""
+        ...
+
+    def introduce(self, files: Sequence[OwnedDescriptor]) -> int | None:
+        """Take in what came with the first message, and return the pidfd of the root, the caller's to close.
+
+        Raises:
+            ValueError: It is not what it should be.
+        """
+        ...
+
+    def has_ended(self) -> bool:
+        """Whether it is dead. For systems without pidfds; it may reap the process."""
+        ...
+
+    def kill(self, pidfd: int | None) -> bool:
+        """Kill the process with all it started. Returns whether nothing of it can be left."""
+        ...
+
+    def exit_code(self) -> int | None:
+        """Exit code of the ended process, or minus the signal's number. None: not to be known."""
+        ...
+
+    def failure(self) -> str:
+        """Why the ended process never became a worker, as far as it said; else ""."""
+        ...
+
+    def scratch_bytes(self, max_entries: int) -> int:
+        """Disk space in the call's scratch folder, if it has one; of at most so many entries."""
+        ...
+
+    def account(self) -> KernelAccount | None:
+        """What the ended process and its descendants used, where that is known."""
+        ...
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: the process is the parent's."""
+        ...
+
+    def dispose(self) -> None:
+        """Let go of what the driver holds for the ended process. May block."""
+        ...
+
+
+class WorkerSource(Protocol):
+    """Where a pool's workers come from. Used on the dispatcher's thread only."""
+
+    @property
+    def spares(self) -> int:
+        """How many more workers to keep ready than calls run, from the start."""
+        ...
+
+    @property
+    def leaves_orphans(self) -> bool:
+        """Whether a worker that dies may leave processes behind, which must be looked for."""
+        ...
+
+    def start_worker(self, worker_id: str) -> tuple[WorkerProcess, WorkerPipes]:
+        """Start the process of the worker with that id. May raise anything; nothing is left then."""
+        ...
+
+    def close(self) -> None:
+        """The last worker is gone, or left to die by its channels."""
+        ...
+
+    def close_after_fork(self) -> None:
+        """In a forked child: what is held is the parent's."""
+        ...

@@ -1,0 +1,89 @@
+"""What an instance of a program's class holds: names and values, read without its `__getstate__` and kin."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from types import MemberDescriptorType, SimpleNamespace
+from typing import Any
+
+_POINTER_BYTES = object.__basicsize__ // 2  # a reference count and a type
+_IS_HEAP_TYPE = (
+    1 << 9
+)  # Py_TPFLAGS_HEAPTYPE, Include/object.h: made at run time, as each class statement does
+
+
+class NotARecordError(Exception):
+    """The value is no record; the message goes on after its place."""
+
+
+def type_name_of(kind: type) -> str:
+    """`module.QualName`."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """The fields of a record, as `encode_data` says.
+
+    Raises:
+        NotARecordError: It is of a type that is none, or has an attribute whose name is no text.
+    """
+    kind = type(value)
+    if isinstance(value, enum.Enum):
+        return {"name": value.name, "value": value.value}
+    if _is_named_tuple(value):
+        return dict(zip(value._fields, value, strict=True))
+    if reason := _why_no_record(kind, value):
+        raise NotARecordError(f"is {reason}, which is not data")
+    declared = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    fields: dict[str, Any] = {}
+    for field in declared:
+        _add(fields, field.name, value)
+    for name in _slots_of(kind):
+        _add(fields, name, value)
+    for name, held in getattr(value, "__dict__", {}).items():
+        fields.setdefault(name, held)
+    if odd := [name for name in fields if type(name) is not str]:
+        raise NotARecordError(f"has an attribute whose name is a {type(odd[0]).__name__}, not a text")
+    return fields
+
+
+def _add(fields: dict[str, Any], name: str, value: Any) -> None:
+    try:
+        fields[name] = getattr(value, name)
+    except AttributeError:
+        pass  # it has no value yet
+
+
+def _is_named_tuple(value: Any) -> bool:
+    names = getattr(type(value), "_fields", None)
+    return isinstance(value, tuple) and isinstance(names, tuple) and len(names) == len(value)
+
+
+def _slots_of(kind: type) -> list[str]:
+    return [
+        name
+        for base in reversed(kind.__mro__)
+        for name, member in vars(base).items()
+        if isinstance(member, MemberDescriptorType) and name != "__dict__"  # so in SimpleNamespace
+    ]
+
+
+def _why_no_record(kind: type, value: Any) -> str:
+    name = type_name_of(kind)
+    if isinstance(value, type):
+        return f"the class {type_name_of(value)}"
+    if kind is SimpleNamespace:
+        return ""
+    if not kind.__flags__ & _IS_HEAP_TYPE:
+        return f"a {kind.__qualname__ if kind.__module__ == 'builtins' else name}"
+    built_in = next((base for base in kind.__mro__[:-1] if not base.__flags__ & _IS_HEAP_TYPE), None)
+    if built_in is not None:
+        return f"a {name}, a subclass of {type_name_of(built_in)}"
+    # A type written in C keeps things where only it can see them; its instances are larger than their parts.
+    expected_bytes = object.__basicsize__ + _POINTER_BYTES * (
+        len(_slots_of(kind)) + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
+    )
+    if kind.__basicsize__ > expected_bytes or kind.__itemsize__:
+        return f"a {name}, whose contents are not in attributes of Python"
+    return ""

@@ -1,0 +1,123 @@
+"""Resource limits of the process that runs a call.
+
+What the kernel enforces is set here; what must be measured (memory and CPU time of all processes of a call
+together, their number) the driver watches.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import time
+from types import TracebackType
+from typing import Any
+
+from gigaexec.calls import LimitHit
+from gigaexec.limits import Limits
+
+SOFT_DEADLINE_VARIABLE = "GIGAEVO_EXEC_SOFT_DEADLINE_EPOCH"
+
+# Numerical libraries exit, hang or crash where an allocation of theirs fails, so the kernel's limit lies above
+# the one that the watch enforces. Measured with OpenBLAS: 64 MiB of room are enough once it is loaded, 128
+# MiB while it is.
+DATA_HEADROOM_BYTES = 256 * 2**20
+
+# A program that uses more CPU time than it may is ended by the driver; RLIMIT_CPU, which counts whole seconds
+# of one process, ends it where the driver is too busy.
+_CPU_HEADROOM_S = 5
+
+_RAISE_OPCODES = ("RAISE_VARARGS", "RERAISE")
+
+
+class LimitFailure(Exception):
+    """A limit cannot be applied; the message says which and why."""
+
+
+def apply_limits(limits: Limits, *, for_good: bool) -> None:
+    """Set what the kernel enforces, for this process and those it starts.
+
+    Args:
+        limits: What to set.
+        for_good: Lower the hard limits as well, so that no program can raise them. Otherwise only the soft
+            ones, which `CallScope` gives back.
+
+    Raises:
+        LimitFailure: One cannot be set.
+    """
+    if limits.soft_deadline_s is not None:
+        os.environ[SOFT_DEADLINE_VARIABLE] = repr(time.time() + limits.soft_deadline_s)
+    if limits.open_files is not None:
+        _set("open_files", resource.RLIMIT_NOFILE, limits.open_files, for_good)
+    if limits.file_size_bytes is not None:
+        # Not for good: the result goes to a file, too, and has a limit of its own.
+        _set("file_size_bytes", resource.RLIMIT_FSIZE, limits.file_size_bytes, for_good=False)
+    if limits.cpu_time_s is not None:
+        used_s = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+        _set("cpu_time_s", resource.RLIMIT_CPU, int(used_s + limits.cpu_time_s) + _CPU_HEADROOM_S, for_good)
+    if limits.memory_bytes is not None:
+        budget = _data_bytes() + limits.memory_bytes + DATA_HEADROOM_BYTES
+        _set("memory_bytes", resource.RLIMIT_DATA, budget, for_good)
+
+
+def lift_file_size_limit() -> None:
+    """Let the engine write the result."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+
+def limit_behind(error: BaseException, limits: Limits) -> LimitHit | None:
+    """Say which limit made the system refuse what raised `error`; None where it was none.
+
+    An exception that a `raise` statement raised is the program's own, whatever its type.
+    """
+    if not isinstance(error, MemoryError | OSError) or _was_raised_by_statement(error.__traceback__):
+        return None
+    if isinstance(error, MemoryError):
+        return _hit("memory_bytes", limits)
+    if error.errno == errno.ENOMEM:  # mmap, say
+        return _hit("memory_bytes", limits)
+    if error.errno == errno.EMFILE:
+        return _hit("open_files", limits)
+    if error.errno == errno.EFBIG:
+        return _hit("file_size_bytes", limits)
+    return None
+
+
+def _hit(name: str, limits: Limits) -> LimitHit | None:
+    limit = getattr(limits, name)
+    return None if limit is None else LimitHit(name, limit)
+
+
+def _was_raised_by_statement(trace: TracebackType | None) -> bool:
+    if trace is None:
+        return True
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    import dis  # only for a failed call under a limit
+
+    code: Any = trace.tb_frame.f_code
+    for instruction in dis.get_instructions(code):
+        if instruction.offset == trace.tb_lasti:
+            return instruction.opname in _RAISE_OPCODES
+    return False
+
+
+def _set(name: str, kind: int, value: int, for_good: bool) -> None:
+    soft, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY and value > hard:
+        value = hard  # this machine's owner allows less than the call's limit
+    try:
+        resource.setrlimit(kind, (value, value if for_good else hard))
+    except (OSError, ValueError) as error:
+        raise LimitFailure(f"{name} = {value} cannot be applied: {error}") from error
+
+
+def _data_bytes() -> int:
+    """Size of this process's private writable memory, which RLIMIT_DATA counts (VmData of proc(5))."""
+    try:
+        with open("/proc/self/status", "rb") as file:
+            text = file.read(4096)
+        return int(text.partition(b"VmData:")[2].split(None, 1)[0]) * 1024
+    except (OSError, IndexError, ValueError) as error:
+        raise LimitFailure(f"memory_bytes cannot be applied: VmData cannot be read ({error})") from error

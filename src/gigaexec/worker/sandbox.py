@@ -1,0 +1,247 @@
+"""Isolates the processes of a call, and confines its program.
+
+    template    namespaces of users, processes, mounts and network,   once
+                mounts read-only
+      keeper    a PID namespace for the call, its own /proc,          for each call
+                System V IPC, writable scratch folder
+        worker  no capabilities, Landlock, seccomp                    for each call, before its program
+
+Every step is tried, and what came of it is recorded; nothing is inferred from versions. Where the sandbox is
+off, the namespaces of users, processes and mounts are made all the same: they are what kills everything that
+a program started, however it hides.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from gigaexec.calls import ConfinementStep
+from gigaexec.sandbox_policy import SandboxLevel, SandboxPolicy
+from gigaexec.worker.confine import namespaces
+from gigaexec.worker.confine.capabilities import drop_all_capabilities
+from gigaexec.worker.confine.landlock import Access, FileRule, Landlock
+from gigaexec.worker.confine.refusals import refusals
+from gigaexec.worker.confine.seccomp import Filter, build_program
+
+_EXECUTABLE_FOLDERS = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/nix/store")
+_READABLE = (
+    *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/timezone"),
+    *("/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/mime.types", "/etc/fonts"),
+    *("/dev/urandom", "/dev/random", "/dev/zero", "/dev/full"),
+    *("/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/kernel/mm/transparent_hugepage"),
+)
+_READABLE_FOR_NETWORK = (
+    *("/etc/hosts", "/etc/resolv.conf", "/etc/host.conf", "/etc/gai.conf", "/etc/services"),
+    *("/etc/protocols", "/etc/ssl", "/etc/ca-certificates", "/run/systemd/resolve"),
+)
+_READABLE_WITHOUT_OWN_PROC = ("/proc/self", "/proc/meminfo", "/proc/cpuinfo", "/proc/stat")
+
+_SHARED_MEMORY = "/dev/shm"  # where the C library puts semaphores
+_SHARED_MEMORY_BYTES = 64 * 2**20
+"""Room for semaphores and small blocks; what lies there is in no process's resident memory."""
+
+_NAMESPACES = ("user_namespace", "pid_namespace", "mount_namespace")
+
+Steps = tuple[ConfinementStep, ...]
+
+
+class Isolation:
+    """Where a template and its calls run. Make it in the template's first process, before any thread.
+
+    Args:
+        policy: How programs are confined.
+    """
+
+    def __init__(self, policy: SandboxPolicy) -> None:
+        self._policy = policy
+        self._steps: list[ConfinementStep] = []
+        self._landlock: Landlock | None = None
+        self._filter: Filter | None = None
+        self._own_processes: int | None = None
+        self.has_namespaces = False
+        """Whether this process's next child is the first one of new namespaces."""
+
+    @property
+    def steps(self) -> Steps:
+        """What was tried up to here, in this process and those it was forked from."""
+        return tuple(self._steps)
+
+    def leave(self) -> None:
+        """Enter namespaces of users and mounts; of processes the next child is the first one."""
+        user, group = namespaces.user_and_group()
+        mapper = None if self._policy.confines else _Mapper()
+        try:
+            namespaces.unshare(namespaces.NEW_USER | namespaces.NEW_PID | namespaces.NEW_MOUNTS)
+            # Where the sandbox is off, a privileged user keeps the files of all users.
+            if mapper is None or not mapper.map_all():
+                namespaces.write_identity_map(user, group)
+        except OSError as error:
+            self._steps += [ConfinementStep(name, False, str(error)) for name in _NAMESPACES]
+            if self._policy.confines and not self._policy.network:
+                self._miss("network_namespace", "it needs a user namespace")
+            return
+        finally:
+            if mapper is not None:
+                mapper.close()
+        self._steps += [ConfinementStep(name, True) for name in _NAMESPACES]
+        self.has_namespaces = True
+        if self._policy.confines and not self._policy.network:
+            # One for all calls: making and ending one takes the kernel 0.9 ms, and nothing can be done in it.
+            with self._step("network_namespace"):
+                namespaces.unshare(namespaces.NEW_NETWORK)
+
+    def settle(self) -> None:
+        """In the template: prepare what all calls share."""
+        if self.has_namespaces:
+            with self._step("own_mounts_stay_inside", is_reported=False):
+                namespaces.make_mounts_private()
+            self._own_processes = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        if not self._policy.confines:
+            return
+        if self.has_namespaces:
+            with self._step("read_only_mounts"):
+                namespaces.remount_read_only(self._policy.write)
+        else:
+            self._miss("read_only_mounts", "it needs a mount namespace")
+        self._landlock = Landlock(self._static_rules(), allow_network=self._policy.network)
+        try:
+            self._filter = Filter(build_program(refusals(allow_network=self._policy.network)))
+        except OSError as error:  # a processor whose system calls are not known here
+            self._miss("seccomp", str(error))
+
+    def fork(self) -> int:
+        """Fork the first process of a call: process 1 of a PID namespace of its own where there is one."""
+        if self._own_processes is None:
+            return os.fork()
+        namespaces.unshare(namespaces.NEW_PID)
+        pid = -1
+        try:
+            pid = os.fork()
+        finally:
+            if pid != 0:
+                namespaces.setns(self._own_processes, namespaces.NEW_PID)
+        if pid == 0:
+            os.close(self._own_processes)
+        return pid
+
+    def isolate_call(self, scratch: str) -> None:
+        """In the first process of a call, which keeps its capabilities."""
+        if not self.has_namespaces:
+            if self._policy.confines:
+                for name in ("private_proc", "ipc_namespace"):
+                    self._miss(name, "it needs a user namespace")
+            return
+        namespaces.unshare(namespaces.NEW_MOUNTS)
+        with self._step("private_proc"):
+            namespaces.mount_proc()
+        if not self._policy.confines:
+            return
+        with self._step("ipc_namespace"):
+            namespaces.unshare(namespaces.NEW_IPC)
+        if self._held("read_only_mounts"):
+            namespaces.make_writable(scratch)
+            with self._step("private_shared_memory", is_reported=False):
+                namespaces.mount_memory(_SHARED_MEMORY, _SHARED_MEMORY_BYTES)
+
+    def confine_program(self, scratch: str, python_path: list[str]) -> None:
+        """In the worker, at last: from here on nothing that this process runs gets out."""
+        assert self._landlock is not None
+        before = len(self._steps)
+        with self._step("no_capabilities"):
+            drop_all_capabilities()
+        try:
+            steps = self._landlock.restrict_self(self._rules_of_call(scratch, python_path))
+            self._steps += [ConfinementStep(step.name, step.held, step.detail) for step in steps]
+        except OSError as error:
+            for name in ("landlock_files", "landlock_network", "landlock_scopes"):
+                if name != "landlock_network" or not self._policy.network:
+                    self._miss(name, str(error))
+        if self._filter is not None:
+            with self._step("seccomp"):
+                self._filter.install()
+        # Each of the three sets it first; it holds if one of them did.
+        held = any(step.held for step in self._steps[before:])
+        self._steps.insert(before, ConfinementStep("no_new_privileges", held))
+
+    def missing(self) -> str:
+        """What does not hold although the policy requires it, or ""."""
+        if self._policy.level is not SandboxLevel.STRICT:
+            return ""
+        missing = [f"{step.name} ({step.detail})" for step in self._steps if not step.held]
+        return f"the strict sandbox is not to be had here: {'; '.join(missing)}" if missing else ""
+
+    def _static_rules(self) -> Iterator[FileRule]:
+        for folder in (*_EXECUTABLE_FOLDERS, sys.prefix, sys.base_prefix, sys.exec_prefix):
+            yield folder, Access.EXECUTE
+        readable = [*_READABLE, *(entry for entry in sys.path if entry), *self._policy.read]
+        if self._policy.network:
+            readable += _READABLE_FOR_NETWORK
+        for place in readable:
+            yield place, Access.READ
+        for place in ("/dev/null", *self._policy.write):
+            yield place, Access.WRITE
+
+    def _rules_of_call(self, scratch: str, python_path: list[str]) -> Iterator[FileRule]:
+        yield scratch, Access.WRITE
+        if self._held("private_proc"):
+            yield "/proc", Access.READ
+            yield _SHARED_MEMORY, Access.WRITE
+        else:
+            for place in _READABLE_WITHOUT_OWN_PROC:
+                yield place, Access.READ
+        for folder in python_path:
+            yield folder, Access.READ
+
+    def _held(self, name: str) -> bool:
+        return any(step.name == name and step.held for step in self._steps)
+
+    def _miss(self, name: str, detail: str) -> None:
+        self._steps.append(ConfinementStep(name, False, detail))
+
+    @contextmanager
+    def _step(self, name: str, *, is_reported: bool = True) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._miss(name, str(error))
+        else:
+            if is_reported:
+                self._steps.append(ConfinementStep(name, True))
+
+
+class _Mapper:
+    """A process that stays in the parent's user namespace, to write this process's id maps from there."""
+
+    def __init__(self) -> None:
+        reader, self._start = os.pipe()
+        target = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._start)
+            _map_when_told(reader, target)
+        os.close(reader)
+
+    def map_all(self) -> bool:
+        """Map all ids to themselves. Returns whether that is allowed."""
+        os.write(self._start, b"\0")
+        _, status = os.waitpid(self._pid, 0)
+        self._pid = 0
+        return status == 0
+
+    def close(self) -> None:
+        os.close(self._start)
+        if self._pid:
+            os.waitpid(self._pid, 0)
+
+
+def _map_when_told(start: int, target: int) -> NoReturn:
+    try:
+        if os.read(start, 1):
+            namespaces.write_full_identity_map(target)
+    except OSError:
+        os._exit(1)
+    os._exit(0)

@@ -1,0 +1,68 @@
+"""Random generators of a call: seeded, so that two calls differ and each can be repeated.
+
+A forked process inherits the state of its parent's generators, and without this every call would draw the
+same numbers.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import os
+import random
+import sys
+import types
+from collections.abc import Sequence
+from typing import Any
+
+_NUMPY_GENERATORS = "numpy.random.mtrand"
+_NUMPY_SEED_LIMIT = 2**32
+_HASH_SEED_LIMIT = 2**32
+
+
+def draw_seed() -> int:
+    """Return 64 random bits from the system."""
+    return int.from_bytes(os.urandom(8), "big")
+
+
+def seed_generators(seed: int) -> None:
+    """Seed `random`, and numpy's global generator: now where it is loaded, else as soon as it is."""
+    random.seed(seed)
+    generators: Any = sys.modules.get(_NUMPY_GENERATORS)
+    if generators is not None:
+        _seed_numpy(generators, seed)
+    else:
+        sys.meta_path.insert(0, _SeedsNumpy(seed))
+
+
+def seed_hashing_of_children(seed: int) -> None:
+    """Seed the hashes of strings in interpreters that the program starts. Its own are fixed already."""
+    os.environ["PYTHONHASHSEED"] = str(seed % _HASH_SEED_LIMIT)
+
+
+def _seed_numpy(generators: Any, seed: int) -> None:
+    # It takes 32 bits at a time.
+    generators.seed([seed % _NUMPY_SEED_LIMIT, seed // _NUMPY_SEED_LIMIT])
+
+
+class _SeedsNumpy:
+    """Finds numpy's module of generators as any finder would, and seeds it once it is loaded."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != _NUMPY_GENERATORS:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            loader: Any = spec.loader
+            execute = loader.exec_module
+
+            def exec_module(module: types.ModuleType) -> None:
+                execute(module)
+                _seed_numpy(module, self._seed)
+
+            loader.exec_module = exec_module
+        return spec
