@@ -33,9 +33,10 @@ class DataRecord:
     def __getattr__(self, name: str) -> Any:
         # Libraries ask objects for `__array_interface__` and the like and trust the address in it. A
         # program chooses its field names: none of them may answer such a question.
-        if not (name.startswith("__") and name.endswith("__")) and name in self.fields:
+        is_special = name == "fields" or (name.startswith("__") and name.endswith("__"))
+        if not is_special and name in self.fields:
             return self.fields[name]
-        raise AttributeError(f"{self.type_name} record has no field {name!r}")
+        raise AttributeError(f"the record has no field {name!r}")
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a DataRecord cannot be assigned to: {name!r}")
