@@ -95,7 +95,9 @@ class ExecRunnerError(CallError):
 
 
 class ValueNotPicklableError(ExecRunnerError):
-    """The function returned a value that cannot be pickled; the message says which and why."""
+    """The function returned a value that cannot be pickled, or that is not plain data where a sandbox asks for
+    that; the message says which and why.
+    """
 
 
 class ValueNotReadableError(ExecRunnerError):

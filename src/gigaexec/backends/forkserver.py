@@ -5,7 +5,7 @@
                                         '--- launcher --- template, forks them all
 
 No state goes from one program to the next, what a call cost is what its processes used, and whatever a
-program started ends with its call. `worker.template` draws the processes, docs/design.md says why they are so.
+program started ends with its call. `worker.template` draws the processes; docs/design.md has the reasons.
 """
 
 from __future__ import annotations

@@ -65,25 +65,22 @@ def become_worker(settings: WorkerSettings) -> tuple[socket.socket, StandardStre
     """
     warnings = die_with_driver(settings.lifeline, settings.driver_pid, settings.enable_pdeathsig)
     warnings += replace_environment(_worker_environment(settings))
-    streams = become_session(settings.stdout, settings.stderr)
+    os.setsid()  # the terminal's Ctrl-C is for the driver, which then decides
+    streams = StandardStreams(settings.stdout, settings.stderr)
     warnings += adopt_orphans()
     prepare_interpreter()
     os.set_inheritable(settings.channel, False)
     return socket.socket(fileno=settings.channel), streams, warnings
 
 
-def become_session(stdout: int, stderr: int) -> StandardStreams:
-    """Give this process a session of its own, its standard streams and Python's own signal handling."""
-    os.setsid()  # the terminal's Ctrl-C is for the driver, which then decides
-    streams = StandardStreams(stdout, stderr)
+def prepare_interpreter() -> None:
+    """Set what programs expect of a fresh interpreter, and what keeps it from leaving files behind.
+
+    All of it is inherited by forked processes.
+    """
     _reset_signals()
     _volunteer_for_oom_killer()
     faulthandler.enable(file=2, all_threads=True)
-    return streams
-
-
-def prepare_interpreter() -> None:
-    """Set what programs expect of a fresh interpreter, and what keeps it from leaving files behind."""
     # What started this process may have left its own method here, which fails in programs.
     multiprocessing.set_start_method(None, force=True)
     # Helper modules of a problem are compiled anew rather than left as __pycache__ in the user's folder,

@@ -11,6 +11,32 @@ import ctypes
 import io
 import os
 import sys
+from typing import Protocol
+
+
+class Streams(Protocol):
+    """What a call's runner needs of the standard streams."""
+
+    def flush(self) -> None:
+        """Push out what Python's and C's buffers hold, so that it precedes the call's result."""
+        ...
+
+
+class InheritedStreams:
+    """The objects in `sys` for descriptors 0 to 2, made once in a process that others are forked from."""
+
+    def __init__(self) -> None:
+        _put_objects_in_place()
+        self._libc = ctypes.CDLL(None)
+
+    def attach(self, stdout_pipe: int, stderr_pipe: int) -> None:
+        """In a forked process: point descriptors 1 and 2 at the pipes, and close the pipes' own."""
+        for pipe, target in ((stdout_pipe, 1), (stderr_pipe, 2)):
+            os.dup2(pipe, target, inheritable=True)
+            os.close(pipe)
+
+    def flush(self) -> None:
+        _flush(self._libc)
 
 
 class StandardStreams:
@@ -35,20 +61,27 @@ class StandardStreams:
         for pipe in self._originals[1:]:
             os.set_blocking(pipe, True)  # where writes do not block, output is lost without a word
         # New objects for every call, 8 us: what a program reconfigured does not show on the old ones.
-        stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
-        stdout, stderr = _unbuffered(1, "strict"), _unbuffered(2, "backslashreplace")
-        sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc]
-        sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc]
-        sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
+        _put_objects_in_place()
 
     def flush(self) -> None:
-        """Push out what Python's and C's buffers hold, so that it precedes the call's result."""
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except Exception:  # whatever object the program put there may fail in any way
-                continue
-        self._libc.fflush(None)
+        _flush(self._libc)
+
+
+def _put_objects_in_place() -> None:
+    stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
+    stdout, stderr = _unbuffered(1, "strict"), _unbuffered(2, "backslashreplace")
+    sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
+
+
+def _flush(libc: ctypes.CDLL) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # whatever object the program put there may fail in any way
+            continue
+    libc.fflush(None)
 
 
 def _identity(descriptor: int) -> tuple[int, int]:

@@ -33,6 +33,7 @@ class ImportState:
     """What is importable between calls."""
 
     def __init__(self, folder: str) -> None:
+        self.folder = folder
         self.path_list, self.path = sys.path, list(sys.path)
         self.folders = {os.path.normpath(os.path.join(folder, entry)) for entry in self.path}
         # Of packages that are installed in place, say: their modules lie outside of sys.path.

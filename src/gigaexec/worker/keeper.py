@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from gigaexec.worker import leftovers
 from gigaexec.worker.accounting import Usage
 from gigaexec.worker.bootstrap import adopt_orphans
-from gigaexec.worker.one_call import CallPlace, run_one_call
+from gigaexec.worker.one_call import CallPlace, Engine, run_one_call
 from gigaexec.worker.sandbox import Isolation
 
 
@@ -57,13 +57,14 @@ class KeeperReport:
             raise ValueError("no report of a keeper") from error
 
 
-def keep_call(place: CallPlace, control: socket.socket, isolation: Isolation) -> NoReturn:
+def keep_call(place: CallPlace, control: socket.socket, isolation: Isolation, engine: Engine) -> NoReturn:
     """Run one call in a process of its own and end with it. Called in a process forked for it.
 
     Args:
         place: Where the call comes from and runs.
-        control: The driver's: its end means that the call is over, and what is sent there the driver believes.
+        control: The driver's: its end means that the call is over. The driver believes what is sent there.
         isolation: Where this process is.
+        engine: What the worker inherits.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the template lets the kernel reap
     if not isolation.has_namespaces:
@@ -73,7 +74,7 @@ def keep_call(place: CallPlace, control: socket.socket, isolation: Isolation) ->
     worker = os.fork()
     if worker == 0:
         control.close()
-        run_one_call(place, keeper_pidfd, isolation)
+        run_one_call(place, keeper_pidfd, isolation, engine)
     place.close()
     os.close(keeper_pidfd)
     try:

@@ -18,9 +18,9 @@ from gigaexec.limits import Limits
 
 SOFT_DEADLINE_VARIABLE = "GIGAEVO_EXEC_SOFT_DEADLINE_EPOCH"
 
-# Numerical libraries exit, hang or crash where an allocation of theirs fails, so the kernel's limit lies above
-# the one that the watch enforces. Measured with OpenBLAS: 64 MiB of room are enough once it is loaded, 128
-# MiB while it is.
+# Numerical libraries exit, hang or crash where an allocation of theirs fails, so the kernel's limit lies
+# above the one that the watch enforces. Measured with OpenBLAS: 64 MiB of room are enough once it is loaded,
+# 128 MiB while it is.
 DATA_HEADROOM_BYTES = 256 * 2**20
 
 # A program that uses more CPU time than it may is ended by the driver; RLIMIT_CPU, which counts whole seconds
@@ -104,7 +104,7 @@ def _was_raised_by_statement(trace: TracebackType | None) -> bool:
 
 
 def _set(name: str, kind: int, value: int, for_good: bool) -> None:
-    soft, hard = resource.getrlimit(kind)
+    _, hard = resource.getrlimit(kind)
     if hard != resource.RLIM_INFINITY and value > hard:
         value = hard  # this machine's owner allows less than the call's limit
     try:

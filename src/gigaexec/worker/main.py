@@ -27,7 +27,7 @@ from gigaexec.worker import leftovers
 from gigaexec.worker.accounting import Accountant
 from gigaexec.worker.arguments import load_arguments
 from gigaexec.worker.bootstrap import WorkerSettings, become_worker
-from gigaexec.worker.capture import StandardStreams
+from gigaexec.worker.capture import StandardStreams, Streams
 from gigaexec.worker.channel import Ready, ReceivedCall, WorkerChannel
 from gigaexec.worker.limits import LimitFailure, apply_limits, limit_behind
 from gigaexec.worker.messages import encode_message
@@ -80,7 +80,7 @@ class Ended:
 class CallRunner:
     """The steps of a call in this process. What comes before and after them differs by the kind of worker."""
 
-    def __init__(self, accountant: Accountant, streams: StandardStreams) -> None:
+    def __init__(self, accountant: Accountant, streams: Streams) -> None:
         self._accountant = accountant
         self._streams = streams
         self._pid = _getpid()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import signal
 import socket
 import sys
 import tempfile
@@ -12,16 +14,30 @@ from typing import Any, NoReturn
 from gigaexec.calls import ErrorKind, WorkerError
 from gigaexec.sandbox_policy import ResultFormat
 from gigaexec.worker.accounting import Accountant
-from gigaexec.worker.bootstrap import become_session, die_with_parent
-from gigaexec.worker.channel import Confined, Ready, ReceivedCall, WorkerChannel
+from gigaexec.worker.bootstrap import die_with_parent
+from gigaexec.worker.capture import InheritedStreams
+from gigaexec.worker.channel import (
+    CallHeader,
+    Confined,
+    Ready,
+    ReceivedCall,
+    WorkerChannel,
+    frame_prefix,
+)
 from gigaexec.worker.imports import ImportState
 from gigaexec.worker.limits import lift_file_size_limit
 from gigaexec.worker.main import EXIT_BROKEN, CallRunner, RefusedError, apply_limits_or_refuse
 from gigaexec.worker.messages import encode_message
+from gigaexec.worker.report import name_of_type
 from gigaexec.worker.sandbox import Isolation
 from gigaexec.worker.scope import CallScope
 from gigaexec.worker.seeding import draw_seed, seed_generators, seed_hashing_of_children
 from gigaexec.worker.value import EncodedValue, UnnamedResultFile, encode_as_data, encode_pickled
+
+# Bytecode is rewritten on the eighth run of a function, or of a loop in it (CPython 3.11); a failing call
+# takes other ways.
+_WARM_UP_PROGRAMS = ("def f(x): return x", "def f(x): raise ValueError(x)") * 10
+_WARM_UP_REPLY_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +70,17 @@ class CallPlace:
             os.close(descriptor)
 
 
-def run_one_call(place: CallPlace, keeper_pidfd: int, isolation: Isolation) -> NoReturn:
+def run_one_call(place: CallPlace, keeper_pidfd: int, isolation: Isolation, engine: Engine) -> NoReturn:
     """Be the worker of one call, in a process just forked for it."""
     try:
-        worker = _OneCallWorker(place, isolation)
+        os.setsid()
+        # In a PID namespace the keeper's end is the end of all; elsewhere the kernel is asked for it.
+        warnings = () if isolation.has_namespaces else tuple(die_with_parent())
+        worker = _OneCallWorker(place, isolation, engine)
+        worker.settle()
         channel = WorkerChannel(socket.socket(fileno=place.channel))
         own_pidfd = os.pidfd_open(os.getpid())
-        ready = Ready(os.getpid(), warnings=worker.warnings, steps=isolation.steps)
+        ready = Ready(os.getpid(), warnings=warnings, steps=isolation.steps)
         channel.send(encode_message(ready), [keeper_pidfd, own_pidfd])
         os.close(own_pidfd)
         os.close(keeper_pidfd)
@@ -75,33 +95,72 @@ def run_one_call(place: CallPlace, keeper_pidfd: int, isolation: Isolation) -> N
     os._exit(0)
 
 
+class Engine:
+    """What the workers of a template inherit ready-made.
+
+    Every page that a forked process writes to is copied first, which takes longer than the writing: so what
+    can be made once is made here, and `warm_up` runs the code that workers will run, because the interpreter
+    rewrites bytecode on its first runs.
+    """
+
+    def __init__(self) -> None:
+        self.streams = InheritedStreams()
+        self._imports: ImportState | None = None
+
+    def imports(self, folder: str) -> ImportState:
+        """What is importable where that is the current folder."""
+        if self._imports is None or self._imports.folder != folder:
+            self._imports = ImportState(folder)
+        return self._imports
+
+    def warm_up(self, results: ResultFormat, isolation: Isolation) -> None:
+        """Run some calls of our own in this process. The next scope starts from what was before."""
+        place = CallPlace("", "", folder="", scratch="", results=results, channel=-1, stdout=-1, stderr=-1)
+        path, handler = list(sys.path), signal.getsignal(signal.SIGINT)
+        arguments = pickle.dumps(([1], {}), protocol=5)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            channel = WorkerChannel(theirs)
+            for code in _WARM_UP_PROGRAMS:
+                header = pickle.dumps(CallHeader(code, "f", [], {}, ""), protocol=5)
+                for payload in (header, arguments):
+                    ours.sendall(frame_prefix(len(payload)) + payload)
+                received = channel.receive()
+                assert received is not None
+                _OneCallWorker(place, isolation, self).run(received, channel)
+                ours.recv(_WARM_UP_REPLY_BYTES)
+        sys.path[:] = path
+        signal.signal(signal.SIGINT, handler)
+
+
 class _OneCallWorker:
-    def __init__(self, place: CallPlace, isolation: Isolation) -> None:
+    def __init__(self, place: CallPlace, isolation: Isolation, engine: Engine) -> None:
         self._place = place
         self._isolation = isolation
-        # In a PID namespace the keeper's end is the end of all; elsewhere the kernel is asked for it.
-        self.warnings = () if isolation.has_namespaces else tuple(die_with_parent())
-        self._streams = become_session(place.stdout, place.stderr)
-        os.close(place.stdout)
-        os.close(place.stderr)
+        self._engine = engine
+        accountant = Accountant(place.worker_id, place.node_id, is_single_use=True)
+        self._runner = CallRunner(accountant, engine.streams)
+
+    def settle(self) -> None:
+        """Take the call's streams, identity and folder."""
+        place = self._place
+        self._engine.streams.attach(place.stdout, place.stderr)
         os.environ.update(GIGAEVO_WORKER_ID=place.worker_id, GIGAEVO_NODE_ID=place.node_id)
         if place.scratch:
             _move_to(place.scratch)
         else:
             _change_folder(place.folder)
-        accountant = Accountant(place.worker_id, place.node_id, is_single_use=True)
-        self._runner = CallRunner(accountant, self._streams)
 
     def run(self, call: ReceivedCall, channel: WorkerChannel) -> None:
         header = call.header
-        scope = CallScope(ImportState(os.getcwd()), header.python_path, header.env)
+        scope = CallScope(self._engine.imports(os.getcwd()), header.python_path, header.env)
         scope.prepare()
         seed = header.seed if header.seed is not None else draw_seed()
         ended = self._runner.run(
             call, scope, lambda value: self._encode(value, call), lambda: self._prepare(call, seed, channel)
         )
         ended = replace(ended, metrics=replace(ended.metrics, seed=seed))
-        self._streams.flush()
+        self._engine.streams.flush()
         descriptor = ended.encoded.descriptor if ended.encoded is not None else None
         channel.send(encode_message(ended.as_result()), [] if descriptor is None else [descriptor])
 
@@ -122,7 +181,13 @@ class _OneCallWorker:
         max_bytes = call.header.limits.result_bytes
         if self._place.results is ResultFormat.PICKLE:
             return encode_pickled(value, file, max_bytes=max_bytes, with_buffers=True)
-        return encode_as_data(value, file, max_bytes=max_bytes)
+        from gigaexec.worker.data_encoder import ValueNotDataError  # loaded where results are data
+
+        try:
+            return encode_as_data(value, file, max_bytes=max_bytes)
+        except ValueNotDataError as failure:
+            text = f"the return value of type {name_of_type(value)} is not plain data: {failure}"
+            raise RefusedError(WorkerError(stderr=text, kind=ErrorKind.VALUE, summary=text)) from None
 
 
 def _move_to(scratch: str) -> None:

@@ -30,7 +30,7 @@ from gigaexec.worker.bootstrap import adopt_orphans, die_with_driver, die_with_p
 from gigaexec.worker.channel import receive_with_descriptors
 from gigaexec.worker.keeper import keep_call
 from gigaexec.worker.main import EXIT_BROKEN, preload
-from gigaexec.worker.one_call import CallPlace
+from gigaexec.worker.one_call import CallPlace, Engine
 from gigaexec.worker.sandbox import Isolation
 
 _REQUEST_BYTES = 64 * 1024
@@ -114,14 +114,15 @@ def _be_template(requests: socket.socket, settings: TemplateSettings, isolation:
             adopt_orphans()
         # Its children report to the driver themselves; the kernel reaps them.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        engine = Engine()
+        engine.warm_up(settings.policy.format_of_results, isolation)
         gc.collect()
         gc.freeze()  # a collection in a child would write to, and so copy, every page that holds an object
         while True:
             text, descriptors = receive_with_descriptors(requests, _REQUEST_BYTES)
             if not text:
                 os._exit(0)
-            _serve(requests, ForkRequest.decode(text), descriptors, settings, isolation, problem)
+            _serve(requests, ForkRequest.decode(text), descriptors, settings, isolation, engine, problem)
     except BaseException as error:
         _write_all(2, [f"gigaexec: the template cannot go on: {type(error).__name__}: {error}"])
         os._exit(EXIT_BROKEN)
@@ -139,6 +140,7 @@ def _serve(
     descriptors: list[int],
     settings: TemplateSettings,
     isolation: Isolation,
+    engine: Engine,
     problem: str,
 ) -> None:
     if len(descriptors) != _DESCRIPTORS_OF_REQUEST:
@@ -166,7 +168,7 @@ def _serve(
                     stdout=stdout,
                     stderr=stderr,
                 )
-                keep_call(place, socket.socket(fileno=control), isolation)
+                keep_call(place, socket.socket(fileno=control), isolation, engine)
             except BaseException as error:
                 os.write(
                     control, f"the call's first process failed: {type(error).__name__}: {error}".encode()

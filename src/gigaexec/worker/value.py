@@ -174,7 +174,7 @@ def encode_as_data(value: Any, file: ResultFile, *, max_bytes: int | None = None
     from gigaexec.worker.data_encoder import encode_data
 
     def write_head(sink: _SpillingSink) -> list[Any]:
-        encoded = encode_data(value, max_bytes=max_bytes)
+        encoded = encode_data(value)
         sink.write(encoded.head)
         return list(encoded.buffers)
 
