@@ -29,6 +29,10 @@ _CPU_HEADROOM_S = 5
 
 _RAISE_OPCODES = ("RAISE_VARARGS", "RERAISE")
 
+# Unlike `error.errno` these run no code of the error's class.
+_TRACEBACK_OF = vars(BaseException)["__traceback__"].__get__
+_ERRNO_OF = vars(OSError)["errno"].__get__
+
 
 class LimitFailure(Exception):
     """A limit cannot be applied; the message says which and why."""
@@ -71,15 +75,17 @@ def limit_behind(error: BaseException, limits: Limits) -> LimitHit | None:
 
     An exception that a `raise` statement raised is the program's own, whatever its type.
     """
-    if not isinstance(error, MemoryError | OSError) or _was_raised_by_statement(error.__traceback__):
+    kind = type(error)  # no isinstance: a class of the program may lie about itself
+    if not issubclass(kind, MemoryError | OSError) or _was_raised_by_statement(_TRACEBACK_OF(error)):
         return None
-    if isinstance(error, MemoryError):
+    if issubclass(kind, MemoryError):
         return _hit("memory_bytes", limits)
-    if error.errno == errno.ENOMEM:  # mmap, say
+    number = _ERRNO_OF(error)
+    if number == errno.ENOMEM:  # mmap, say
         return _hit("memory_bytes", limits)
-    if error.errno == errno.EMFILE:
+    if number == errno.EMFILE:
         return _hit("open_files", limits)
-    if error.errno == errno.EFBIG:
+    if number == errno.EFBIG:
         return _hit("file_size_bytes", limits)
     return None
 
