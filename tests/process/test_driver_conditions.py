@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from gigaexec import InvalidCallError, LokyBackend, Outcome, WorkerCall, WorkerConfig, map_calls
-from gigaexec.dispatch import worker_handle
+from gigaexec.dispatch.loky_worker import LokyProcess
 from tests.process.scripts import run_script
 
 ONE = WorkerCall("def f():\n    return 1", "f")
@@ -95,7 +95,7 @@ def test_r33_running_out_of_descriptors_does_not_end_the_pool() -> None:
 def test_r90_without_pidfds_the_end_of_a_worker_is_found_by_polling(
     call: WorkerCall, backend: LokyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_handle, "_open_pidfd", lambda _: None)
+    monkeypatch.setattr(LokyProcess, "open_pidfd", lambda _: None)
     ended = outcome(backend, call, deadline_s=1.0)
     assert ended.status == ("crashed" if call is EXITS else "timed_out")
     assert outcome(backend, ONE).value == 1
@@ -104,7 +104,7 @@ def test_r90_without_pidfds_the_end_of_a_worker_is_found_by_polling(
 def test_r90_without_pidfds_a_forked_child_that_holds_the_channel_delays_nothing(
     backend: LokyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_handle, "_open_pidfd", lambda _: None)
+    monkeypatch.setattr(LokyProcess, "open_pidfd", lambda _: None)
     forks = "import os, time\ndef f():\n    if os.fork() == 0: time.sleep(600)\n    os._exit(5)"
     assert outcome(backend, WorkerCall(forks, "f")).status == "crashed"
 

@@ -35,7 +35,7 @@ OUTPUT = CapturedOutput("printed\n", "", 8, 0)
 
 def answered(kind: ErrorKind) -> Ending:
     error = WorkerError("Traceback ...", 3, kind, "ValueError: x")
-    return Ending(EndingKind.ANSWERED, WorkerResult(None, error, METRICS), output=OUTPUT)
+    return Ending(EndingKind.ANSWERED, WorkerResult(None, error, METRICS), output=OUTPUT, metrics=METRICS)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_r33_each_ending_has_its_status_and_error(
     assert str(outcome.error).splitlines()[0] == summary
     assert outcome.value is None
     assert outcome.output == ending.output
-    assert outcome.metrics == (ending.result.metrics if ending.result else None)
+    assert outcome.metrics == (METRICS if ending.result else None)
     if isinstance(outcome.error, ExecRunnerError | CallTimeoutError):
         assert "printed" in str(outcome.error)
         assert outcome.error.output == OUTPUT
@@ -133,6 +133,7 @@ def test_r61_a_good_ending_keeps_metrics_and_clocks() -> None:
         EndingKind.ANSWERED,
         WorkerResult(None, None, METRICS),
         output=OUTPUT,
+        metrics=METRICS,
         queue_time_s=1.0,
         start_time_s=2.0,
         run_time_s=3.0,
@@ -156,8 +157,8 @@ def make_job(endings: list[Ending]) -> Job:
 def test_r62_a_job_ends_once() -> None:
     endings: list[Ending] = []
     job = make_job(endings)
-    job.end(EndingKind.CANCELLED, message="first")
-    job.end(EndingKind.TIMED_OUT)
+    job.end(Ending(EndingKind.CANCELLED, message="first"))
+    job.end(Ending(EndingKind.TIMED_OUT))
     assert [ending.message for ending in endings] == ["first"]
     assert job.is_ended
     assert job.frames == [], "the arguments are not held longer than needed"
@@ -172,7 +173,7 @@ def test_r34_queue_start_and_run_are_told_apart(monkeypatch: pytest.MonkeyPatch)
     clock.now_s = 104.25  # a large call takes a while to send
     job.mark_started()
     clock.now_s = 107.25
-    job.end(EndingKind.ANSWERED)
+    job.end(Ending(EndingKind.ANSWERED))
     assert_clocks(endings[0], queue_time_s=3.0, start_time_s=1.25, run_time_s=3.0)
 
 
@@ -185,7 +186,7 @@ def test_r34_a_worker_that_was_started_earlier_costs_only_the_wait_for_it(
     clock.now_s = 101.0
     job.mark_dispatched(worker_started_at=90.0, worker_ready_at=101.0, is_first_call=True)
     job.mark_started()
-    job.end(EndingKind.ANSWERED)
+    job.end(Ending(EndingKind.ANSWERED))
     assert_clocks(endings[0], queue_time_s=0.0, start_time_s=1.0, run_time_s=0.0)
 
 
@@ -197,7 +198,7 @@ def test_r34_a_warm_worker_costs_no_start(monkeypatch: pytest.MonkeyPatch) -> No
     job.mark_dispatched(worker_started_at=90.0, worker_ready_at=91.0, is_first_call=False)
     job.mark_started()
     clock.now_s = 102.5
-    job.end(EndingKind.ANSWERED)
+    job.end(Ending(EndingKind.ANSWERED))
     assert_clocks(endings[0], queue_time_s=2.0, start_time_s=0.0, run_time_s=0.5)
 
 
@@ -206,7 +207,7 @@ def test_r34_a_call_that_never_ran_only_waited(monkeypatch: pytest.MonkeyPatch) 
     endings: list[Ending] = []
     job = make_job(endings)
     clock.now_s = 105.0
-    job.end(EndingKind.QUEUE_TIMED_OUT)
+    job.end(Ending(EndingKind.QUEUE_TIMED_OUT))
     assert_clocks(endings[0], queue_time_s=5.0, start_time_s=0.0, run_time_s=0.0)
 
 

@@ -16,15 +16,39 @@ from gigaexec.dispatch.worker_handle import WorkerHandle, WorkerPipes
 class _Process:
     """A child process in the place of a worker."""
 
+    is_single_use = False
+
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self.pid = process.pid
+        self.pid = self.root_pid = process.pid
+
+    def open_pidfd(self) -> int:
+        return os.pidfd_open(self.pid)
+
+    def introduction(self) -> None:
+        return
+
+    def introduce(self, _: object) -> None:
+        raise AssertionError("it is known from its start")
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
+    def kill(self, _: int | None) -> bool:
+        self._process.kill()
+        return True
+
     def exit_code(self) -> int:
         return self._process.wait()
+
+    def failure(self) -> str:
+        return ""
+
+    def scratch_bytes(self, _: int) -> int:
+        return 0
+
+    def account(self) -> None:
+        return
 
     def forget_after_fork(self) -> None:
         pass
@@ -48,7 +72,9 @@ def test_r33_events_after_a_worker_s_death_in_the_same_round_are_skipped(order: 
         handle.close()
 
     with selectors.DefaultSelector() as selector:
-        WorkerHandle("0" * 12, _Process(child), pipes, selector, 1000, lambda *_: None, on_death)
+        WorkerHandle(
+            "0" * 12, _Process(child), pipes, selector, 1000, "", lambda *_: None, on_death, lambda *_: None
+        )
         for _, writer in outputs:
             os.write(writer, b"text")
             os.close(writer)

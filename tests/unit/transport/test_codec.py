@@ -10,7 +10,7 @@ import pytest
 
 from gigaexec.calls import WorkerCall
 from gigaexec.errors import InvalidCallError
-from gigaexec.transport.codec import decode_value, encode_arguments
+from gigaexec.transport.arguments import encode_arguments
 
 
 class RaisesWhenPickled:
@@ -19,12 +19,12 @@ class RaisesWhenPickled:
 
 
 def encode(*args: Any, **kwargs: Any) -> bytes:
-    return encode_arguments(WorkerCall("", "f", list(args), kwargs))
+    return encode_arguments(WorkerCall("", "f", list(args), kwargs)).pickled
 
 
 def test_r2_arguments_come_back_equal() -> None:
     shared = [1, 2]
-    args, kwargs = decode_value(encode(shared, shared, "x", key={"a": shared}))
+    args, kwargs = pickle.loads(encode(shared, shared, "x", key={"a": shared}))
     assert (args, kwargs) == ([[1, 2], [1, 2], "x"], {"key": {"a": [1, 2]}})
     assert args[0] is args[1] is kwargs["key"]["a"], "args and kwargs are one object graph"
 

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from gigaexec.calls import ValueLayout
 from gigaexec.errors import SpillError, ValueNotReadableError
-from gigaexec.transport.spill import decode_inline_value, read_spilled_value, remove_spill
+from gigaexec.sandbox_policy import ResultFormat
+from gigaexec.transport.codec import decode_value
+from gigaexec.transport.spill import read_spilled_value, remove_spill
 
 VALUE = {"numbers": list(range(1000)), "text": "x" * 5000}
 
@@ -29,7 +32,8 @@ def spilled(tmp_path: Path) -> Path:
 
 
 def read(path: Path, expected_bytes: int | None = None) -> Any:
-    return read_spilled_value(str(path), path.stat().st_size if expected_bytes is None else expected_bytes)
+    size = path.stat().st_size if expected_bytes is None else expected_bytes
+    return read_spilled_value(str(path), ValueLayout("pickle", size, (), size))
 
 
 def test_r20_a_value_is_read_through_a_map_and_the_file_is_left(
@@ -127,8 +131,9 @@ def test_r23_a_cut_pickle_is_called_truncated(spilled: Path, kept_bytes: int) ->
 
 
 def test_r23_a_value_that_ends_the_process_when_read_is_the_calls_failure() -> None:
+    value = pickle.dumps(ExitsWhenRead())
     with pytest.raises(ValueNotReadableError, match="cannot be unpickled in the driver: SystemExit: 3"):
-        decode_inline_value(pickle.dumps(ExitsWhenRead()))
+        decode_value(value, ValueLayout("pickle", len(value), (), len(value)), ResultFormat.PICKLE)
 
 
 def open_descriptors() -> int:

@@ -16,9 +16,11 @@ from gigaexec.worker.channel import (
     FrameDecoder,
     ProtocolError,
     Ready,
+    ReceivedCall,
     WorkerChannel,
     frame_prefix,
 )
+from gigaexec.worker.messages import decode_message, encode_message
 
 HEADER = CallHeader("def f(): ...", "f", ["/x"], {"A": None}, "/spill/1")
 
@@ -78,8 +80,7 @@ def test_a_call_is_received_with_arguments_larger_than_the_sockets_buffer(
     sender.start()
     received = channel.receive()
     sender.join()
-    assert received is not None
-    assert received == (HEADER, bytearray(arguments))
+    assert received == ReceivedCall(HEADER, bytearray(arguments), [])
 
 
 @pytest.mark.parametrize("sent_bytes", [0, 3, 8, 20, -4, -1])
@@ -95,6 +96,6 @@ def test_the_end_of_the_channel_ends_the_worker_wherever_it_falls(
 def test_a_record_is_sent_as_one_frame(ends: tuple[WorkerChannel, socket.socket]) -> None:
     channel, driver = ends
     ready = Ready(17, "", ("no PDEATHSIG",))
-    channel.send(ready)
+    channel.send(encode_message(ready))
     (frame,) = FrameDecoder().feed(driver.recv(65536))
-    assert pickle.loads(frame) == ready
+    assert decode_message(frame) == ready

@@ -21,8 +21,8 @@ def run_leftovers_script(body: str) -> object:
 @pytest.mark.skipif(sys.platform != "linux", reason="children are listed by /proc")
 def test_r35_children_and_daemons_are_killed_and_reaped() -> None:
     body = """
-from gigaexec.worker.bootstrap import _adopt_orphans
-assert _adopt_orphans() == []
+from gigaexec.worker.bootstrap import adopt_orphans
+assert adopt_orphans() == []
 reader, writer = os.pipe()
 
 def start_daemon():

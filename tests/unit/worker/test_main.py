@@ -10,7 +10,7 @@ _RUN = r"""
 import json, os, pickle, sys, tempfile
 from gigaexec.worker.accounting import Accountant
 from gigaexec.worker.capture import StandardStreams
-from gigaexec.worker.channel import CallHeader
+from gigaexec.worker.channel import CallHeader, ReceivedCall
 from gigaexec.worker.main import Worker
 
 answers = os.dup(1)
@@ -19,7 +19,8 @@ worker = Worker(Accountant("0123456789ab", "node"), StandardStreams(os.dup(1), o
 spill_path = tempfile.mktemp()
 
 def run(code, python_path, env):
-    return worker.run(CallHeader(code, "f", python_path, env, spill_path), bytearray(pickle.dumps(([], {}))))
+    header = CallHeader(code, "f", python_path, env, spill_path)
+    return worker.run(ReceivedCall(header, bytearray(pickle.dumps(([], {}))), []))
 
 failed = run("def f(): return 1", PYTHON_PATH, ENV)
 after = run("import os, sys\ndef f(): return 'BEFORE' in os.environ, sys.path", [], {})

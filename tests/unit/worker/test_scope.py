@@ -48,7 +48,7 @@ CHANGES = {
 
 SCRIPT_HEAD = """
 import gc, json, os, random, resource, signal, subprocess, sys, threading, types
-from gigaexec.worker.scope import Baseline, CallScope
+from gigaexec.worker.scope import Baseline, RestoredScope
 
 nofile_hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -81,7 +81,7 @@ def state():
     }
 
 def run_in_scope(names, **options):
-    scope = CallScope(baseline, options.get("python_path", []), options.get("env", {}))
+    scope = RestoredScope(baseline, options.get("python_path", []), options.get("env", {}))
     with scope:
         entered = state()
         try:
@@ -143,7 +143,7 @@ print(json.dumps([names, differences()]))
 
 def test_r4_the_environment_of_a_call_is_there_for_it_alone() -> None:
     body = """
-with CallScope(baseline, [], {"ADDED": "for the call", "KEPT": None, "ABSENT": None}):
+with RestoredScope(baseline, [], {"ADDED": "for the call", "KEPT": None, "ABSENT": None}):
     inside = [os.environ.get("ADDED"), os.environ.get("KEPT"), subprocess.getoutput("echo $ADDED")]
 print(json.dumps([inside, differences()]))
 """
@@ -161,7 +161,7 @@ a, b = f"{folder}/a", f"{folder}/b"
 before = state()
 baseline = Baseline()
 sys.path.append(b)
-with CallScope(baseline, [b, a, b, f"{a}/../a"], {}):
+with RestoredScope(baseline, [b, a, b, f"{a}/../a"], {}):
     inside = list(sys.path)
 print(json.dumps([inside[:2] == [b, a], inside.count(a), inside.count(b), differences()]))
 """
@@ -177,7 +177,7 @@ def test_r3_each_call_gets_the_helper_of_its_own_folder(tmp_path: Path) -> None:
     body = """
 seen = []
 for name in ("first", "second", "first"):
-    with CallScope(baseline, [f"{sys.argv[1]}/{name}"], {}):
+    with RestoredScope(baseline, [f"{sys.argv[1]}/{name}"], {}):
         import helper, tools.part
         seen.append([helper.WHO, tools.part.WHO])
 before["modules"] = state()["modules"]
@@ -193,7 +193,7 @@ def test_r3_a_module_of_the_worker_that_a_helper_shadows_is_dropped_and_comes_ba
     (tmp_path / "json.py").write_text("WHO = 'the problem'")
     (tmp_path / "sys.py").write_text("WHO = 'nobody'")
     body = """
-with CallScope(baseline, [sys.argv[1]], {}):
+with RestoredScope(baseline, [sys.argv[1]], {}):
     import json as shadowing
     import sys as still_sys
     inside = [getattr(shadowing, "WHO", None), getattr(still_sys, "WHO", None)]
@@ -229,7 +229,7 @@ print(json.dumps(run_in_scope(["removes its folder"])[1]))
 
 def test_r5_a_call_may_end_in_a_folder_that_is_gone(tmp_path: Path) -> None:
     body = """
-scope = CallScope(baseline, [], {})
+scope = RestoredScope(baseline, [], {})
 with scope:
     os.mkdir(sys.argv[1])
     os.chdir(sys.argv[1])
@@ -241,7 +241,7 @@ print(json.dumps([scope.not_restored, os.getcwd() == before["folder"]]))
 
 def test_r37_sigint_reaches_the_program_and_is_ignored_between_calls() -> None:
     body = """
-with CallScope(baseline, [], {}):
+with RestoredScope(baseline, [], {}):
     inside = signal.getsignal(signal.SIGINT) is signal.default_int_handler
 print(json.dumps([inside, signal.getsignal(signal.SIGINT) == signal.SIG_IGN]))
 """
