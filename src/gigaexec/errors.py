@@ -95,8 +95,8 @@ class ExecRunnerError(CallError):
 
 
 class ValueNotPicklableError(ExecRunnerError):
-    """The function returned a value that cannot be pickled, or that is not plain data where a sandbox asks for
-    that; the message says which and why.
+    """The function returned a value that cannot be pickled, or, where a sandbox asks for plain data, that is
+    none; the message says which and why.
     """
 
 

@@ -9,6 +9,14 @@ from typing import Annotated
 import typer
 
 from gigaexec.cli.options import seconds
+from gigaexec.cli.pool_options import (
+    BackendChoice,
+    BackendOption,
+    MemoryOption,
+    PreloadOption,
+    SandboxOption,
+)
+from gigaexec.sandbox_policy import SandboxLevel
 
 
 def evaluate(
@@ -37,6 +45,10 @@ def evaluate(
         int | None,
         typer.Option(help="How many calls run at once; default: one for each CPU.", metavar="N", min=1),
     ] = None,
+    sandbox: SandboxOption = SandboxLevel.OFF,
+    memory_mb: MemoryOption = None,
+    preload: PreloadOption = None,
+    backend: BackendOption = BackendChoice.AUTO,
     output: Annotated[
         Path | None,
         typer.Option(help="Write each result to DIR/results.jsonl when it is there.", metavar="DIR"),
@@ -59,6 +71,7 @@ def evaluate(
         gigaexec evaluate examples/heilbronn
         gigaexec evaluate examples/heilbronn mine.py candidates/ --timeout 10
         gigaexec evaluate examples/heilbronn --output runs/1 --workers 4
+        gigaexec evaluate examples/heilbronn --sandbox standard --memory-mb 1024
         gigaexec evaluate examples/heilbronn --json | jq .metrics
 
     \b
@@ -67,15 +80,23 @@ def evaluate(
     130 after Ctrl-C (what was done by then is shown and kept).
     """
     from gigaexec.cli.evaluation_run import EvaluationRun
+    from gigaexec.cli.pool import PoolOptions
     from gigaexec.cli.programs_given import programs_to_evaluate
     from gigaexec.cli.results_file import ResultsFile
     from gigaexec.problems import Problem
 
     if overwrite and output is None:
         raise typer.BadParameter("has no effect without --output", param_hint="--overwrite")
+    options = PoolOptions(
+        backend=backend,
+        sandbox=sandbox,
+        memory_mb=memory_mb,
+        preload=tuple(preload or ()),
+        max_workers=workers,
+    )
     loaded = Problem.load(problem)
     files = programs_to_evaluate(loaded, programs or [])
     with nullcontext() if output is None else ResultsFile(output, overwrite=overwrite) as results:
         run = EvaluationRun(loaded, files, results, prints_json=as_json)
-        run.evaluate(timeout_s=timeout, context_timeout_s=context_timeout, max_workers=workers)
+        run.evaluate(timeout_s=timeout, context_timeout_s=context_timeout, options=options)
     raise typer.Exit(run.exit_code)

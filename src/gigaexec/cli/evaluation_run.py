@@ -14,7 +14,7 @@ from rich.console import Console
 
 from gigaexec.cli.exit_codes import ExitCode, Interrupted
 from gigaexec.cli.interrupt import run_interruptibly
-from gigaexec.cli.pool import pool
+from gigaexec.cli.pool import PoolOptions, pool
 from gigaexec.cli.progress import EvaluationProgress
 from gigaexec.cli.quantities import seconds_text
 from gigaexec.cli.results_file import ResultsFile
@@ -53,7 +53,7 @@ class EvaluationRun:
             return ExitCode.INFRASTRUCTURE
         return ExitCode.DONE if any(evaluation.is_valid for evaluation in self._done) else ExitCode.FAILED
 
-    def evaluate(self, *, timeout_s: float, context_timeout_s: float | None, max_workers: int | None) -> None:
+    def evaluate(self, *, timeout_s: float, context_timeout_s: float | None, options: PoolOptions) -> None:
         """Evaluate all programs and show the results; no worker is left on return.
 
         Raises:
@@ -62,7 +62,7 @@ class EvaluationRun:
             InfrastructureError: The context could not be built, or a result could not be written.
         """
         try:
-            run_interruptibly(self._evaluate_all(timeout_s, context_timeout_s, max_workers))
+            run_interruptibly(self._evaluate_all(timeout_s, context_timeout_s, options))
         except Interrupted as interruption:
             if self._done:
                 self._show_table()
@@ -71,11 +71,11 @@ class EvaluationRun:
         print(self._summary(), file=sys.stderr)
 
     async def _evaluate_all(
-        self, timeout_s: float, context_timeout_s: float | None, max_workers: int | None
+        self, timeout_s: float, context_timeout_s: float | None, options: PoolOptions
     ) -> None:
         # Lines of JSON on a terminal show the progress themselves; a bar would run through them.
         is_bar_shown = not (self._prints_json and sys.stdout.isatty())
-        async with pool(max_workers) as backend:
+        async with pool(options) as backend:
             evaluations = evaluate_programs(
                 self._problem,
                 self._files,

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gigaexec.calls import Outcome
-from gigaexec.errors import ExecRunnerError
+from gigaexec.errors import ExecRunnerError, LimitExceededError
 from gigaexec.json_text import is_json, json_line, safe_repr
 from gigaexec.log_text import clean
 
@@ -53,6 +53,7 @@ def outcome_as_json(outcome: Outcome) -> str:
         "queue_time_s": outcome.queue_time_s,
         "start_time_s": outcome.start_time_s,
         "run_time_s": outcome.run_time_s,
+        "confinement": [asdict(step) for step in outcome.confinement],
     }
     return json_line(known)
 
@@ -64,6 +65,8 @@ def _error_as_dict(error: Exception) -> dict[str, Any]:
     }
     if isinstance(error, ExecRunnerError):
         known |= {"stderr": error.stderr, "returncode": error.returncode}
+    if isinstance(error, LimitExceededError):
+        known["hit"] = asdict(error.hit) if error.hit is not None else None
     return known
 
 

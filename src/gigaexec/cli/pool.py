@@ -2,38 +2,74 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
+from gigaexec.backends.forkserver import ForkserverBackend
+from gigaexec.backends.local import LocalBackend
 from gigaexec.backends.loky import LokyBackend
 from gigaexec.calls import Outcome, WorkerCall
+from gigaexec.cli.pool_options import BackendChoice
 from gigaexec.config import WorkerConfig
+from gigaexec.limits import Limits
+from gigaexec.sandbox_policy import SandboxLevel, SandboxPolicy
 from gigaexec.transport.spill import prepare_directory
+
+_BYTES_PER_MB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOptions:
+    """What the options of a command say about its pool.
+
+    Args:
+        backend: Which backend.
+        sandbox: How programs are confined.
+        memory_mb: Memory that a call may use, MiB; None is no limit.
+        preload: Modules to import before calls.
+        max_workers: How many calls run at once; None leaves it to the environment.
+    """
+
+    backend: BackendChoice = BackendChoice.AUTO
+    sandbox: SandboxLevel = SandboxLevel.OFF
+    memory_mb: int | None = None
+    preload: tuple[str, ...] = ()
+    max_workers: int | None = None
+
+    @property
+    def uses_forkserver(self) -> bool:
+        """Whether each call gets a process of its own."""
+        if self.backend is BackendChoice.AUTO:
+            return sys.platform == "linux" or self.sandbox is not SandboxLevel.OFF
+        return self.backend is BackendChoice.FORKSERVER
 
 
 @asynccontextmanager
-async def pool(max_workers: int | None = None) -> AsyncIterator[LokyBackend]:
+async def pool(options: PoolOptions) -> AsyncIterator[LocalBackend]:
     """A backend with the configuration of the environment. Its workers are gone when the block is left.
-
-    Args:
-        max_workers: How many calls run at once; None leaves it to the environment.
 
     Raises:
         SpillDirectoryError: The spill directory cannot be used; told here, before every call fails.
+        ConfigurationError: The options contradict each other.
     """
-    config = WorkerConfig.from_env()
-    if max_workers is not None:
-        config = replace(config, max_workers=max_workers)
+    changes: dict[str, Any] = {"preload": options.preload, "sandbox": SandboxPolicy(options.sandbox)}
+    if options.max_workers is not None:
+        changes["max_workers"] = options.max_workers
+    if options.memory_mb is not None:
+        changes["limits"] = Limits(memory_bytes=options.memory_mb * _BYTES_PER_MB)
+    config = replace(WorkerConfig.from_env(), **changes)
     prepare_directory(config.spill_dir)
-    backend = LokyBackend(config)
+    backend = ForkserverBackend(config) if options.uses_forkserver else LokyBackend(config)
     try:
         yield backend
     finally:
         await backend.shutdown(wait=True)
 
 
-async def run_one_call(call: WorkerCall, *, deadline_s: float) -> Outcome:
+async def run_one_call(call: WorkerCall, options: PoolOptions, *, deadline_s: float) -> Outcome:
     """Run one call in a worker of its own."""
-    async with pool(max_workers=1) as backend:
+    async with pool(replace(options, max_workers=1)) as backend:
         return await backend.run(call, deadline_s=deadline_s)

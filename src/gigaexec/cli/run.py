@@ -9,6 +9,14 @@ import typer
 
 from gigaexec.cli.exit_codes import ExitCode
 from gigaexec.cli.options import import_folders, json_of_type, seconds, source_of
+from gigaexec.cli.pool_options import (
+    BackendChoice,
+    BackendOption,
+    MemoryOption,
+    PreloadOption,
+    SandboxOption,
+)
+from gigaexec.sandbox_policy import SandboxLevel
 
 
 def run(
@@ -28,6 +36,10 @@ def run(
             file_okay=False,
         ),
     ] = None,
+    sandbox: SandboxOption = SandboxLevel.OFF,
+    memory_mb: MemoryOption = None,
+    preload: PreloadOption = None,
+    backend: BackendOption = BackendChoice.AUTO,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all that is known of the call as one line of JSON.")
     ] = False,
@@ -42,16 +54,17 @@ def run(
     \b
         gigaexec run square.py --function square --args '[12]'
         gigaexec run fit.py -f fit --kwargs '{"steps": 100}' --timeout 10 --json
+        gigaexec run unknown.py -f main --sandbox strict --memory-mb 512
         echo 'def f(): return 42' | gigaexec run - -f f
 
     \b
     Exit status: 0 the call returned, 1 it failed (an exception, a timeout, a
-    crash), 2 wrong use, 3 gigaexec or the machine failed.
+    crash, a limit), 2 wrong use, 3 gigaexec or the machine failed.
     """
     from gigaexec.calls import OutcomeStatus, WorkerCall
     from gigaexec.cli.interrupt import run_interruptibly
     from gigaexec.cli.outcome_text import outcome_as_json, show_outcome
-    from gigaexec.cli.pool import run_one_call
+    from gigaexec.cli.pool import PoolOptions, run_one_call
 
     call = WorkerCall(
         code=source_of(file),
@@ -60,7 +73,13 @@ def run(
         kwargs=json_of_type(dict, kwargs, option="--kwargs", example='{"n": 1}'),
         python_path=import_folders(file, python_path or []),
     )
-    outcome = run_interruptibly(run_one_call(call, deadline_s=timeout))
+    options = PoolOptions(
+        backend=backend,
+        sandbox=sandbox,
+        memory_mb=memory_mb,
+        preload=tuple(preload or ()),
+    )
+    outcome = run_interruptibly(run_one_call(call, options, deadline_s=timeout))
     if as_json:
         print(outcome_as_json(outcome))
     else:

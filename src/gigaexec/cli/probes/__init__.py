@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gigaexec.cli.probes.finding import Finding, State
 from gigaexec.cli.probes.machine import probe_cpus, probe_descriptors, probe_memory
 from gigaexec.cli.probes.python import probe_packages, probe_platform, probe_python
+from gigaexec.cli.probes.sandbox import probe_sandbox
 from gigaexec.cli.probes.settings import read_settings
 from gigaexec.cli.probes.spill import probe_spill_directory
 from gigaexec.cli.probes.workers import probe_call, probe_parent_death
@@ -27,3 +28,4 @@ def examine() -> Iterator[Finding]:
     yield probe_spill_directory(config.spill_dir)
     yield probe_call(config)
     yield probe_parent_death(config)
+    yield probe_sandbox(config)

@@ -11,7 +11,7 @@ from gigaexec import __version__
 from gigaexec.cli.probes.finding import Finding, State
 
 _TESTED_PYTHONS = ((3, 11), (3, 14))
-_REQUIRED = ("loky", "cloudpickle", "psutil")
+_REQUIRED = ("loky", "cloudpickle", "msgspec", "psutil")
 _EXTRAS = {"stages": ("pydantic", "PyYAML"), "cli": ("typer", "rich")}
 
 
