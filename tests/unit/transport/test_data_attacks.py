@@ -160,6 +160,21 @@ def test_hostile_bytes_give_an_error_soon(head: bytes) -> None:
     assert isinstance(pickle.loads(pickle.dumps(refusal.value)), ValueNotReadableError)
 
 
+@pytest.mark.parametrize(
+    ("attack", "message"),
+    [
+        ("deep lists", "nested deeper than 200 levels"),
+        ("deep subarrays", "a dtype that is nested too deep"),
+        ("a field beyond the item", "fields are larger than itself"),
+        ("an empty array with a huge dimension", "an empty array with a huge dimension"),
+        ("zone Etc/../UTC", "the key of a time zone that can be none"),
+    ],
+)
+def test_what_libraries_would_refuse_too_is_refused_before_they_see_it(attack: str, message: str) -> None:
+    with pytest.raises(ValueNotReadableError, match=message):
+        decode_data(ATTACKS[attack], [])
+
+
 def hostile_set(members: list[Any]) -> tuple[bytes, list[memoryview]]:
     """A set that the encoder could not have been given in reasonable time."""
     encoded = encode_data(members)
