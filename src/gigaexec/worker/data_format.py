@@ -47,7 +47,7 @@ SUBARRAY = "subarray"
 DEFAULT_MAX_DEPTH = 200
 
 # Leaves, and likewise ops. A container takes at most 250 bytes of the driver's memory, a leaf 120 with its
-# place in a set, beside its text: 1.5 GB for the worst of heads. Larger results are arrays, which count as one.
+# place in a set, beside its text: 1.5 GB for the worst of heads. Larger results are arrays, each one item.
 DEFAULT_MAX_COUNT = 4_000_000
 LARGEST_MAX_COUNT = (1 << 32 - CODE_BITS) - 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from types import MemberDescriptorType, SimpleNamespace
+from types import MemberDescriptorType, MethodDescriptorType, SimpleNamespace, WrapperDescriptorType
 from typing import Any
 
 _POINTER_BYTES = object.__basicsize__ // 2  # a reference count and a type
@@ -80,10 +80,20 @@ def _why_no_record(kind: type, value: Any) -> str:
     built_in = next((base for base in kind.__mro__[:-1] if not base.__flags__ & _IS_HEAP_TYPE), None)
     if built_in is not None:
         return f"a {name}, a subclass of {type_name_of(built_in)}"
-    # A type written in C keeps things where only it can see them; its instances are larger than their parts.
+    if any(map(_is_written_in_c, kind.__mro__[:-1])):
+        return f"a {name}, whose contents are not in attributes of Python"
+    # C may add to a Python class what only C can see; such instances are larger than their parts.
     expected_bytes = object.__basicsize__ + _POINTER_BYTES * (
         len(_slots_of(kind)) + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
     )
     if kind.__basicsize__ > expected_bytes or kind.__itemsize__:
         return f"a {name}, whose contents are not in attributes of Python"
     return ""
+
+
+def _is_written_in_c(kind: type) -> bool:
+    """Whether it has methods in C of its own; a class statement may at most hold those of another."""
+    return any(
+        isinstance(member, MethodDescriptorType | WrapperDescriptorType) and member.__objclass__ is kind
+        for member in vars(kind).values()
+    )

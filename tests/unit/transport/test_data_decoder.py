@@ -85,7 +85,7 @@ SIMPLE_DTYPES = [
         "D",
         "G",
     ),
-    *("S1", "S5", "U1", ">U4", "V3", "M8", "M8[ns]", ">M8[25s]", "m8[D]", "m8"),
+    *("S1", "S5", "U1", ">U4", "V3", "M8[ns]", ">M8[25s]", "m8[D]"),
 ]
 
 
@@ -127,7 +127,7 @@ VALUES = [
     *(np.bool_(True), np.int8(-3), np.uint64(2**64 - 1), np.float16(1.5), np.float64("nan")),
     *(np.longdouble(1) / 3, np.complex64(1j), np.clongdouble(1j), np.str_("a\0"), np.str_("")),
     *(np.str_("\ud800"), np.bytes_(b"a\0"), np.void(b"abc")),
-    *(np.datetime64("2020-01-01"), np.datetime64("NaT"), np.timedelta64(5, ("s", 25))),
+    *(np.datetime64("2020-01-01"), np.datetime64("NaT", "s"), np.timedelta64(5, ("s", 25))),
     array_of(NESTED)[1, 1],
 ]  # fmt: skip
 

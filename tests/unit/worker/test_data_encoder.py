@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import enum
 import fractions
+import io
 import subprocess
 import sys
 import threading
@@ -150,7 +151,7 @@ def holding(name: str, value: Any) -> Any:
         ([range(3)], r"^result\[0\] is a range, which"),
         (object(), r"^result is a object, which"),
         (holding("lock", threading.Lock()), r"^result\.lock is a _thread\.lock"),
-        (sys.stdout.buffer, r"^result is a "),
+        (io.FileIO(1, closefd=False), r"^result is a _io\.FileIO"),
         (MyDict(), r"^result is a .*\.MyDict, a subclass of builtins\.dict"),
         (LookupError("x"), r"^result is a LookupError, which"),
         (time.gmtime(0), r"^result is a time\.struct_time"),
