@@ -104,6 +104,8 @@ class Dispatcher:
         self._orphans = Orphans(has_guard=source.leaves_orphans)
         self._limit_watch = LimitWatch(self._on_limit)
         self._failed_starts = 0
+        self._is_full = False
+        self._not_full_since = 0.0
         self._must_start_more = False
         self._is_stopping = False
         self._failure = ""
@@ -275,7 +277,11 @@ class Dispatcher:
     # Giving out calls.
 
     def _give_out(self) -> None:
-        while self._idle and self._count(WorkerState.BUSY) < self._max_busy:
+        busy = self._count(WorkerState.BUSY)
+        if self._is_full and busy < self._max_busy:
+            self._is_full = False
+            self._not_full_since = time.monotonic()
+        while self._idle and busy < self._max_busy:
             worker = self._idle.pop()
             if worker.state is not WorkerState.IDLE:
                 continue  # its channel broke; its death is on the way
@@ -283,8 +289,10 @@ class Dispatcher:
             if job is None:
                 self._idle.append(worker)
                 return
-            worker.send(job)
+            worker.send(job, self._not_full_since)
             self._limit_watch.begin(job)
+            busy = self._count(WorkerState.BUSY)
+        self._is_full = busy >= self._max_busy
 
     def _count(self, state: WorkerState) -> int:
         return sum(worker.state is state for worker in self._workers)

@@ -24,8 +24,8 @@ from gigaexec.sandbox_policy import SandboxPolicy
 from gigaexec.transport.descriptors import OwnedDescriptor
 from gigaexec.transport.scratch import Scratch
 from gigaexec.worker.channel import send_with_descriptors
-from gigaexec.worker.keeper import KeeperReport
 from gigaexec.worker.template import ForkRequest, TemplateSettings
+from gigaexec.worker.worker_report import WorkerReport
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class ForkedProcess:
         self._control = control
         self._why_no_template = why_no_template
         self._scratch = scratch
-        self._report: KeeperReport | None = None
+        self._report: WorkerReport | None = None
         self._last_words = ""
         self._is_read = False
         self._has_namespace = False
@@ -135,7 +135,7 @@ class ForkedProcess:
         except OSError:  # nothing is there
             return
         try:
-            self._report = KeeperReport.decode(text)
+            self._report = WorkerReport.decode(text)
         except ValueError:
             self._last_words = text.decode("utf-8", "replace")
 
@@ -332,10 +332,10 @@ def _current_folder() -> str:
 
 
 def _pid_of(pidfd: int) -> tuple[int, bool]:
-    """The process's id here, and whether it is in a PID namespace below this one (proc_pid_fdinfo(5))."""
+    """The process's id here, and whether it is the first of its PID namespace (proc_pid_fdinfo(5))."""
     text = Path(f"/proc/self/fdinfo/{pidfd}").read_text("ascii")
     fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     try:
-        return int(fields["Pid"]), len(fields["NSpid"].split()) > 1
+        return int(fields["Pid"]), fields["NSpid"].split()[-1] == "1"
     except KeyError as error:
         raise ValueError(f"a descriptor that is no pidfd: {error}") from error

@@ -109,11 +109,11 @@ class Job:
         self.is_ended = False
         self._on_ended = on_ended
 
-    def mark_dispatched(self, worker_started_at: float, worker_ready_at: float, is_first_call: bool) -> None:
+    def mark_dispatched(self, awaited_since: float, worker_ready_at: float, is_first_call: bool) -> None:
         """Note that a worker was chosen, and how long the call waited for that worker's start."""
         self.dispatched_at = time.monotonic()
         if is_first_call:
-            self.start_time_s = max(0.0, worker_ready_at - max(worker_started_at, self.submitted_at))
+            self.start_time_s = max(0.0, worker_ready_at - max(awaited_since, self.submitted_at))
 
     def mark_started(self) -> None:
         """Note that the whole call is with an idle worker: its run begins."""

@@ -67,15 +67,15 @@ def sample_tree(root: int, worker: int, shared: SharedFiles) -> TreeSample | Non
     """Measure the processes of a call.
 
     Args:
-        root: The process that they all descend from. Where that is not the worker itself it is the keeper,
-            which does not count.
+        root: The process that adopts what they orphan. Where that is not the worker itself it does not count.
         worker: The worker.
         shared: What not to count.
 
     Returns:
         What was found; None where nothing can be read, because they have ended or there is no /proc.
     """
-    measured = {pid: found for pid in _tree(root) if (found := _measure(pid, shared.inodes)) is not None}
+    pids = _tree({root, worker})
+    measured = {pid: found for pid in pids if (found := _measure(pid, shared.inodes)) is not None}
     if root != worker:
         measured.pop(root, None)
     if not measured:
@@ -95,15 +95,17 @@ def sample_tree(root: int, worker: int, shared: SharedFiles) -> TreeSample | Non
     )
 
 
-def _tree(root: int) -> Iterator[int]:
-    unvisited = [root]
+def _tree(roots: set[int]) -> Iterator[int]:
+    unvisited, seen = list(roots), set(roots)
     while unvisited:
         pid = unvisited.pop()
         yield pid
         try:
             # Plain functions of os: this happens 50 times a second for each worker that is watched.
             for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
-                unvisited.extend(map(int, _read(f"/proc/{pid}/task/{thread}/children").split()))
+                children = set(map(int, _read(f"/proc/{pid}/task/{thread}/children").split()))
+                unvisited.extend(children - seen)
+                seen |= children
         except OSError:
             continue  # it ended
 

@@ -149,8 +149,14 @@ class WorkerHandle:
         self._introduction = process.introduction()
         self._register()
 
-    def send(self, job: Job) -> None:
-        """Give the worker a call. What it printed since its last call is dropped."""
+    def send(self, job: Job, pool_not_full_since: float) -> None:
+        """Give the worker a call. What it printed since its last call is dropped.
+
+        Args:
+            job: The call.
+            pool_not_full_since: When the pool could run one more call. The start of a worker that goes on
+                while it cannot keeps no call waiting.
+        """
         self.state = WorkerState.BUSY
         self.job = job
         for buffer in self._buffers.values():
@@ -161,7 +167,8 @@ class WorkerHandle:
         if job.limits.cpu_time_s is not None and not self.process.is_single_use:
             before = self.sample()
             self.cpu_time_before_s = before.cpu_time_s if before is not None else 0.0
-        job.mark_dispatched(self.started_at, self.ready_at, is_first_call=self.calls_done == 0)
+        awaited_since = max(self.started_at, pool_not_full_since)
+        job.mark_dispatched(awaited_since, self.ready_at, is_first_call=self.calls_done == 0)
         self._unsent = [memoryview(frame) for frame in job.frames]
         self._unsent_descriptors = [file.number for file in job.files]
         self._send_more()

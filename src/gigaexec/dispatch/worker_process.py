@@ -41,7 +41,9 @@ class WorkerProcess(Protocol):
 
     @property
     def root_pid(self) -> int:
-        """The process that all processes of the call descend from; 0 before it is known."""
+        """The process that adopts what the call's processes orphan, and whose end is the end of all of them;
+        0 before it is known.
+        """
         ...
 
     def open_pidfd(self) -> int | None:

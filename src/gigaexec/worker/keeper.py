@@ -1,60 +1,27 @@
-"""The first process of a call: it starts the worker, outlives it by a moment, and takes all with it.
+"""The process above a worker where there are no PID namespaces: it takes all of a call with it.
 
     template --fork--> keeper --fork--> worker --runs--> the program and what that starts
                          |  <--- wait4: exit status, resource use
                          |  ---> report to the driver, on a socket that the worker does not have
-                         X       its end kills every process of the call
 
-In a PID namespace of its own the keeper is process 1, and the kernel kills the rest when it ends. Where there
-is none it is the parent of all orphans, and kills until nothing is left.
+It is the parent of all orphans, and kills until nothing is left, when the worker ends or the driver does.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import socket
-from dataclasses import astuple, dataclass
 from resource import RUSAGE_CHILDREN, getrusage
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from gigaexec.worker import leftovers
 from gigaexec.worker.accounting import Usage
 from gigaexec.worker.bootstrap import adopt_orphans
 from gigaexec.worker.one_call import CallPlace, Engine, run_one_call
 from gigaexec.worker.sandbox import Isolation
-
-
-@dataclass(frozen=True, slots=True)
-class KeeperReport:
-    """What a keeper says of its worker.
-
-    Args:
-        wait_status: As wait(2) gives it.
-        peak_rss_kb: The largest process's peak of resident memory, KiB.
-        used: What all processes of the call used that were waited for.
-    """
-
-    wait_status: int
-    peak_rss_kb: int
-    used: Usage
-
-    def encode(self) -> bytes:
-        return json.dumps([self.wait_status, self.peak_rss_kb, *astuple(self.used)]).encode("ascii")
-
-    @classmethod
-    def decode(cls, text: bytes) -> KeeperReport:
-        """Read a report. Raises ValueError for anything else."""
-        numbers: Any = json.loads(text)
-        if not isinstance(numbers, list) or not all(isinstance(number, int | float) for number in numbers):
-            raise ValueError("no report of a keeper")
-        status, peak, *used = numbers
-        try:
-            return cls(status, peak, Usage(*used))
-        except TypeError as error:
-            raise ValueError("no report of a keeper") from error
+from gigaexec.worker.worker_report import WorkerReport
 
 
 def keep_call(place: CallPlace, control: socket.socket, isolation: Isolation, engine: Engine) -> NoReturn:
@@ -66,10 +33,7 @@ def keep_call(place: CallPlace, control: socket.socket, isolation: Isolation, en
         isolation: Where this process is.
         engine: What the worker inherits.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the template lets the kernel reap
-    if not isolation.has_namespaces:
-        adopt_orphans()
-    isolation.isolate_call(place.scratch)
+    adopt_orphans()
     keeper_pidfd = os.pidfd_open(os.getpid())
     worker = os.fork()
     if worker == 0:
@@ -80,13 +44,10 @@ def keep_call(place: CallPlace, control: socket.socket, isolation: Isolation, en
     try:
         _watch_driver(control)
         status, peak_rss_kb = _wait_for(worker)
-        if not isolation.has_namespaces:
-            leftovers.end_child_processes()
-        report = KeeperReport(status, peak_rss_kb, Usage.of(getrusage(RUSAGE_CHILDREN)))
-        control.sendall(report.encode())
+        leftovers.end_child_processes()
+        control.sendall(WorkerReport(status, peak_rss_kb, Usage.of(getrusage(RUSAGE_CHILDREN))).encode())
     except _DriverIsGoneError:
-        if not isolation.has_namespaces:
-            leftovers.end_child_processes()
+        leftovers.end_child_processes()
     os._exit(0)
 
 

@@ -64,8 +64,10 @@ def apply_limits(limits: Limits, *, for_good: bool) -> None:
         _set("memory_bytes", resource.RLIMIT_DATA, budget, for_good)
 
 
-def lift_file_size_limit() -> None:
-    """Let the engine write the result."""
+def lift_file_size_limit(limits: Limits) -> None:
+    """Let the engine write the result. A limit that the program set itself stays."""
+    if limits.file_size_bytes is None:
+        return
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 

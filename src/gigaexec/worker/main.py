@@ -29,7 +29,7 @@ from gigaexec.worker.arguments import load_arguments
 from gigaexec.worker.bootstrap import WorkerSettings, become_worker
 from gigaexec.worker.capture import StandardStreams, Streams
 from gigaexec.worker.channel import Ready, ReceivedCall, WorkerChannel
-from gigaexec.worker.limits import LimitFailure, apply_limits, limit_behind
+from gigaexec.worker.limits import LimitFailure, apply_limits, lift_file_size_limit, limit_behind
 from gigaexec.worker.messages import encode_message
 from gigaexec.worker.program import find_function, load_program, unload_program
 from gigaexec.worker.report import describe_exception, name_of_type
@@ -156,13 +156,12 @@ class Worker:
     def run(self, call: ReceivedCall) -> WorkerResult:
         """Run one call and say how it went. Never raises for what the user's code does."""
         header = call.header
-        file = NamedResultFile(header.spill_path)
         scope = RestoredScope(self._baseline, header.python_path, header.env)
         with scope:
             ended = self._runner.run(
                 call,
                 scope,
-                lambda value: encode_pickled(value, file, max_bytes=header.limits.result_bytes),
+                lambda value: self._encode(value, call),
                 lambda: self._prepare(call),
             )
             if header.seed is not None:
@@ -178,6 +177,12 @@ class Worker:
             seed_generators(call.header.seed)
             seed_hashing_of_children(call.header.seed)
         apply_limits_or_refuse(call, for_good=False)
+
+    @staticmethod
+    def _encode(value: Any, call: ReceivedCall) -> EncodedValue:
+        limits = call.header.limits
+        lift_file_size_limit(limits)
+        return encode_pickled(value, NamedResultFile(call.header.spill_path), max_bytes=limits.result_bytes)
 
     def _clean_up(self, scope: RestoredScope) -> str:
         """Undo what the call left behind. Returns why this worker must not go on, or ""."""

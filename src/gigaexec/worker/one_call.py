@@ -39,6 +39,8 @@ from gigaexec.worker.value import EncodedValue, UnnamedResultFile, encode_as_dat
 _WARM_UP_PROGRAMS = ("def f(x): return x", "def f(x): raise ValueError(x)") * 10
 _WARM_UP_REPLY_BYTES = 64 * 1024
 
+_HIGHEST_DESCRIPTOR = 1 << 20  # beyond what Linux allows by default (fs.nr_open)
+
 
 @dataclass(frozen=True, slots=True)
 class CallPlace:
@@ -64,26 +66,47 @@ class CallPlace:
     stdout: int
     stderr: int
 
+    @property
+    def descriptors(self) -> tuple[int, int, int]:
+        """All that it has."""
+        return self.channel, self.stdout, self.stderr
+
     def close(self) -> None:
         """Close the descriptors, in the process that does not run the call."""
-        for descriptor in (self.channel, self.stdout, self.stderr):
+        for descriptor in self.descriptors:
             os.close(descriptor)
 
 
-def run_one_call(place: CallPlace, keeper_pidfd: int, isolation: Isolation, engine: Engine) -> NoReturn:
-    """Be the worker of one call, in a process just forked for it."""
+def close_all_but(wanted: set[int]) -> None:
+    """Close every descriptor from 3 on but these. Objects that held others must never be finalised."""
+    first = 3
+    for descriptor in sorted(wanted):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, _HIGHEST_DESCRIPTOR)
+
+
+def run_one_call(place: CallPlace, root_pidfd: int, isolation: Isolation, engine: Engine) -> NoReturn:
+    """Be the worker of one call, in a process just forked for it.
+
+    Args:
+        place: Where the call comes from and runs.
+        root_pidfd: Of the process whose end is the end of all: the first of the PID namespace, or the keeper.
+        isolation: Where this process is.
+        engine: What it inherits.
+    """
     try:
         os.setsid()
-        # In a PID namespace the keeper's end is the end of all; elsewhere the kernel is asked for it.
-        warnings = () if isolation.has_namespaces else tuple(die_with_parent())
+        warnings = () if isolation.inits is not None else tuple(die_with_parent())
+        isolation.isolate_call(place.scratch)
         worker = _OneCallWorker(place, isolation, engine)
         worker.settle()
         channel = WorkerChannel(socket.socket(fileno=place.channel))
         own_pidfd = os.pidfd_open(os.getpid())
         ready = Ready(os.getpid(), warnings=warnings, steps=isolation.steps)
-        channel.send(encode_message(ready), [keeper_pidfd, own_pidfd])
+        channel.send(encode_message(ready), [root_pidfd, own_pidfd])
         os.close(own_pidfd)
-        os.close(keeper_pidfd)
+        os.close(root_pidfd)
         received = channel.receive()
         if received is not None:
             worker.run(received, channel)
@@ -176,7 +199,7 @@ class _OneCallWorker:
             raise RefusedError(WorkerError(stderr=missing, kind=ErrorKind.SANDBOX, summary=missing))
 
     def _encode(self, value: Any, call: ReceivedCall) -> EncodedValue:
-        lift_file_size_limit()
+        lift_file_size_limit(call.header.limits)
         file = UnnamedResultFile(self._place.scratch or call.header.spill_path)
         max_bytes = call.header.limits.result_bytes
         if self._place.results is ResultFormat.PICKLE:

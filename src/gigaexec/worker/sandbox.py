@@ -2,9 +2,9 @@
 
     template    namespaces of users, processes, mounts and network,   once
                 mounts read-only
-      keeper    a PID namespace for the call, its own /proc,          for each call
-                System V IPC, writable scratch folder
-        worker  no capabilities, Landlock, seccomp                    for each call, before its program
+      worker    its own PID namespace, /proc, System V IPC,           for each call
+                writable scratch folder
+      program   no capabilities, Landlock, seccomp                    when the call has come
 
 Every step is tried, and what came of it is recorded; nothing is inferred from versions. Where the sandbox is
 off, the namespaces of users, processes and mounts are made all the same: they are what kills everything that
@@ -26,6 +26,7 @@ from gigaexec.worker.confine.capabilities import drop_all_capabilities
 from gigaexec.worker.confine.landlock import Access, FileRule, Landlock
 from gigaexec.worker.confine.refusals import refusals
 from gigaexec.worker.confine.seccomp import Filter, build_program
+from gigaexec.worker.namespace_inits import NamespaceInits
 
 _EXECUTABLE_FOLDERS = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/nix/store")
 _READABLE = (
@@ -61,9 +62,10 @@ class Isolation:
         self._steps: list[ConfinementStep] = []
         self._landlock: Landlock | None = None
         self._filter: Filter | None = None
-        self._own_processes: int | None = None
+        self.inits: NamespaceInits | None = None
+        """What makes a PID namespace for each call; None where there are none."""
         self.has_namespaces = False
-        """Whether this process's next child is the first one of new namespaces."""
+        """Whether this process is in namespaces of users and mounts; of processes its next child is."""
 
     @property
     def steps(self) -> Steps:
@@ -94,12 +96,24 @@ class Isolation:
             with self._step("network_namespace"):
                 namespaces.unshare(namespaces.NEW_NETWORK)
 
+    def start_inits(self) -> None:
+        """In the template, before it loads anything: prepare a PID namespace for each call."""
+        try:
+            self.inits = NamespaceInits.start()
+        except OSError as error:
+            self._steps = [step for step in self._steps if step.name != "pid_namespace"]
+            self._miss("pid_namespace", str(error))
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What a worker needs of those that are open here."""
+        return self._landlock.descriptors if self._landlock is not None else ()
+
     def settle(self) -> None:
         """In the template: prepare what all calls share."""
         if self.has_namespaces:
             with self._step("own_mounts_stay_inside", is_reported=False):
                 namespaces.make_mounts_private()
-            self._own_processes = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         if not self._policy.confines:
             return
         if self.has_namespaces:
@@ -113,27 +127,12 @@ class Isolation:
         except OSError as error:  # a processor whose system calls are not known here
             self._miss("seccomp", str(error))
 
-    def fork(self) -> int:
-        """Fork the first process of a call: process 1 of a PID namespace of its own where there is one."""
-        if self._own_processes is None:
-            return os.fork()
-        namespaces.unshare(namespaces.NEW_PID)
-        pid = -1
-        try:
-            pid = os.fork()
-        finally:
-            if pid != 0:
-                namespaces.setns(self._own_processes, namespaces.NEW_PID)
-        if pid == 0:
-            os.close(self._own_processes)
-        return pid
-
     def isolate_call(self, scratch: str) -> None:
-        """In the first process of a call, which keeps its capabilities."""
-        if not self.has_namespaces:
+        """In the worker, before anything else."""
+        if self.inits is None:
             if self._policy.confines:
                 for name in ("private_proc", "ipc_namespace"):
-                    self._miss(name, "it needs a user namespace")
+                    self._miss(name, "it needs a PID namespace")
             return
         namespaces.unshare(namespaces.NEW_MOUNTS)
         with self._step("private_proc"):

@@ -1,13 +1,17 @@
 """The process that all workers of a pool are forked from.
 
-    driver --exec--> launcher --fork--> template --fork--> keeper --fork--> worker      one call
-       |   lifeline     |                  |      --fork--> keeper --fork--> worker      another call
+    driver --exec--> launcher --fork--> template --fork--> worker      one call, in a PID namespace
+       |   lifeline     |                  |      --fork--> worker      another call, in another one
        |----------------'                  |
-       |------- request, descriptors ------'
+       |------- request, descriptors ------'--- init maker: see `namespace_inits`
 
 The launcher starts from a clean `execve`: an environment of whitelisted names, descriptors of its own and no
 others. It enters namespaces of users and processes, and waits; it dies with the driver, and its end is the
-end of all the others. Where namespaces are refused, launcher and template are one process.
+end of all the others. When a worker ends, the template tells the driver what the kernel says of it, and ends
+its namespace.
+
+Where namespaces are refused, launcher and template are one process, and a `keeper` between template and
+worker sees to it that nothing of a call is left.
 
 The template imports what programs will want, stays on one thread, and forks. Nothing of a program ever runs
 in it.
@@ -19,6 +23,7 @@ import gc
 import json
 import os
 import pickle
+import select
 import signal
 import socket
 import sys
@@ -26,15 +31,16 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from gigaexec.sandbox_policy import ResultFormat, SandboxPolicy
+from gigaexec.worker.accounting import Usage
 from gigaexec.worker.bootstrap import adopt_orphans, die_with_driver, die_with_parent, prepare_interpreter
 from gigaexec.worker.channel import receive_with_descriptors
 from gigaexec.worker.keeper import keep_call
 from gigaexec.worker.main import EXIT_BROKEN, preload
-from gigaexec.worker.one_call import CallPlace, Engine
+from gigaexec.worker.one_call import CallPlace, Engine, close_all_but, run_one_call
 from gigaexec.worker.sandbox import Isolation
+from gigaexec.worker.worker_report import WorkerReport
 
 _REQUEST_BYTES = 64 * 1024
-_DESCRIPTORS_OF_REQUEST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,31 +107,129 @@ def main(requests_descriptor: int, lifeline: int) -> NoReturn:
         os.close(lifeline)
         # The launcher has one thread, so nothing but its own end sends this.
         _write_all(2, die_with_parent())
-    _be_template(requests, settings, isolation)
-
-
-def _be_template(requests: socket.socket, settings: TemplateSettings, isolation: Isolation) -> NoReturn:
+        isolation.start_inits()
     try:
-        sys.argv = [""]
-        prepare_interpreter()
-        problem = _preload(settings)
-        isolation.settle()
-        if not isolation.has_namespaces:
-            adopt_orphans()
-        # Its children report to the driver themselves; the kernel reaps them.
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        engine = Engine()
-        engine.warm_up(settings.policy.format_of_results, isolation)
-        gc.collect()
-        gc.freeze()  # a collection in a child would write to, and so copy, every page that holds an object
-        while True:
-            text, descriptors = receive_with_descriptors(requests, _REQUEST_BYTES)
-            if not text:
-                os._exit(0)
-            _serve(requests, ForkRequest.decode(text), descriptors, settings, isolation, engine, problem)
+        _Template(requests, settings, isolation).serve()
     except BaseException as error:
         _write_all(2, [f"gigaexec: the template cannot go on: {type(error).__name__}: {error}"])
-        os._exit(EXIT_BROKEN)
+    os._exit(EXIT_BROKEN)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A call whose processes run.
+
+    Args:
+        pid: Of the worker, or of the keeper above it.
+        control: The driver's socket for it; -1 where the keeper has it.
+        init: A pidfd of the first process of its namespace; -1 where it has none.
+    """
+
+    pid: int
+    control: int
+    init: int
+
+
+class _Template:
+    def __init__(self, requests: socket.socket, settings: TemplateSettings, isolation: Isolation) -> None:
+        sys.argv = [""]
+        prepare_interpreter()
+        self._requests = requests
+        self._settings = settings
+        self._isolation = isolation
+        self._problem = _preload(settings)
+        isolation.settle()
+        if isolation.inits is None:
+            adopt_orphans()
+        self._engine = Engine()
+        self._engine.warm_up(settings.policy.format_of_results, isolation)
+        self._running: dict[int, _Running] = {}
+        self._poll = select.poll()
+        self._poll.register(requests, select.POLLIN)
+        gc.collect()
+        gc.freeze()  # a collection in a child would write to, and so copy, every page that holds an object
+
+    def serve(self) -> None:
+        """Fork workers until the driver is gone."""
+        while True:
+            for descriptor, _ in self._poll.poll():
+                if descriptor != self._requests.fileno():
+                    self._end(descriptor)
+                    continue
+                text, descriptors = receive_with_descriptors(self._requests, _REQUEST_BYTES)
+                if not text:
+                    os._exit(0)
+                self._serve_request(ForkRequest.decode(text), descriptors)
+
+    def _serve_request(self, request: ForkRequest, descriptors: list[int]) -> None:
+        channel, control, stdout, stderr = descriptors
+        problem = self._problem
+        if not problem:
+            place = CallPlace(
+                worker_id=request.worker_id,
+                node_id=self._settings.node_id,
+                folder=request.folder,
+                scratch=request.scratch,
+                results=self._settings.policy.format_of_results,
+                channel=channel,
+                stdout=stdout,
+                stderr=stderr,
+            )
+            try:
+                self._fork(place, control)
+            except OSError as error:
+                problem = f"the template process cannot fork: {error}"
+        for descriptor in (channel, stdout, stderr):
+            os.close(descriptor)
+        if problem:
+            _tell(control, problem.encode())
+            os.close(control)
+
+    def _fork(self, place: CallPlace, control: int) -> None:
+        inits = self._isolation.inits
+        if inits is None:
+            pid, init = os.fork(), -1
+        else:
+            init = inits.new()
+            inits.enter(init)
+            try:
+                pid = os.fork()
+            except OSError:
+                os.close(init)
+                raise
+            finally:
+                inits.leave()
+        if pid == 0:
+            self._be_child(place, control, init)
+        pidfd = os.pidfd_open(pid)
+        if init == -1:
+            os.close(control)
+            control = -1
+        self._running[pidfd] = _Running(pid, control, init)
+        self._poll.register(pidfd, select.POLLIN)
+
+    def _be_child(self, place: CallPlace, control: int, init: int) -> NoReturn:
+        try:
+            # Also what belongs to the other calls that run.
+            close_all_but({*place.descriptors, *self._isolation.descriptors, init if init != -1 else control})
+            if init == -1:
+                keep_call(place, socket.socket(fileno=control), self._isolation, self._engine)
+            run_one_call(place, init, self._isolation, self._engine)
+        finally:
+            os._exit(EXIT_BROKEN)
+
+    def _end(self, pidfd: int) -> None:
+        """A worker has ended, or a keeper with all that was below it."""
+        self._poll.unregister(pidfd)
+        os.close(pidfd)
+        running = self._running.pop(pidfd)
+        _, status, used = os.wait4(running.pid, 0)
+        if running.init == -1:
+            return
+        _tell(running.control, WorkerReport(status, used.ru_maxrss, Usage.of(used)).encode())
+        os.close(running.control)
+        signal.pidfd_send_signal(running.init, signal.SIGKILL)
+        os.close(running.init)
 
 
 def _preload(settings: TemplateSettings) -> str:
@@ -134,50 +238,11 @@ def _preload(settings: TemplateSettings) -> str:
     return preload(settings.preload)
 
 
-def _serve(
-    requests: socket.socket,
-    request: ForkRequest,
-    descriptors: list[int],
-    settings: TemplateSettings,
-    isolation: Isolation,
-    engine: Engine,
-    problem: str,
-) -> None:
-    if len(descriptors) != _DESCRIPTORS_OF_REQUEST:
-        raise ValueError(f"a request with {len(descriptors)} descriptors")
-    channel, control, stdout, stderr = descriptors
+def _tell(control: int, text: bytes) -> None:
     try:
-        if problem:
-            os.write(control, problem.encode())
-            return
-        try:
-            pid = isolation.fork()
-        except OSError as error:
-            os.write(control, f"the template process cannot fork: {error}".encode())
-            return
-        if pid == 0:
-            try:
-                requests.close()
-                place = CallPlace(
-                    worker_id=request.worker_id,
-                    node_id=settings.node_id,
-                    folder=request.folder,
-                    scratch=request.scratch,
-                    results=settings.policy.format_of_results,
-                    channel=channel,
-                    stdout=stdout,
-                    stderr=stderr,
-                )
-                keep_call(place, socket.socket(fileno=control), isolation, engine)
-            except BaseException as error:
-                os.write(
-                    control, f"the call's first process failed: {type(error).__name__}: {error}".encode()
-                )
-            finally:
-                os._exit(EXIT_BROKEN)
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
+        os.write(control, text)
+    except OSError:
+        pass  # the driver has given the call up
 
 
 def _write_all(descriptor: int, lines: list[str]) -> None:

@@ -154,6 +154,11 @@ class Landlock:
             self.close()
         return self._steps
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Those that `restrict_self` needs open."""
+        return tuple(self._descriptors)
+
     def close(self) -> None:
         """Close this process's copies of the descriptors. Rules in force do not need them."""
         while self._descriptors:

@@ -1,0 +1,139 @@
+"""First processes of PID namespaces, one for each call.
+
+    template --fork--> init maker --clone--> init        process 1 of a call's namespace: it only waits
+       |   <--- pidfd ---'        --clone--> init
+       '--fork, into the namespace of one--> worker
+
+When process 1 of a namespace ends, the kernel kills all the others, however they hide. It need not do more
+than exist: with SIGCHLD ignored the kernel reaps the orphans that become its children. So it shares the memory
+of the process that made it, and costs a tenth of a fork. That memory is the maker's own and holds nothing,
+because programs share a namespace with the init.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import select
+import signal
+import socket
+from typing import NoReturn
+
+from gigaexec.worker.bootstrap import die_with_parent
+from gigaexec.worker.channel import receive_with_descriptors, send_with_descriptors
+from gigaexec.worker.confine import namespaces
+
+_CLONE_VM = 0x00000100  # linux/sched.h
+_STACK_BYTES = 16 * 1024  # it runs one system call
+_WANTED = b"+"
+
+
+class NamespaceInits:
+    """Makes PID namespaces. In the template; `start` it before anything else is loaded."""
+
+    def __init__(self, maker: socket.socket) -> None:
+        self._maker = maker
+
+    @classmethod
+    def start(cls) -> NamespaceInits:
+        """Start the maker.
+
+        Raises:
+            OSError: PID namespaces cannot be made or entered here.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if os.fork() == 0:
+            ours.close()
+            _make_inits(theirs)
+        theirs.close()
+        inits = cls(ours)
+        try:
+            first = inits.new()
+            try:
+                inits.enter(first)
+            finally:
+                signal.pidfd_send_signal(first, signal.SIGKILL)
+                os.close(first)
+            inits.leave()
+        except OSError:
+            ours.close()
+            raise
+        return inits
+
+    def new(self) -> int:
+        """Return the pidfd of a new init, the caller's to close."""
+        text, descriptors = receive_with_descriptors(self._maker, 4096)
+        if len(descriptors) != 1:
+            raise OSError(text.decode("utf-8", "replace") or "the process that makes PID namespaces ended")
+        self._maker.send(_WANTED)  # so that the next one is ready when it is needed
+        return descriptors[0]
+
+    def enter(self, init: int) -> None:
+        """Have this process's next child be in that init's namespace."""
+        namespaces.setns(init, namespaces.NEW_PID)
+
+    def leave(self) -> None:
+        """Have this process's next child be in its own namespace again."""
+        own = os.pidfd_open(os.getpid())
+        try:
+            namespaces.setns(own, namespaces.NEW_PID)
+        finally:
+            os.close(own)
+
+    def close(self) -> None:
+        """In a forked child: the maker is the template's."""
+        self._maker.close()
+
+
+def _make_inits(template: socket.socket) -> NoReturn:
+    try:
+        die_with_parent()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # inherited by every init, and what it is for
+        stacks = _Stacks()
+        wait_for_ever = ctypes.cast(ctypes.CDLL(None).pause, ctypes.c_void_p)
+        while True:
+            pidfd = os.pidfd_open(_clone(wait_for_ever, stacks))
+            stacks.used_by(pidfd)
+            send_with_descriptors(template, [_WANTED], [pidfd])
+            if not template.recv(1):
+                os._exit(0)
+    except OSError as error:
+        template.send(str(error).encode())
+    finally:
+        os._exit(1)
+
+
+def _clone(function: ctypes.c_void_p, stacks: _Stacks) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags = _CLONE_VM | namespaces.NEW_PID | signal.SIGCHLD
+    pid: int = libc.clone(function, ctypes.c_void_p(stacks.top_of_free()), ctypes.c_int(flags), None)
+    if pid == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "clone")
+    return pid
+
+
+class _Stacks:
+    """Memory for the inits' stacks. One is free again when its process has ended."""
+
+    def __init__(self) -> None:
+        self._free: list[mmap.mmap] = []
+        self._next: mmap.mmap | None = None
+        self._used: dict[int, mmap.mmap] = {}
+        self._poll = select.poll()
+
+    def top_of_free(self) -> int:
+        """The address just after a stack that nobody uses; stacks grow down."""
+        for pidfd, _ in self._poll.poll(0):
+            self._poll.unregister(pidfd)
+            self._free.append(self._used.pop(pidfd))
+            os.close(pidfd)
+        self._next = self._free.pop() if self._free else mmap.mmap(-1, _STACK_BYTES)
+        return ctypes.addressof(ctypes.c_char.from_buffer(self._next)) + _STACK_BYTES
+
+    def used_by(self, pidfd: int) -> None:
+        """The stack that was given out last is in use for as long as this process runs."""
+        assert self._next is not None
+        self._used[pidfd] = self._next
+        self._poll.register(pidfd, select.POLLIN)
