@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gigaexec import OutcomeStatus
-from tests.contract.conftest import Run
+from tests.contract.conftest import Kind, Run
 
 _STATE = """
 import os, resource, signal, subprocess, sys
@@ -43,7 +43,9 @@ def f(folder):
 
 
 @pytest.mark.parametrize("end", ["return 1", "raise ValueError", "sys.exit(2)"])
-def test_r4_r5_the_next_call_finds_everything_as_it_was(run: Run, tmp_path: Path, end: str) -> None:
+def test_r4_r5_the_next_call_finds_everything_as_it_was(
+    run: Run, kind: Kind, tmp_path: Path, end: str
+) -> None:
     before = run(_STATE)
     mess = run(_MESS.replace("END", end), str(tmp_path), env={"GIVEN": "2", "HOME": "/moon"})
     after = run(_STATE)
@@ -51,7 +53,7 @@ def test_r4_r5_the_next_call_finds_everything_as_it_was(run: Run, tmp_path: Path
     assert after.value == before.value
     assert before.metrics is not None
     assert after.metrics is not None
-    assert after.metrics.worker_id == before.metrics.worker_id, "in the same worker"
+    assert (after.metrics.worker_id == before.metrics.worker_id) is kind.reuses_workers
 
 
 def test_r5_a_folder_that_is_gone_does_not_matter(run: Run, tmp_path: Path) -> None:
@@ -105,7 +107,7 @@ def test_r37_a_broken_pipe_is_an_exception(run: Run) -> None:
     assert "BrokenPipeError" in str(outcome.error)
 
 
-def test_r5_a_reliability_guard_binds_its_own_call_only(run: Run) -> None:
+def test_r5_a_reliability_guard_binds_its_own_call_only(run: Run, kind: Kind) -> None:
     """Programs of graded benchmarks set what could do harm to None; the next program needs it."""
     guard = """
 import builtins, os, shutil, subprocess, sys
@@ -133,7 +135,7 @@ def f():
     assert used.value == (False, ["a", "b"], 3001), used.error
     assert guarded.metrics is not None
     assert used.metrics is not None
-    assert used.metrics.worker_id == guarded.metrics.worker_id, "without a new worker"
+    assert (used.metrics.worker_id == guarded.metrics.worker_id) is kind.reuses_workers
 
 
 def test_r33_a_forked_child_that_comes_back_does_not_answer_for_its_parent(run: Run) -> None:

@@ -24,14 +24,14 @@ from gigaexec import (
 )
 from tests.conftest import wait_until
 from tests.contract.conftest import MakeBackend, Run
-from tests.contract.recorded_pids import RecordedPids
+from tests.contract.recorded_pids import NOTE_PROCESS, RecordedPids
 
-_HANGS = """
+_HANGS = f"""{NOTE_PROCESS}
 import os, subprocess
 def f(pids):
     child = subprocess.Popen(["sleep", "600"])
-    with open(pids, "a") as file:
-        file.write(f"{os.getpid()}\\n{child.pid}\\n")
+    note_process(pids)
+    note_process(pids, child.pid)
     while True: pass
 """
 

@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
-from typing import Any
 
-from gigaexec import WorkerCall
+from gigaexec import Outcome, WorkerCall
+from tests.contract.conftest import MakeBackend
 
-REPORT_PID = "import os\ndef f():\n    return os.getpid()\n"
+_ONE = WorkerCall("def f(): return 1", "f")
 
 
-def test_r33_a_call_given_to_a_worker_that_was_just_killed_runs_on_another(
-    make_backend: Callable[..., Any],
-) -> None:
+def test_r33_a_call_given_to_a_worker_that_was_just_killed_runs_on_another(make_backend: MakeBackend) -> None:
     backend = make_backend(max_workers=1)
-    call = WorkerCall(REPORT_PID, "f")
+    alive: dict[str, int] = {}
+    backend.on_worker_start(alive.__setitem__)
+    backend.on_worker_exit(lambda worker_id, *_: alive.pop(worker_id))
 
     async def kill_between_calls() -> None:
         for _ in range(10):
-            killed = await backend.execute(call, deadline_s=30.0)
-            os.kill(killed, signal.SIGKILL)
-            assert await backend.execute(call, deadline_s=30.0) != killed
+            while not alive:  # a pool of workers for one call has one to spare after most calls
+                assert (await backend.execute(_ONE, deadline_s=30.0)) == 1
+            worker_id, pid = list(alive.items())[-1]  # the last one that became idle is the first to be used
+            os.kill(pid, signal.SIGKILL)
+            outcome: Outcome = await backend.run(_ONE, deadline_s=30.0)
+            assert outcome.value == 1, outcome.error
+            assert outcome.metrics is not None
+            assert outcome.metrics.worker_id != worker_id
 
     asyncio.run(kill_between_calls())

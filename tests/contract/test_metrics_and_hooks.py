@@ -24,7 +24,8 @@ from gigaexec import (
     WorkerCall,
 )
 from tests.conftest import wait_until
-from tests.contract.conftest import MakeBackend, Run
+from tests.contract.conftest import Kind, MakeBackend, Run
+from tests.contract.recorded_pids import NOTE_PROCESS, RecordedPids
 
 
 def _metrics(outcome: Outcome) -> ExecutionMetrics:
@@ -32,26 +33,43 @@ def _metrics(outcome: Outcome) -> ExecutionMetrics:
     return outcome.metrics
 
 
-def test_r60_the_ids_are_in_metrics_and_environment(run: Run) -> None:
-    code = """
-from os import environ, getpid
-def f(): return environ["GIGAEVO_WORKER_ID"], environ["GIGAEVO_NODE_ID"], getpid()
+def test_r60_the_ids_are_in_metrics_and_environment(backend: Any, pids: RecordedPids, tmp_path: Path) -> None:
+    code = f"""{NOTE_PROCESS}
+from os import environ, path
+from time import monotonic, sleep
+def f(pids, release):
+    note_process(pids)
+    limit = monotonic() + 60
+    while not path.exists(release) and monotonic() < limit: sleep(0.005)
+    return environ["GIGAEVO_WORKER_ID"], environ["GIGAEVO_NODE_ID"]
 """
-    outcome = run(code)
+    release = tmp_path / "release"
+
+    async def scenario() -> tuple[Outcome, list[int]]:
+        call = WorkerCall(code, "f", [pids.path, str(release)])
+        task = asyncio.create_task(backend.run(call, deadline_s=60))
+        await asyncio.to_thread(wait_until, pids.all)
+        seen_from_here = pids.running()
+        release.touch()
+        return await task, seen_from_here
+
+    outcome, seen_from_here = asyncio.run(scenario())
     metrics = _metrics(outcome)
-    assert outcome.value == (metrics.worker_id, metrics.node_id, metrics.worker_pid)
+    assert outcome.value == (metrics.worker_id, metrics.node_id)
+    assert seen_from_here == [metrics.worker_pid]
     assert re.fullmatch("[0-9a-f]{12}", metrics.worker_id)
     assert metrics.node_id == socket.gethostname()
     assert metrics.worker_pid != os.getpid()
 
 
-def test_r60_each_process_has_an_id_of_its_own(run: Run) -> None:
+def test_r60_each_process_has_an_id_of_its_own(run: Run, kind: Kind) -> None:
     first = _metrics(run("def f(): pass"))
-    assert _metrics(run("def f(): pass")).worker_id == first.worker_id
+    again = _metrics(run("def f(): pass"))
+    assert (again.worker_id == first.worker_id) is kind.reuses_workers
     run("import os\ndef f(): os._exit(1)")
     second = _metrics(run("def f(): pass"))
-    assert second.worker_id != first.worker_id
-    assert second.worker_pid != first.worker_pid
+    assert second.worker_id not in (first.worker_id, again.worker_id)
+    assert second.worker_pid not in (first.worker_pid, again.worker_pid)
 
 
 def test_r60_the_node_id_can_be_set(make_backend: MakeBackend) -> None:
@@ -97,11 +115,12 @@ def test_r61_the_three_clocks_are_apart(make_backend: MakeBackend) -> None:
     backend = make_backend(max_workers=1)
     call = WorkerCall("import time\ndef f(): time.sleep(0.3)", "f")
 
-    async def two() -> tuple[Outcome, Outcome]:
-        first, second = await asyncio.gather(*(backend.run(call, deadline_s=30) for _ in range(2)))
+    async def three() -> tuple[Outcome, Outcome]:
+        first = await backend.run(call, deadline_s=30)
+        _, second = await asyncio.gather(*(backend.run(call, deadline_s=30) for _ in range(2)))
         return first, second
 
-    first, second = asyncio.run(two())
+    first, second = asyncio.run(three())
     assert first.start_time_s > 0
     assert first.run_time_s >= 0.3
     assert second.start_time_s < 0.1
@@ -297,11 +316,12 @@ def test_r63_r10_one_clean_debug_line_a_call(
     assert "WorkerCrashedError" in lines[2]
 
 
-def test_r61_a_timeout_carries_its_limits_and_no_metrics(run: Run) -> None:
+def test_r61_a_timeout_carries_its_limits_and_what_is_known_of_its_cost(run: Run, kind: Kind) -> None:
     outcome = run("while True: pass", deadline_s=0.3)
     assert isinstance(outcome.error, CallTimeoutError)
     assert isinstance(outcome.error, TimeoutError)
     assert outcome.error.deadline_s == 0.3
     assert outcome.error.run_time_s >= 0.3
     assert outcome.run_time_s == outcome.error.run_time_s
-    assert outcome.metrics is outcome.error.metrics is None
+    assert outcome.metrics is outcome.error.metrics
+    assert (outcome.metrics is not None) is kind.knows_cost_of_killed

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gigaexec import ExecRunnerError, InvalidCallError, OutcomeStatus, WorkerCall
-from tests.contract.conftest import Run
+from tests.contract.conftest import Kind, Run
 
 
 def test_r1_the_program_is_a_module_named_user_code(run: Run) -> None:
@@ -38,7 +38,7 @@ def f():
     assert run(code).value == (["x"], int, 1)
 
 
-def test_r1_one_program_is_unknown_to_the_next(run: Run) -> None:
+def test_r1_one_program_is_unknown_to_the_next(run: Run, kind: Kind) -> None:
     first = run("import sys\nleft = 1\ndef f(): return 1")
     second = run(
         "import linecache\ndef f(): return 'left' in globals(), len(linecache.getlines('user_code.py'))"
@@ -46,7 +46,7 @@ def test_r1_one_program_is_unknown_to_the_next(run: Run) -> None:
     assert second.value == (False, 2)
     assert first.metrics is not None
     assert second.metrics is not None
-    assert first.metrics.worker_id == second.metrics.worker_id
+    assert (first.metrics.worker_id == second.metrics.worker_id) is kind.reuses_workers
 
 
 def test_r1_the_same_program_twice_starts_from_its_own_globals(run: Run) -> None:

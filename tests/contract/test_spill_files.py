@@ -22,7 +22,7 @@ from gigaexec import (
     WorkerConfig,
 )
 from tests.conftest import wait_until
-from tests.contract.conftest import MakeBackend, Run
+from tests.contract.conftest import Kind, MakeBackend, Run
 from tests.contract.tiny_disk import tiny_disk
 
 _LARGE = "b'x' * 300_000"
@@ -80,7 +80,7 @@ def test_r22_none_outlives_a_timeout_while_it_is_written(run: Run, spill_dir: Pa
 
 @pytest.mark.parametrize("way", ["cancel", "shutdown"])
 def test_r22_none_outlives_a_cancellation_or_a_shutdown(
-    backend: Any, spill_dir: Path, tmp_path: Path, way: str
+    backend: Any, kind: Kind, spill_dir: Path, tmp_path: Path, way: str
 ) -> None:
     mark = tmp_path / "mark"
 
@@ -88,7 +88,7 @@ def test_r22_none_outlives_a_cancellation_or_a_shutdown(
         call = WorkerCall(_HELD, "f", [str(mark)])
         task = asyncio.create_task(backend.run(call, deadline_s=60))
         await asyncio.to_thread(wait_until, mark.exists)
-        assert len(_spilled(spill_dir)) == 1
+        assert len(_spilled(spill_dir)) == kind.names_results
         if way == "cancel":
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -102,6 +102,7 @@ def test_r22_none_outlives_a_cancellation_or_a_shutdown(
     asyncio.run(interrupt())
 
 
+@pytest.mark.usefixtures("needs_named_results")
 def test_r21_a_spill_file_and_its_folder_are_the_user_s_alone(
     backend: Any, spill_dir: Path, tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ def test_r21_a_spill_file_and_its_folder_are_the_user_s_alone(
     assert stat.S_IMODE(spill_dir.stat().st_mode) == 0o700
 
 
+@pytest.mark.usefixtures("needs_named_results")
 def test_r21_a_program_cannot_pass_a_link_off_as_its_result(
     run: Run, spill_dir: Path, tmp_path: Path
 ) -> None:
@@ -147,6 +149,7 @@ def f(folder, secret):
     assert secret.exists()
 
 
+@pytest.mark.usefixtures("needs_named_results")
 def test_r23_a_truncated_file_is_named(run: Run, spill_dir: Path) -> None:
     code = f"""
 import glob, os

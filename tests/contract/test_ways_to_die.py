@@ -23,15 +23,17 @@ from gigaexec import (
     WorkerCrashedError,
 )
 from tests.contract.bystander import bystander
-from tests.contract.conftest import MakeBackend
-from tests.contract.recorded_pids import RecordedPids
+from tests.contract.conftest import Kind, MakeBackend
+from tests.contract.recorded_pids import NOTE_PROCESS, RecordedPids
 from tests.contract.tiny_disk import tiny_disk
 
 _OK, _ERROR = OutcomeStatus.OK, OutcomeStatus.ERROR
 _TIMED_OUT, _CRASHED = OutcomeStatus.TIMED_OUT, OutcomeStatus.CRASHED
 
 # What every program below gets: the count of its runs, and a way to say which processes it made.
-_PRELUDE = """
+_PRELUDE = (
+    NOTE_PROCESS
+    + """
 import ctypes, itertools, os, signal, socket, stat, subprocess, sys, time
 
 def note(path, text):
@@ -41,7 +43,7 @@ def note(path, text):
 def f(journal, pids):
     note(journal, "deadly")
     if not WORKER_MAY_LIVE:
-        note(pids, os.getpid())
+        note_process(pids)
     return die(pids)
 
 def start_daemon(pids):
@@ -49,7 +51,7 @@ def start_daemon(pids):
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            note(pids, os.getpid())
+            note_process(pids)
             os.write(tell, b".")
             os.closerange(0, 1024)
             while True:
@@ -65,6 +67,7 @@ def socket_descriptors():
         except OSError:
             pass
 """
+)
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ def die(pids):
     _hangs("endless flood of output", "print('first')\n    while True: os.write(1, b'x' * 65536)", "first"),
     _hangs(
         "waits for a child",
-        "child = subprocess.Popen(['sleep', '600']); note(pids, child.pid); child.wait()",
+        "child = subprocess.Popen(['sleep', '600']); note_process(pids, child.pid); child.wait()",
         pids=2,
     ),
     _hangs("daemon, then an endless loop", "start_daemon(pids)\n    while True: pass", pids=2),
@@ -233,14 +236,14 @@ def die(pids):
 
 @pytest.mark.parametrize("way", _WAYS, ids=lambda way: way.name)
 def test_r33_a_dying_call_is_told_so_and_harms_nobody(
-    way: Way, make_backend: MakeBackend, tmp_path: Path, pids: RecordedPids
+    way: Way, kind: Kind, make_backend: MakeBackend, tmp_path: Path, pids: RecordedPids
 ) -> None:
     outcome = asyncio.run(_die_among_bystanders(make_backend(), way, tmp_path, pids))
-    _check(outcome, way)
+    _check(outcome, way, kind)
 
 
 def test_r33_r22_a_full_disk_is_infrastructure_and_harms_nobody(
-    make_backend: MakeBackend, tmp_path: Path, pids: RecordedPids
+    kind: Kind, make_backend: MakeBackend, tmp_path: Path, pids: RecordedPids
 ) -> None:
     way = Way(
         "full disk",
@@ -251,14 +254,14 @@ def test_r33_r22_a_full_disk_is_infrastructure_and_harms_nobody(
     )
     with tiny_disk(tmp_path / "disk", size_kb=256) as disk:
         backend = make_backend(spill_dir=disk)
-        _check(asyncio.run(_die_among_bystanders(backend, way, tmp_path, pids)), way)
+        _check(asyncio.run(_die_among_bystanders(backend, way, tmp_path, pids)), way, kind)
         assert [file.suffix for file in disk.iterdir()] == [".lock"]
         asyncio.run(backend.shutdown(wait=True))
         assert not list(disk.iterdir())
 
 
 def test_r33_r62_failing_hooks_harm_nobody(
-    make_backend: MakeBackend, tmp_path: Path, pids: RecordedPids
+    kind: Kind, make_backend: MakeBackend, tmp_path: Path, pids: RecordedPids
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("this hook is broken")
@@ -267,10 +270,10 @@ def test_r33_r62_failing_hooks_harm_nobody(
     backend.on_submit(fail)
     backend.on_complete(fail)
     way = _raises("failing hooks", "raise ValueError('no luck')", "ValueError: no luck")
-    _check(asyncio.run(_die_among_bystanders(backend, way, tmp_path, pids)), way)
+    _check(asyncio.run(_die_among_bystanders(backend, way, tmp_path, pids)), way, kind)
 
 
-def _check(outcome: Outcome, way: Way) -> None:
+def _check(outcome: Outcome, way: Way, kind: Kind) -> None:
     assert outcome.status is way.status, outcome
     if way.error is None:
         assert outcome.error is None
@@ -280,8 +283,9 @@ def _check(outcome: Outcome, way: Way) -> None:
     if way.returncode is not None:
         assert isinstance(outcome.error, ExecRunnerError)
         assert outcome.error.returncode == way.returncode
-    # R61: whoever answered has metrics, whoever was killed has none.
-    assert (outcome.metrics is None) == (way.status in (_TIMED_OUT, _CRASHED))
+    # R61: whoever answered has metrics; of one that was killed only a process beside it can tell.
+    was_killed = way.status in (_TIMED_OUT, _CRASHED)
+    assert (outcome.metrics is None) == (was_killed and not kind.knows_cost_of_killed)
 
 
 async def _die_among_bystanders(backend: Any, way: Way, folder: Path, pids: RecordedPids) -> Outcome:

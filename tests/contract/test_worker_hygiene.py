@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gigaexec import OutcomeStatus, ValueNotPicklableError
-from tests.contract.conftest import Run
+from tests.contract.conftest import Kind, Run
 
 _PROCESSES = {
     "Pool": """
@@ -39,9 +39,9 @@ def f():
 }
 
 
-@pytest.mark.parametrize("kind", _PROCESSES)
-def test_r33_a_program_may_use_multiprocessing(run: Run, kind: str) -> None:
-    outcome = run(_PROCESSES[kind])
+@pytest.mark.parametrize("way", _PROCESSES)
+def test_r33_a_program_may_use_multiprocessing(run: Run, way: str) -> None:
+    outcome = run(_PROCESSES[way])
     assert outcome.value == [1, 4, 9], outcome.error
 
 
@@ -101,7 +101,9 @@ def f():
 
 
 @pytest.mark.parametrize("breakage", _BREAKAGES)
-def test_r33_what_a_program_breaks_of_the_interpreter_is_whole_again(run: Run, breakage: str) -> None:
+def test_r33_what_a_program_breaks_of_the_interpreter_is_whole_again(
+    run: Run, kind: Kind, breakage: str
+) -> None:
     whole = run(_LEANS)
     broken = run(_BREAKS.replace("BREAK", breakage))
     assert broken.value == 1, broken.error
@@ -111,7 +113,8 @@ def test_r33_what_a_program_breaks_of_the_interpreter_is_whole_again(run: Run, b
     assert "raise ValueError(1)" in str(report.error)
     assert broken.metrics is not None
     assert after.metrics is not None
-    assert (after.metrics.worker_id == broken.metrics.worker_id) is _BREAKAGES[breakage]
+    goes_on = kind.reuses_workers and _BREAKAGES[breakage]
+    assert (after.metrics.worker_id == broken.metrics.worker_id) is goes_on
 
 
 def test_r33_a_delayed_exit_of_faulthandler_does_not_end_the_next_call(run: Run) -> None:
@@ -231,7 +234,7 @@ def kind_of_loop():
 
 
 @pytest.mark.parametrize("habit", _HABITS)
-def test_r5_what_a_program_does_by_habit_binds_its_own_call_only(run: Run, habit: str) -> None:
+def test_r5_what_a_program_does_by_habit_binds_its_own_call_only(run: Run, kind: Kind, habit: str) -> None:
     shown = f"{_HABIT_HEAD}def f(): return {_HABITS[habit]}"
     alone = run(shown)
     assert alone.ok, alone.error
@@ -241,8 +244,9 @@ def test_r5_what_a_program_does_by_habit_binds_its_own_call_only(run: Run, habit
     assert after.value == alone.value
     assert done.metrics is not None
     assert after.metrics is not None
-    is_same_worker = after.metrics.worker_id == done.metrics.worker_id
-    assert is_same_worker is not habit.startswith("os.nice"), "a lower priority cannot be raised by everyone"
+    # A lower priority cannot be raised by everyone.
+    goes_on = kind.reuses_workers and not habit.startswith("os.nice")
+    assert (after.metrics.worker_id == done.metrics.worker_id) is goes_on
 
 
 @pytest.mark.parametrize(
@@ -275,6 +279,7 @@ def test_r3_a_folder_that_the_program_itself_makes_importable_is_its_own(
     assert left.value == []
 
 
+@pytest.mark.usefixtures("needs_reuse")
 def test_r3_modules_that_every_call_can_import_stay_loaded(run: Run) -> None:
     code = "import colorsys, numpy.linalg, wsgiref.util, zoneinfo, yaml\ndef f(): pass"
     first = run(code)

@@ -27,14 +27,14 @@ from gigaexec import (
     map_calls,
 )
 from tests.conftest import wait_until
-from tests.contract.recorded_pids import RecordedPids
+from tests.contract.recorded_pids import NOTE_PROCESS, RecordedPids
 
 SQUARE = "def f(x): return x * x"
 SLEEPS_THEN_SQUARES = "import time\ndef f(x, seconds):\n    time.sleep(seconds)\n    return x * x"
-HANGS = """
-import os, time
+HANGS = f"""{NOTE_PROCESS}
+import time
 def f(path):
-    with open(path, "a") as file: print(os.getpid(), file=file)
+    note_process(path)
     time.sleep(1000)
 """
 

@@ -471,7 +471,7 @@ class Dispatcher:
         return Ending(
             kind,
             exit_code=exit_code,
-            message=message or worker.fault,
+            message=message or worker.fault or (worker.process.failure() if exit_code is None else ""),
             output=worker.captured_output(),
             hit=worker.hit,
             metrics=metrics_of(worker, job, None) if job is not None else None,

@@ -5,9 +5,9 @@
        '--fork, into the namespace of one--> worker
 
 When process 1 of a namespace ends, the kernel kills all the others, however they hide. It need not do more
-than exist: with SIGCHLD ignored the kernel reaps the orphans that become its children. So it shares the memory
-of the process that made it, and costs a tenth of a fork. That memory is the maker's own and holds nothing,
-because programs share a namespace with the init.
+than exist: with SIGCHLD ignored the kernel reaps the orphans that become its children. So it shares the
+memory of the process that made it, and costs a tenth of a fork. That memory is the maker's own and holds
+nothing, because programs share a namespace with the init.
 """
 
 from __future__ import annotations

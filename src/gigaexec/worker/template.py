@@ -228,7 +228,10 @@ class _Template:
             return
         _tell(running.control, WorkerReport(status, used.ru_maxrss, Usage.of(used)).encode())
         os.close(running.control)
-        signal.pidfd_send_signal(running.init, signal.SIGKILL)
+        try:
+            signal.pidfd_send_signal(running.init, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # the driver was first
         os.close(running.init)
 
 
