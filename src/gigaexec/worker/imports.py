@@ -50,13 +50,24 @@ class ImportState:
 
 
 class CallImports:
-    """The imports of one call."""
+    """The imports of one call.
 
-    def __init__(self, state: ImportState, python_path: list[str]) -> None:
+    Args:
+        state: What is importable between calls.
+        python_path: The call's own folders.
+        modules_before: What was loaded before, where nothing will be brought back; None looks.
+    """
+
+    def __init__(
+        self,
+        state: ImportState,
+        python_path: list[str],
+        modules_before: dict[str, types.ModuleType] | None = None,
+    ) -> None:
         self._state = state
         self._python_path = python_path
-        self._modules_before = sys.modules.copy()
-        self._folders_before = set(sys.path_importer_cache)
+        self._modules_before = modules_before if modules_before is not None else sys.modules.copy()
+        self._folders_before = set(sys.path_importer_cache) if modules_before is None else set()
 
     def prepare(self) -> None:
         """Put python_path in front, and drop the modules that its folders shadow.
@@ -120,14 +131,14 @@ class CallImports:
 
     def _own_modules(self) -> dict[str, types.ModuleType]:
         """The call's own modules among those that it loaded, by name."""
-        now: dict[str, Any] = sys.modules.copy()
-        now.pop(MODULE_NAME, None)
         before = self._modules_before
-        if now == before:
+        loaded = self._loaded_since()
+        if not loaded:
             return {}
+        now: dict[str, Any] = sys.modules
         verdicts: dict[str, bool] = {}
         own = {}
-        for name, module in now.items():
+        for name, module in loaded.items():
             if before.get(name) is module or not isinstance(module, types.ModuleType):
                 continue
             top = name.partition(".")[0]
@@ -136,6 +147,12 @@ class CallImports:
             if verdicts[top] or self._is_from_python_path(module):
                 own[name] = module
         return own
+
+    def _loaded_since(self) -> dict[str, Any]:
+        """Modules that were loaded since `modules_before`, and maybe some more, by name."""
+        now: dict[str, Any] = sys.modules.copy()
+        now.pop(MODULE_NAME, None)
+        return now if now != self._modules_before else {}
 
     def _is_own(self, top: str, module: Any) -> bool:
         if self._modules_before.get(top) is module or not isinstance(module, types.ModuleType):
@@ -146,6 +163,28 @@ class CallImports:
         return any(
             _is_inside(place, entry) for place in _module_places(module) for entry in self._python_path
         )
+
+
+class ImportsOfOneCall(CallImports):
+    """The imports of a call in a process that ends after it, so that nothing is brought back.
+
+    It touches no module that the call did not load: in a forked process that would copy the page it lies in.
+
+    Args:
+        state: What is importable.
+        python_path: The call's own folders.
+        modules_before: What was loaded before the fork.
+    """
+
+    def _loaded_since(self) -> dict[str, Any]:
+        last_before = next(reversed(self._modules_before), None)
+        loaded = {}
+        for name in reversed(sys.modules):  # a dict keeps the order in which they were loaded
+            if name == last_before:
+                break
+            if name != MODULE_NAME:
+                loaded[name] = sys.modules[name]
+        return loaded
 
 
 def _drop_shadowed(name: str, entry: str) -> None:

@@ -24,7 +24,7 @@ from gigaexec.worker.channel import (
     WorkerChannel,
     frame_prefix,
 )
-from gigaexec.worker.imports import ImportState
+from gigaexec.worker.imports import ImportsOfOneCall, ImportState
 from gigaexec.worker.limits import lift_file_size_limit
 from gigaexec.worker.main import EXIT_BROKEN, CallRunner, RefusedError, apply_limits_or_refuse
 from gigaexec.worker.messages import encode_message
@@ -128,13 +128,15 @@ class Engine:
 
     def __init__(self) -> None:
         self.streams = InheritedStreams()
-        self._imports: ImportState | None = None
+        self._modules = sys.modules.copy()
+        self._state = ImportState(os.getcwd())
 
-    def imports(self, folder: str) -> ImportState:
-        """What is importable where that is the current folder."""
-        if self._imports is None or self._imports.folder != folder:
-            self._imports = ImportState(folder)
-        return self._imports
+    def imports(self, python_path: list[str]) -> ImportsOfOneCall:
+        """The imports of a call that is about to run."""
+        folder = os.getcwd()
+        if self._state.folder != folder:
+            self._state = ImportState(folder)
+        return ImportsOfOneCall(self._state, python_path, self._modules)
 
     def warm_up(self, results: ResultFormat, isolation: Isolation) -> None:
         """Run some calls of our own in this process. The next scope starts from what was before."""
@@ -154,6 +156,7 @@ class Engine:
                 ours.recv(_WARM_UP_REPLY_BYTES)
         sys.path[:] = path
         signal.signal(signal.SIGINT, handler)
+        self._modules = sys.modules.copy()
 
 
 class _OneCallWorker:
@@ -168,7 +171,8 @@ class _OneCallWorker:
         """Take the call's streams, identity and folder."""
         place = self._place
         self._engine.streams.attach(place.stdout, place.stderr)
-        os.environ.update(GIGAEVO_WORKER_ID=place.worker_id, GIGAEVO_NODE_ID=place.node_id)
+        os.environ["GIGAEVO_WORKER_ID"] = place.worker_id
+        os.environ["GIGAEVO_NODE_ID"] = place.node_id
         if place.scratch:
             _move_to(place.scratch)
         else:
@@ -176,7 +180,7 @@ class _OneCallWorker:
 
     def run(self, call: ReceivedCall, channel: WorkerChannel) -> None:
         header = call.header
-        scope = CallScope(self._engine.imports(os.getcwd()), header.python_path, header.env)
+        scope = CallScope(self._engine.imports(header.python_path), header.env)
         scope.prepare()
         seed = header.seed if header.seed is not None else draw_seed()
         ended = self._runner.run(

@@ -58,9 +58,9 @@ class CallScope:
     After `prepare`, `not_prepared` holds why the call must not run, if so.
     """
 
-    def __init__(self, imports: ImportState, python_path: list[str], env: dict[str, str | None]) -> None:
+    def __init__(self, imports: CallImports, env: dict[str, str | None]) -> None:
         self._env = env
-        self.imports = CallImports(imports, python_path)
+        self.imports = imports
         self.not_prepared: Exception | None = None
 
     def prepare(self) -> None:
@@ -90,7 +90,7 @@ class RestoredScope(CallScope):
     """
 
     def __init__(self, baseline: Baseline, python_path: list[str], env: dict[str, str | None]) -> None:
-        super().__init__(baseline.imports, python_path, env)
+        super().__init__(CallImports(baseline.imports, python_path), env)
         self._baseline = baseline
         self.not_restored = ""
 
