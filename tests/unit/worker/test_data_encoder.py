@@ -115,7 +115,7 @@ def with_extra(layer: Layer) -> Layer:
         (collections.Counter("aab"), {"a": 2, "b": 1}),
         (collections.defaultdict(list, a=[1]), {"a": [1]}),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_instances_become_records(value: object, expected: object) -> None:
     result = round_trip(value)
