@@ -18,14 +18,15 @@ import pytest
 
 from tests.cli.conftest import COMMAND, PROGRAMS
 from tests.conftest import wait_until
+from tests.contract.recorded_pids import NOTE_PROCESS, RecordedPids
 
-# Tells its process id, then never ends. It shields itself from the terminal's own signal.
+# Tells its process, then never ends. It shields itself from the terminal's own signal.
 _SPINS = """
-import os, pathlib, signal
+import signal
 
 def entrypoint():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pathlib.Path({ready!r}).write_text(str(os.getpid()))
+    note_process(READY)
     while True:
         pass
 """
@@ -38,7 +39,7 @@ def ready(problem: Path, tmp_path: Path) -> Path:
     for initial in (problem / "initial_programs").iterdir():
         initial.unlink()
     (problem / "initial_programs" / "a_good.py").write_text("def entrypoint(): return [1.0]\n")
-    (problem / "initial_programs" / "spins.py").write_text(_SPINS.format(ready=str(path)))
+    (problem / "initial_programs" / "spins.py").write_text(f"{NOTE_PROCESS}\nREADY = {str(path)!r}\n{_SPINS}")
     return path
 
 
@@ -135,7 +136,8 @@ def test_terminal_gets_progress_and_colours_and_ctrl_c_ends_all(terminal: _Termi
     while "1/2" not in terminal.seen or not ready.exists():
         terminal.read()
     assert "failed" in terminal.seen
-    worker = psutil.Process(int(ready.read_text()))
+    worker = RecordedPids(ready)
+    assert len(worker.running()) == 1
     terminal.type("\x03")
     while terminal.process.poll() is None:
         terminal.read()
@@ -144,7 +146,7 @@ def test_terminal_gets_progress_and_colours_and_ctrl_c_ends_all(terminal: _Termi
     assert "stopped by SIGINT: 1 of 2 programs were done" in terminal.seen
     assert "\x1b[32myes" in terminal.seen
     assert "KeyboardInterrupt" not in terminal.seen
-    wait_until(lambda: not worker.is_running(), timeout_s=5)
+    wait_until(lambda: not worker.running(), timeout_s=5)
 
 
 def test_progress_on_a_terminal_leaves_results_on_stdout(problem: Path) -> None:

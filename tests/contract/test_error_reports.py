@@ -71,7 +71,7 @@ def test_r7_a_syntax_error_shows_file_line_source_and_caret(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"),
+    ("code", "says"),
     [
         ("def f():\nreturn 1", "IndentationError"),
         ("def f():\n\tif 1:\n        return 1", "TabError"),
@@ -83,8 +83,8 @@ def test_r7_a_syntax_error_shows_file_line_source_and_caret(run: Run) -> None:
     ],
     ids=["indentation", "tabs", "NUL", "coding", "surrogate", "parentheses", "depth"],
 )
-def test_r7_source_that_cannot_be_compiled_is_the_call_s_error(run: Run, code: str, kind: str) -> None:
-    assert kind in str(_failure(run, code))
+def test_r7_source_that_cannot_be_compiled_is_the_call_s_error(run: Run, code: str, says: str) -> None:
+    assert says in str(_failure(run, code))
 
 
 @pytest.mark.parametrize(

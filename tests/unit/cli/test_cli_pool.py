@@ -9,27 +9,34 @@ import psutil
 import pytest
 
 from gigaexec.calls import WorkerCall
-from gigaexec.cli.pool import pool
+from gigaexec.cli.pool import PoolOptions, pool
+from gigaexec.cli.pool_options import BackendChoice
 from gigaexec.errors import SpillDirectoryError
+from tests.process.scripts import is_running
 
 
-def test_r38_no_worker_is_left_when_the_block_is_left() -> None:
-    async def main() -> int:
-        async with pool(max_workers=1) as backend:
+@pytest.mark.parametrize("choice", BackendChoice)
+def test_r38_no_worker_is_left_when_the_block_is_left(choice: BackendChoice) -> None:
+    before = set(psutil.Process().children(recursive=True))
+
+    async def main() -> set[psutil.Process]:
+        async with pool(PoolOptions(choice, max_workers=1)) as backend:
             assert backend.max_concurrency == 1
-            call = WorkerCall("import os\ndef f(): return os.getpid()", "f")
-            worker = await backend.execute(call, deadline_s=30.0)
-            assert psutil.pid_exists(worker)
-        return int(worker)
+            assert await backend.execute(WorkerCall("def f(): return 1", "f"), deadline_s=30.0) == 1
+            started = set(psutil.Process().children(recursive=True)) - before
+            assert started
+        return started
 
-    assert not psutil.pid_exists(asyncio.run(main()))
+    started = asyncio.run(main())
+    assert set(psutil.Process().children()) <= before, "reaped"
+    assert not [process.pid for process in started if is_running(process.pid)]
 
 
 def test_r21_spill_directory_is_checked_before_any_call(spill_dir: Path) -> None:
     spill_dir.mkdir(mode=0o755)
 
     async def main() -> None:
-        async with pool():
+        async with pool(PoolOptions()):
             pytest.fail("the block was entered")
 
     with pytest.raises(SpillDirectoryError):
