@@ -75,6 +75,7 @@ async def run_exec_runner(
     python_path: list[str] | None = None,
     env_updates: dict[str, str | None] | None = None,
     timeout: float,
+    limits: Limits | None = None,
     backend: ExecutorBackend | None = None,
 ) -> Any:
     """Run a function of a program and return its value.
@@ -87,6 +88,7 @@ async def run_exec_runner(
         python_path: Folders for the front of `sys.path`.
         env_updates: Environment variables for the call; None unsets one.
         timeout: Seconds that the call may run.
+        limits: What it may use, on a backend that knows limits.
         backend: Where to run it. None is the default backend.
 
     Raises:
@@ -104,7 +106,9 @@ async def run_exec_runner(
         env=env_updates if env_updates is not None else {},
     )
     chosen = backend if backend is not None else default_loky_backend()
-    return await chosen.execute(call, deadline_s=timeout)
+    # Only where they are given: `execute` of a backend of somebody else may not know them.
+    optional: dict[str, Any] = {} if limits is None else {"limits": limits}
+    return await chosen.execute(call, deadline_s=timeout, **optional)
 
 
 async def run_call(

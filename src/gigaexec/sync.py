@@ -27,6 +27,7 @@ def run(
     deadline_s: float = DEFAULT_DEADLINE_S,
     python_path: Sequence[str] = (),
     env: Mapping[str, str | None] | None = None,
+    limits: Limits | None = None,
     backend: ExecutorBackend | None = None,
 ) -> Any:
     """Run a function of a program and return its value. Blocks; works inside a running event loop, too.
@@ -39,6 +40,7 @@ def run(
         deadline_s: Seconds that the call may run.
         python_path: Folders for the front of `sys.path`.
         env: Environment variables for the call; None unsets one.
+        limits: What it may use, on a backend that knows limits.
         backend: Where to run it. None is the default backend.
 
     Raises:
@@ -57,6 +59,7 @@ def run(
                 python_path=list(python_path),
                 env_updates=dict(env or {}),
                 timeout=deadline_s,
+                limits=limits,
                 backend=backend,
             )
         )

@@ -446,6 +446,9 @@ class Dispatcher:
         if self._source.leaves_orphans:
             # Where it ended by itself, what it had started belongs to init by now.
             self._orphans.end_those_of(worker.worker_id, worker.process.pid, is_tree_dead=worker.is_tree_dead)
+        has_idled_out = job is None and kind is EndingKind.CANCELLED
+        if has_idled_out and not self._workers and not self._queue.count_up_to(1):
+            self._source.rest()
         if worker.was_ready:
             self._hooks.worker_exited(worker.worker_id, worker.process.pid, exit_code)
         if job is not None and self._may_go_back(worker, job):

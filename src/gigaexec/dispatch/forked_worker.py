@@ -204,6 +204,10 @@ class ForkedWorkers:
             process = ForkedProcess(control, scratch, self._why_no_template)
             return process, WorkerPipes(channel, None, stdout, stderr)
 
+    def rest(self) -> None:
+        """End the template until it is needed again."""
+        self.close()
+
     def close(self) -> None:
         """End the template and whatever is left of its workers."""
         running, self._running = self._running, None
@@ -316,6 +320,7 @@ class _RunningTemplate:
     def close_after_fork(self) -> None:
         self._requests.close()
         os.close(self._lifeline)
+        self._process.returncode = 0  # no child of this process: it must not be waited for, or warned of
 
 
 def _interpreter_flags() -> list[str]:

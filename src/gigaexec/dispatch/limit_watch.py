@@ -74,7 +74,8 @@ def _is_watched(job: Job) -> bool:
 
 def _hits(worker: WorkerHandle, job: Job, *, looks_at_scratch: bool) -> Iterator[LimitHit]:
     limits = job.limits
-    sample = worker.sample() if limits.need_watching else None
+    watches_scratch = looks_at_scratch and limits.scratch_bytes is not None
+    sample = worker.sample() if limits.need_watching or watches_scratch else None
     if sample is not None:
         if limits.processes is not None and len(sample.pids) > limits.processes:
             yield LimitHit("processes", limits.processes, len(sample.pids))
@@ -86,7 +87,8 @@ def _hits(worker: WorkerHandle, job: Job, *, looks_at_scratch: bool) -> Iterator
             used_s = sample.cpu_time_s - worker.cpu_time_before_s
             if used_s > limits.cpu_time_s:
                 yield LimitHit("cpu_time_s", limits.cpu_time_s, used_s)
-    if looks_at_scratch and limits.scratch_bytes is not None:
+    if watches_scratch and limits.scratch_bytes is not None:
         used_bytes = worker.process.scratch_bytes(_SCRATCH_ENTRIES)
+        used_bytes += sample.deleted_bytes if sample is not None else 0
         if used_bytes > limits.scratch_bytes:
             yield LimitHit("scratch_bytes", limits.scratch_bytes, used_bytes)

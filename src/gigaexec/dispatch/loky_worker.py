@@ -144,6 +144,9 @@ class LokyWorkers:
             raise
         return process, pipes
 
+    def rest(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

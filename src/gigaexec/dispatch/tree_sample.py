@@ -11,6 +11,9 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # Where the contents of memory files and of POSIX and System V shared memory show up among open files.
 _MEMORY_FILES = ("/memfd:", "/dev/shm/", "/SYSV")
 
+# How the kernel shows the target of a descriptor whose file was removed (proc(5)).
+_DELETED = " (deleted)"
+
 _MOST_FILES_LOOKED_AT = 256
 
 
@@ -31,6 +34,7 @@ class TreeSample:
         memory_bytes: Private resident memory of all, with shared memory and memory files. Pages that forked
             processes still share count for each of them: see `proportional_memory_bytes`.
         peak_rss_kb: The largest process's peak of resident memory, KiB.
+        deleted_bytes: Disk space of files that are open and have no name any more.
         user_time_s: CPU time in user mode of all, and of those they have waited for.
         sys_time_s: Their CPU time in the kernel.
     """
@@ -38,6 +42,7 @@ class TreeSample:
     pids: tuple[int, ...]
     memory_bytes: int
     peak_rss_kb: int
+    deleted_bytes: int
     user_time_s: float
     sys_time_s: float
 
@@ -61,6 +66,7 @@ class _Measured:
     user_ticks: int
     sys_ticks: int
     memory_files: dict[int, int]
+    deleted_files: dict[int, int]
 
 
 def sample_tree(root: int, worker: int, shared: SharedFiles) -> TreeSample | None:
@@ -81,8 +87,10 @@ def sample_tree(root: int, worker: int, shared: SharedFiles) -> TreeSample | Non
     if not measured:
         return None
     files: dict[int, int] = {}
+    deleted: dict[int, int] = {}
     for each in measured.values():
-        files.update(each.memory_files)
+        files |= each.memory_files
+        deleted |= each.deleted_files
     mapped = max(each.shared_bytes for each in measured.values()) - shared.total_bytes
     # A memory file may be mapped, or open, or both, and by several processes.
     memory_bytes = sum(each.private_bytes for each in measured.values()) + max(sum(files.values()), mapped)
@@ -90,6 +98,7 @@ def sample_tree(root: int, worker: int, shared: SharedFiles) -> TreeSample | Non
         pids=tuple(measured),
         memory_bytes=memory_bytes,
         peak_rss_kb=max(each.peak_rss_kb for each in measured.values()),
+        deleted_bytes=sum(deleted.values()),
         user_time_s=sum(each.user_ticks for each in measured.values()) / _TICKS_PER_S,
         sys_time_s=sum(each.sys_ticks for each in measured.values()) / _TICKS_PER_S,
     )
@@ -118,6 +127,7 @@ def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
         status = _read(f"/proc/{pid}/status")
     except OSError:
         return None
+    memory_files, deleted_files = _open_files(pid)
     user, system, children_user, children_system = map(int, fields[11:15])  # fields 14 to 17 of proc(5)
     return _Measured(
         private_bytes=_kib(status, b"RssAnon:") * 1024,
@@ -125,25 +135,35 @@ def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
         peak_rss_kb=_kib(status, b"VmHWM:"),
         user_ticks=user + children_user,
         sys_ticks=system + children_system,
-        memory_files={inode: size for inode, size in _memory_files(pid) if inode not in not_counted},
+        memory_files={inode: size for inode, size in memory_files.items() if inode not in not_counted},
+        deleted_files=deleted_files,
     )
 
 
-def _memory_files(pid: int) -> Iterator[tuple[int, int]]:
-    """Inode and size in memory of each memory file that a process has open."""
+def _open_files(pid: int) -> tuple[dict[int, int], dict[int, int]]:
+    """The memory files that a process has open, and the files without a name: inode -> space taken up."""
+    memory_files: dict[int, int] = {}
+    deleted_files: dict[int, int] = {}
     folder = f"/proc/{pid}/fd"
     try:
         numbers = os.listdir(folder)[:_MOST_FILES_LOOKED_AT]  # noqa: PTH208
     except OSError:
-        return
+        return memory_files, deleted_files
     for number in numbers:
         path = f"{folder}/{number}"
         try:
-            if os.readlink(path).startswith(_MEMORY_FILES):  # noqa: PTH115
-                found = os.stat(path)  # noqa: PTH116
-                yield found.st_ino, found.st_blocks * 512
+            target = os.readlink(path)  # noqa: PTH115
+            if target.startswith(_MEMORY_FILES):
+                kind = memory_files
+            elif target.endswith(_DELETED):
+                kind = deleted_files
+            else:
+                continue
+            found = os.stat(path)  # noqa: PTH116
+            kind[found.st_ino] = found.st_blocks * 512
         except OSError:
             continue  # it was closed
+    return memory_files, deleted_files
 
 
 def _proportional_bytes(pid: int) -> int:

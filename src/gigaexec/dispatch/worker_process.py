@@ -112,6 +112,10 @@ class WorkerSource(Protocol):
         """Start the process of the worker with that id. May raise anything; nothing is left then."""
         ...
 
+    def rest(self) -> None:
+        """The last worker has ended of idleness. End what serves none; the next start brings it back."""
+        ...
+
     def close(self) -> None:
         """The last worker is gone, or left to die by its channels."""
         ...

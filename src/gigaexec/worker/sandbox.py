@@ -22,7 +22,7 @@ from typing import NoReturn
 from gigaexec.calls import ConfinementStep
 from gigaexec.sandbox_policy import SandboxLevel, SandboxPolicy
 from gigaexec.worker.confine import namespaces
-from gigaexec.worker.confine.capabilities import drop_all_capabilities
+from gigaexec.worker.confine.capabilities import drop_all_capabilities, give_up_capabilities
 from gigaexec.worker.confine.landlock import Access, FileRule, Landlock
 from gigaexec.worker.confine.refusals import refusals
 from gigaexec.worker.confine.seccomp import Filter, build_program
@@ -138,6 +138,9 @@ class Isolation:
         with self._step("private_proc"):
             namespaces.mount_proc()
         if not self._policy.confines:
+            if os.geteuid() != 0:
+                # A plain user has none outside, and programs may rely on being refused.
+                give_up_capabilities()
             return
         with self._step("ipc_namespace"):
             namespaces.unshare(namespaces.NEW_IPC)
@@ -154,7 +157,7 @@ class Isolation:
             drop_all_capabilities()
         try:
             steps = self._landlock.restrict_self(self._rules_of_call(scratch, python_path))
-            self._steps += [ConfinementStep(step.name, step.held, step.detail) for step in steps]
+            self._steps += steps
         except OSError as error:
             for name in ("landlock_files", "landlock_network", "landlock_scopes"):
                 if name != "landlock_network" or not self._policy.network:

@@ -6,7 +6,7 @@ capabilities  none, and none ever again
 landlock      which files may be used, which TCP ports, which processes outside may be reached
 seccomp       which system calls there are
 refusals      which ones there are not, and why
-steps         what of all this holds, as data for the driver
+steps         the names of the steps
 
 The order is that of the list. Mounting needs the capabilities and is refused under Landlock; Landlock and
 seccomp need only NO_NEW_PRIVILEGES. What costs time and does not depend on the child (`Landlock`, `Filter`)

@@ -44,6 +44,11 @@ def drop_all_capabilities() -> None:
     system_call("capset", _HEADER, _NO_CAPABILITIES)
 
 
+def give_up_capabilities() -> None:
+    """Empty the effective, permitted and inheritable sets alone. What user id 0 executes gets them again."""
+    system_call("capset", _HEADER, _NO_CAPABILITIES)
+
+
 def _empty_bounding_set() -> bool:
     """Whether this process had the right to."""
     dropped, number = prctl_each(PR_CAPBSET_DROP, range(_CAPABILITY_LIMIT))

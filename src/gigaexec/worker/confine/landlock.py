@@ -14,7 +14,7 @@ import stat
 import struct
 from collections.abc import Iterable
 
-from gigaexec.worker.confine.steps import Step
+from gigaexec.calls import ConfinementStep
 from gigaexec.worker.confine.system_calls import set_no_new_privileges, system_call
 
 # linux/landlock.h. Rights over files, by the ABI that brought them.
@@ -117,7 +117,7 @@ class Landlock:
             self.close()
             raise
 
-    def restrict_self(self, rules: Iterable[FileRule] = ()) -> tuple[Step, ...]:
+    def restrict_self(self, rules: Iterable[FileRule] = ()) -> tuple[ConfinementStep, ...]:
         """Confine this thread, and every process and thread that it starts, for good. Call it in the child.
 
         Closes this process's copies of the descriptors (and those given here): foreign code could reach
@@ -177,15 +177,19 @@ class Landlock:
         return _PATH_BENEATH.pack(rights & self._files, descriptor)
 
 
-def _steps(abi: int, allow_network: bool) -> tuple[Step, ...]:
+def _steps(abi: int, allow_network: bool) -> tuple[ConfinementStep, ...]:
     weaker = [what for version, what in _NOT_CONTROLLED_BEFORE if abi < version]
     detail = f"ABI {abi}" + (f", which does not control: {', '.join(weaker)}" if weaker else "")
-    steps = [Step("landlock_files", True, detail)]
+    steps = [ConfinementStep("landlock_files", True, detail)]
     if not allow_network:
         held = abi >= _NETWORK_ABI
-        steps.append(Step("landlock_network", held, "" if held else f"ABI {abi}; TCP needs {_NETWORK_ABI}"))
+        steps.append(
+            ConfinementStep("landlock_network", held, "" if held else f"ABI {abi}; TCP needs {_NETWORK_ABI}")
+        )
     held = abi >= _SCOPES_ABI
-    steps.append(Step("landlock_scopes", held, "" if held else f"ABI {abi}; scopes need {_SCOPES_ABI}"))
+    steps.append(
+        ConfinementStep("landlock_scopes", held, "" if held else f"ABI {abi}; scopes need {_SCOPES_ABI}")
+    )
     return tuple(steps)
 
 

@@ -1,17 +1,14 @@
-"""What of a confinement holds."""
+"""The names of the steps of a confinement, in the order in which they are taken."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
-
-StepName = Literal[
+STEP_NAMES = (
     "user_namespace",
     "pid_namespace",
     "mount_namespace",
-    "private_proc",
-    "read_only_mounts",
     "network_namespace",
+    "read_only_mounts",
+    "private_proc",
     "ipc_namespace",
     "no_new_privileges",
     "no_capabilities",
@@ -19,21 +16,4 @@ StepName = Literal[
     "landlock_network",
     "landlock_scopes",
     "seccomp",
-]
-
-STEP_NAMES: tuple[StepName, ...] = get_args(StepName)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a confinement after it was tried.
-
-    Args:
-        name: Which one.
-        held: Whether the kernel enforces it from now on.
-        detail: Why it does not hold, or how far it goes where that varies.
-    """
-
-    name: StepName
-    held: bool
-    detail: str = ""
+)
