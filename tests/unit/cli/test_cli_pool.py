@@ -7,12 +7,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.process.scripts import is_running
 
 from gigaexec.calls import WorkerCall
 from gigaexec.cli.pool import PoolOptions, pool
 from gigaexec.cli.pool_options import BackendChoice
 from gigaexec.errors import SpillDirectoryError
-from tests.process.scripts import is_running
 
 
 @pytest.mark.parametrize("choice", BackendChoice)
