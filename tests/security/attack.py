@@ -1,0 +1,257 @@
+"""What an attack is: a program, and how to see from outside whether it got through."""
+
+from __future__ import annotations
+
+import enum
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gigaexec import Limits, Outcome
+
+if TYPE_CHECKING:
+    from tests.security.bait import Bait
+
+
+class Where(enum.StrEnum):
+    """A preset, and a machine that it is used on."""
+
+    OFF = "off"
+    STANDARD = "standard"
+    STRICT = "strict"
+    NETWORK = "standard, network allowed"
+    NO_NAMESPACES = "standard without namespaces"
+    NO_LANDLOCK = "standard without Landlock"
+    NEITHER = "standard without both"
+
+
+CONFINED = frozenset({Where.STANDARD, Where.STRICT, Where.NETWORK})
+ALL_CONFINED = frozenset(Where) - {Where.OFF}
+NO_NAMESPACES = frozenset({Where.NO_NAMESPACES, Where.NEITHER})
+NO_LANDLOCK = frozenset({Where.NO_LANDLOCK, Where.NEITHER})
+OFF = frozenset({Where.OFF})
+NETWORK = frozenset({Where.NETWORK})
+NEITHER = frozenset({Where.NEITHER})
+NOWHERE: frozenset[Where] = frozenset()
+
+
+class Verdict(enum.StrEnum):
+    """What must come of an attack."""
+
+    THROUGH = "gets through"
+    STOPPED = "stopped"
+    DEPENDS = "depends"
+    """On the machine and the user: nothing is asserted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attack that was made.
+
+    Args:
+        bait: What was laid out for it.
+        outcome: How its last call ended.
+        took_s: How long its last call took.
+    """
+
+    bait: Bait
+    outcome: Outcome
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """A program that tries something, harmless if it works.
+
+    Args:
+        id: Two or three words.
+        what: What it tries, for the table of docs/security.md.
+        program: Defines `attack(at)`, behind `PRELUDE`.
+        got_through: Says from outside whether it worked.
+        through: Where it does get through, for every user.
+        depends: Where nothing is asserted: the machine or the user decides.
+        then: A second program, run after the first one. `at["earlier"]` is what the first one returned.
+        deadline_s: Of each call.
+        limits: Of each call.
+        tried: Where it is tried; None is everywhere.
+        needs_victim: Whether a process of the driver is started for it.
+    """
+
+    id: str
+    what: str
+    program: str
+    got_through: Callable[[Attempt], bool]
+    through: frozenset[Where] = OFF
+    depends: frozenset[Where] = NOWHERE
+    then: str = ""
+    deadline_s: float = 20.0
+    limits: Limits | None = None
+    tried: frozenset[Where] | None = None
+    needs_victim: bool = False
+
+    def is_tried(self, where: Where) -> bool:
+        return self.tried is None or where in self.tried
+
+    def verdict(self, where: Where) -> Verdict:
+        if where in self.depends:
+            return Verdict.DEPENDS
+        return Verdict.THROUGH if where in self.through else Verdict.STOPPED
+
+    def sources(self) -> list[str]:
+        """The programs of its calls."""
+        return [PRELUDE + textwrap.dedent(source) for source in (self.program, self.then) if source]
+
+
+# Before every program. `call` makes a system call by number and returns its result or minus errno.
+PRELUDE = '''
+import ctypes, errno, fcntl, glob, json, mmap, os, pickle, re, resource, select, signal, socket, struct
+import subprocess, sys, tempfile, threading, time
+
+C = ctypes.CDLL(None, use_errno=True)
+
+def call(number, *arguments):
+    converted = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
+    result = C.syscall(ctypes.c_long(number), *converted)
+    return result if result >= 0 else -ctypes.get_errno()
+
+def read(path, **where):
+    descriptor = os.open(path, os.O_RDONLY, **where)
+    try:
+        return os.read(descriptor, 1 << 16).decode("latin-1")
+    finally:
+        os.close(descriptor)
+
+def attempts(*functions):
+    """What each returns, or its error as text."""
+    results = []
+    for function in functions:
+        try:
+            results.append(function())
+        except Exception as error:
+            results.append(f"{type(error).__name__}: {error}")
+    return results
+
+def other_pids():
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
+
+def daemon(action):
+    """Run `action` in a process that nothing leads to: two forks, a session and no descriptor of ours."""
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.closerange(0, 1024)
+            for _ in range(3):
+                os.open("/dev/null", os.O_RDWR)
+            action()
+        os._exit(0)
+    os.wait()
+
+# The worker's channel to the driver, by which results go.
+
+def channel():
+    for number in map(int, os.listdir("/proc/self/fd")):
+        try:
+            if number > 2 and os.readlink(f"/proc/self/fd/{number}").startswith("socket:"):
+                return socket.socket(fileno=number)
+        except OSError:
+            pass
+    raise RuntimeError("no channel")
+
+def send(facts, inline=b"", descriptors=()):
+    header = json.dumps(facts).encode()
+    payload = struct.pack("!I", len(header)) + header + inline
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(descriptors)}i", *descriptors))]
+    connection = channel()
+    frame = struct.pack("!Q", len(payload)) + payload
+    sent = connection.sendmsg([frame], rights if descriptors else [])
+    connection.sendall(frame[sent:])
+    connection.detach()
+
+def result(layout=None, error=None, is_inline=False, spill_path=None, cpu_s=0.0):
+    """A result as a worker would send it; every claim in it can be a lie."""
+    names = METRICS
+    claims = {"worker_id": "forged", "node_id": "forged", "user_time_s": cpu_s, "wall_time_s": 1e9,
+              "started_at_ns": 1, "finished_at_ns": 2**62}
+    metrics = [claims.get(name, 0) for name in names]
+    return {"result": {"error": error, "metrics": metrics, "layout": layout, "is_inline": is_inline,
+                       "spill_path": spill_path, "retire_reason": ""}}
+
+def forge_value(value, **claims):
+    """Answer in the worker's place."""
+    from gigaexec.worker.data_encoder import encode_data
+    head = bytes(encode_data(value).head)
+    send(result(["data", len(head), [], len(head)], is_inline=True, **claims), head)
+'''
+
+
+# Ways to see whether it worked.
+
+
+def leaked(attempt: Attempt) -> bool:
+    """The secret is in what came back."""
+    outcome = attempt.outcome
+    return attempt.bait.secret in f"{outcome.value!r} {outcome.output.stdout} {outcome.output.stderr}"
+
+
+def changed(attempt: Attempt) -> bool:
+    """Something outside the scratch folder is not as it was."""
+    return attempt.bait.has_changed()
+
+
+def received(attempt: Attempt) -> bool:
+    """A server of the driver was sent something."""
+    return attempt.bait.was_received()
+
+
+def said_so(attempt: Attempt) -> bool:
+    """The program itself says that it worked; it returns False otherwise."""
+    return attempt.outcome.value is True
+
+
+def victim_died(attempt: Attempt) -> bool:
+    return attempt.bait.has_victim_ended()
+
+
+def driver_was_signalled(attempt: Attempt) -> bool:
+    return attempt.bait.was_driver_signalled()
+
+
+def marker_was_made(attempt: Attempt) -> bool:
+    """The driver ran code that the program chose."""
+    return attempt.bait.has_marker()
+
+
+def survived(attempt: Attempt) -> bool:
+    """A process of the program lives on after its call."""
+    return attempt.bait.has_survivors()
+
+
+def ended_ok(attempt: Attempt) -> bool:
+    return attempt.outcome.ok
+
+
+def ended_not_as(*statuses: str) -> Callable[[Attempt], bool]:
+    """It ended otherwise than as one of these, or left something running."""
+
+    def check(attempt: Attempt) -> bool:
+        return attempt.outcome.status not in statuses or survived(attempt)
+
+    return check
+
+
+def took_longer_than(limit_s: float) -> Callable[[Attempt], bool]:
+    def check(attempt: Attempt) -> bool:
+        return attempt.took_s > limit_s
+
+    return check
+
+
+def any_of(*checks: Callable[[Attempt], bool]) -> Callable[[Attempt], bool]:
+    def check(attempt: Attempt) -> bool:
+        return any(each(attempt) for each in checks)
+
+    return check
+
+
+Programs = dict[str, Any]

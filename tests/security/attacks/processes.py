@@ -1,0 +1,212 @@
+"""Reaching other processes, and outliving the call."""
+
+from __future__ import annotations
+
+from tests.security.attack import (
+    NEITHER,
+    NO_NAMESPACES,
+    NOWHERE,
+    OFF,
+    Attack,
+    Attempt,
+    changed,
+    driver_was_signalled,
+    survived,
+    took_longer_than,
+    victim_died,
+)
+
+
+def _hits_victim(name: str, what: str, body: str) -> Attack:
+    """Refused by the PID namespace, which hides the victim, and by Landlock, each on its own."""
+    return Attack(name, what, f"def attack(at): {body}", victim_died, through=NEITHER, needs_victim=True)
+
+
+
+_SLEEPER = "os.execv('/bin/sleep', [at['marker'], '100'])"
+
+PROCESSES = (
+    _hits_victim("kill", "kill a process of the same user", "os.kill(at['victim'], 9)"),
+    _hits_victim("stop", "stop it", "os.kill(at['victim'], 19)"),
+    _hits_victim("kill-group", "kill its process group", "os.killpg(at['victim'], 9)"),
+    _hits_victim("tgkill", "kill one of its threads", "C.tgkill(at['victim'], at['victim'], 9)"),
+    _hits_victim("sigqueue", "queue it a signal", "C.sigqueue(at['victim'], 9, None)"),
+    _hits_victim(
+        "pidfd-signal",
+        "kill it by pidfd",
+        "signal.pidfd_send_signal(os.pidfd_open(at['victim']), 9)",
+    ),
+    Attack(
+        "signal-by-file-owner",
+        "have the kernel kill it, as the owner of a pipe's events",
+        """
+        def attack(at):
+            reader, writer = os.pipe()
+            fcntl.fcntl(reader, fcntl.F_SETOWN, at['victim'])
+            fcntl.fcntl(reader, 10, 9)
+            fcntl.fcntl(reader, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+            os.write(writer, b'x')
+            time.sleep(0.05)
+        """,
+        victim_died,
+        through=NEITHER,
+        needs_victim=True,
+    ),
+    Attack(
+        "kill-all",
+        "send a signal to every process there is",
+        """
+        def attack(at):
+            if os.getppid() != 1:
+                return  # it would reach too much
+            os.kill(-1, signal.SIGUSR1)
+        """,
+        driver_was_signalled,
+        through=NOWHERE,
+    ),
+    Attack(
+        "signal-driver",
+        "signal the driver",
+        "def attack(at): os.kill(at['driver'], signal.SIGUSR1)",
+        driver_was_signalled,
+        through=NEITHER,
+    ),
+    Attack(
+        "signal-channel-peer",
+        "signal the driver by a pidfd of the channel's other end",
+        """
+        def attack(at):
+            peer = channel().getsockopt(socket.SOL_SOCKET, 77)  # SO_PEERPIDFD
+            signal.pidfd_send_signal(peer, signal.SIGUSR1)
+        """,
+        driver_was_signalled,
+        through=NOWHERE,
+        depends=NEITHER,
+    ),
+    Attack(
+        "kill-keeper",
+        "kill the call's first process, with a daemon left to outlive it",
+        f"""
+        def attack(at):
+            daemon(lambda: {_SLEEPER})
+            for number in (9, 15, 29, 11):
+                attempts(lambda: os.kill(os.getppid(), number))
+            time.sleep(0.2)
+        """,
+        survived,
+        through=NOWHERE,
+        depends=NEITHER,
+    ),
+    Attack(
+        "stop-keeper",
+        "stop the call's first process, and answer then",
+        """
+        def attack(at):
+            attempts(lambda: os.kill(os.getppid(), signal.SIGSTOP))
+        """,
+        took_longer_than(5.0),
+        through=NOWHERE,
+    ),
+    Attack(
+        "trace-keeper",
+        "trace the call's first process",
+        """
+        def attack(at):
+            if call(at['calls']['ptrace'], 0x4206, os.getppid(), 0, 0) == 0:  # PTRACE_SEIZE
+                open(at['marker_file'], 'w')
+        """,
+        changed,
+        through=OFF,
+        depends=NEITHER,
+    ),
+    Attack(
+        "take-descriptor",
+        "take a descriptor from the call's first process",
+        """
+        def attack(at):
+            if call(at['calls']['pidfd_getfd'], os.pidfd_open(os.getppid()), 0, 0) >= 0:
+                open(at['marker_file'], 'w')
+        """,
+        changed,
+        through=OFF,
+        depends=NEITHER,
+    ),
+    Attack(
+        "limits-of-other",
+        "change another process's limits",
+        "def attack(at): resource.prlimit(at['victim'], resource.RLIMIT_NOFILE, (10, 10))",
+        changed,
+        through=NOWHERE,
+        needs_victim=True,
+    ),
+    Attack(
+        "priority-of-other",
+        "change another process's priority",
+        "def attack(at): os.setpriority(os.PRIO_PROCESS, at['victim'], 19)",
+        changed,
+        through=NOWHERE,
+        needs_victim=True,
+    ),
+    Attack(
+        "affinity-of-other",
+        "choose the processors that another process runs on",
+        "def attack(at): os.sched_setaffinity(at['victim'], {min(os.sched_getaffinity(0))})",
+        changed,
+        through=NOWHERE,
+        depends=NO_NAMESPACES,
+        needs_victim=True,
+    ),
+    Attack(
+        "daemon",
+        "leave a daemon behind: two forks, a session of its own, no descriptor",
+        f"def attack(at): daemon(lambda: {_SLEEPER})",
+        survived,
+        through=NOWHERE,
+    ),
+    Attack(
+        "daemon-that-forks",
+        "leave one behind that forks all the time and ignores signals",
+        """
+        def attack(at):
+            def flee():
+                for number in (1, 2, 3, 10, 12, 15):
+                    signal.signal(number, signal.SIG_IGN)
+                end = time.monotonic() + 60
+                while time.monotonic() < end:
+                    if os.fork():
+                        os._exit(0)
+                    time.sleep(0.001)
+                    if os.fork() == 0:
+                        os.execv('/bin/sleep', [at['marker'], '100'])
+            daemon(flee)
+            time.sleep(0.05)
+        """,
+        survived,
+        through=NOWHERE,
+    ),
+    Attack(
+        "daemon-of-crashed-call",
+        "leave a daemon and be killed",
+        f"""
+        def attack(at):
+            daemon(lambda: {_SLEEPER})
+            os.kill(os.getpid(), 9)
+        """,
+        survived,
+        through=NOWHERE,
+    ),
+    Attack(
+        "daemon-of-late-call",
+        "leave a daemon and run into the deadline, with every signal ignored",
+        f"""
+        def attack(at):
+            daemon(lambda: {_SLEEPER})
+            for number in range(1, 32):
+                attempts(lambda: signal.signal(number, signal.SIG_IGN))
+            time.sleep(30)
+        """,
+        survived,
+        through=NOWHERE,
+        deadline_s=0.5,
+    ),
+)

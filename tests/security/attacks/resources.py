@@ -1,0 +1,321 @@
+"""Using up the machine. Every attack here meets a limit that the caller has set."""
+
+from __future__ import annotations
+
+from tests.security.attack import (
+    ALL_CONFINED,
+    NOWHERE,
+    Attack,
+    Attempt,
+    ended_not_as,
+    ended_ok,
+    took_longer_than,
+)
+
+from gigaexec import Limits
+
+_MEBIBYTE = 2**20
+_MEMORY = Limits(memory_bytes=100 * _MEBIBYTE)
+
+
+def _hides_memory(name: str, what: str, program: str) -> Attack:
+    """It takes up 250 MiB and holds them until it is noticed."""
+    return Attack(name, what, program, ended_ok, through=NOWHERE, limits=_MEMORY, deadline_s=10.0)
+
+
+def _output_was_kept_whole(attempt: Attempt) -> bool:
+    return len(attempt.outcome.output.stdout) > 200_000
+
+
+def _hid_cpu_time(attempt: Attempt) -> bool:
+    metrics = attempt.outcome.metrics
+    return metrics is None or metrics.user_time_s + metrics.sys_time_s < 0.2
+
+
+RESOURCES = (
+    Attack(
+        "fork-bomb",
+        "fork without end, with `processes` limited",
+        """
+        def attack(at):
+            def bomb():
+                end = time.monotonic() + 30
+                while time.monotonic() < end:
+                    attempts(os.fork)
+                    time.sleep(0.01)
+                os.execv('/bin/sleep', [at['marker'], '100'])
+            daemon(bomb)
+            time.sleep(20)
+        """,
+        ended_not_as("processes_exceeded"),
+        through=NOWHERE,
+        limits=Limits(processes=20),
+    ),
+    Attack(
+        "thread-bomb",
+        "start threads without end, with `memory_bytes` limited",
+        """
+        def attack(at):
+            while True:
+                threading.Thread(target=time.sleep, args=[20], daemon=True).start()
+        """,
+        ended_ok,
+        through=NOWHERE,
+        limits=_MEMORY,
+        deadline_s=5.0,
+    ),
+    _hides_memory(
+        "memory",
+        "take memory beyond `memory_bytes`",
+        """
+        def attack(at):
+            kept = bytearray(os.urandom(1 << 20) * 250)
+            time.sleep(2)
+        """,
+    ),
+    _hides_memory(
+        "memory-in-file",
+        "hide it in memory files that are not mapped",
+        """
+        def attack(at):
+            for _ in range(25):
+                os.write(os.memfd_create('x'), bytes(10 << 20))
+            time.sleep(2)
+        """,
+    ),
+    _hides_memory(
+        "memory-behind-descriptors",
+        "the same behind a thousand other descriptors",
+        """
+        def attack(at):
+            for _ in range(1000):
+                os.dup(0)
+            for _ in range(25):
+                os.write(os.memfd_create('x'), bytes(10 << 20))
+            time.sleep(2)
+        """,
+    ),
+    _hides_memory(
+        "memory-in-flight",
+        "hide it in memory files that are neither mapped nor open, but under way on a socket",
+        """
+        def attack(at):
+            pairs = []
+            for _ in range(25):
+                number = os.memfd_create('x')
+                os.write(number, bytes(10 << 20))
+                one, other = socket.socketpair()
+                socket.send_fds(one, [b'x'], [number])
+                os.close(number)
+                pairs.append((one, other))
+            time.sleep(2)
+        """,
+    ),
+    _hides_memory(
+        "memory-shared",
+        "take it as shared memory",
+        """
+        def attack(at):
+            shared = mmap.mmap(-1, 250 << 20)
+            for offset in range(0, 250 << 20, 4096):
+                shared[offset] = 1
+            time.sleep(2)
+        """,
+    ),
+    _hides_memory(
+        "memory-in-children",
+        "spread it over child processes",
+        """
+        def attack(at):
+            for _ in range(10):
+                if os.fork() == 0:
+                    kept = bytearray(os.urandom(1 << 20) * 25)
+                    time.sleep(10)
+                    os._exit(0)
+            time.sleep(3)
+        """,
+    ),
+    Attack(
+        "memory-after-answer",
+        "answer, then take memory",
+        """
+        def attack(at):
+            forge_value('answered')
+            for _ in range(40):
+                if os.fork() == 0:
+                    kept = bytearray(os.urandom(1 << 20) * 25)
+                    time.sleep(10)
+            time.sleep(10)
+        """,
+        ended_ok,
+        through=NOWHERE,
+        limits=_MEMORY,
+        tried=ALL_CONFINED,
+    ),
+    Attack(
+        "cpu-time",
+        "burn CPU time in children that ignore signals",
+        """
+        def attack(at):
+            for _ in range(2):
+                if os.fork() == 0:
+                    for number in range(1, 32):
+                        attempts(lambda: signal.signal(number, signal.SIG_IGN))
+                    while True:
+                        pass
+            time.sleep(20)
+        """,
+        ended_not_as("cpu_time_exceeded"),
+        through=NOWHERE,
+        limits=Limits(cpu_time_s=0.5),
+    ),
+    Attack(
+        "cpu-time-of-short-lives",
+        "burn it in children that live for a few milliseconds and are never waited for",
+        """
+        def attack(at):
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            end = time.monotonic() + 0.6
+            while time.monotonic() < end:
+                if os.fork() == 0:
+                    stop = time.monotonic() + 0.01
+                    while time.monotonic() < stop:
+                        pass
+                    os._exit(0)
+                time.sleep(0.01)
+        """,
+        _hid_cpu_time,
+        through=NOWHERE,
+    ),
+    Attack(
+        "fill-disk",
+        "fill the scratch folder beyond `scratch_bytes`",
+        """
+        def attack(at):
+            open('big', 'wb').write(bytes(20 << 20))
+            time.sleep(3)
+        """,
+        ended_not_as("scratch_exceeded"),
+        through=NOWHERE,
+        limits=Limits(scratch_bytes=5 * _MEBIBYTE),
+        tried=ALL_CONFINED,
+    ),
+    Attack(
+        "fill-disk-behind-files",
+        "the same behind thousands of small files",
+        """
+        def attack(at):
+            for folder in range(8):
+                os.mkdir(f'{folder}')
+                for number in range(1000):
+                    os.close(os.open(f'{folder}/{number}', os.O_CREAT | os.O_WRONLY))
+                open(f'{folder}/big', 'wb').write(bytes(3 << 20))
+            time.sleep(3)
+        """,
+        ended_not_as("scratch_exceeded"),
+        through=NOWHERE,
+        limits=Limits(scratch_bytes=5 * _MEBIBYTE),
+        tried=ALL_CONFINED,
+    ),
+    Attack(
+        "fill-disk-without-names",
+        "the same in files that have no name any more",
+        """
+        def attack(at):
+            kept = open('big', 'wb')
+            os.unlink('big')
+            kept.write(bytes(20 << 20))
+            kept.flush()
+            time.sleep(2)
+        """,
+        ended_not_as("scratch_exceeded"),
+        through=NOWHERE,
+        limits=Limits(scratch_bytes=5 * _MEBIBYTE),
+        tried=ALL_CONFINED,
+    ),
+    Attack(
+        "deep-folders",
+        "leave folders nested deeper than paths can be, closed to their owner",
+        """
+        def attack(at):
+            if at['is_off']:
+                return
+            for _ in range(300):
+                os.mkdir('deep' * 20)
+                os.chdir('deep' * 20)
+            os.chmod('.', 0)
+        """,
+        lambda attempt: not attempt.outcome.ok or attempt.bait.has_old_scratch(),
+        through=NOWHERE,
+    ),
+    Attack(
+        "output-flood",
+        "write output beyond `output_bytes`",
+        """
+        def attack(at):
+            end = time.monotonic() + 20
+            while time.monotonic() < end:
+                os.write(1, bytes(65536))
+        """,
+        ended_not_as("output_exceeded"),
+        through=NOWHERE,
+        limits=Limits(output_bytes=1_000_000),
+    ),
+    Attack(
+        "output-kept",
+        "have the driver keep all output",
+        "def attack(at): os.write(1, b'x' * 300_000) and print('x' * 3_000_000)",
+        _output_was_kept_whole,
+        through=NOWHERE,
+    ),
+    Attack(
+        "never-end",
+        "ignore every signal and never end",
+        """
+        def attack(at):
+            for number in range(1, 32):
+                attempts(lambda: signal.signal(number, signal.SIG_IGN))
+            while True:
+                pass
+        """,
+        ended_not_as("timed_out"),
+        through=NOWHERE,
+        deadline_s=0.4,
+    ),
+    Attack(
+        "stop-itself",
+        "stop, so that no signal but one is heard",
+        "def attack(at): os.kill(os.getpid(), signal.SIGSTOP)",
+        ended_not_as("timed_out"),
+        through=NOWHERE,
+        deadline_s=0.4,
+    ),
+    Attack(
+        "large-result",
+        "return more than `result_bytes`",
+        "def attack(at): return bytes(20 << 20)",
+        ended_not_as("result_exceeded"),
+        through=NOWHERE,
+        limits=Limits(result_bytes=1_000_000),
+    ),
+    Attack(
+        "deep-result",
+        "return lists nested a hundred thousand deep",
+        """
+        def attack(at):
+            value = []
+            for _ in range(100_000):
+                value = [value]
+            return value
+        """,
+        ended_not_as("error"),
+        through=NOWHERE,
+    ),
+    Attack(
+        "colliding-result",
+        "return a set of numbers with equal hashes",
+        "def attack(at): return [number * (2**61 - 1) for number in range(60_000)]",
+        took_longer_than(5.0),
+        through=NOWHERE,
+    ),
+)

@@ -1,0 +1,218 @@
+"""A process that makes attacks on itself: `python -m tests.security.driver WHERE [ID...]`, or `strict`.
+
+It prints one JSON object: what came of each attack. Its environment holds BAIT_SECRET, which no program may
+find.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from gigaexec import ExecutionMetrics, Outcome, WorkerCall, WorkerConfig
+from gigaexec.backends.forkserver import ForkserverBackend
+from gigaexec.sandbox_policy import SandboxPolicy
+from gigaexec.worker.confine.refusals import AnyBit, Refusal
+from gigaexec.worker.confine.seccomp import Filter, build_program
+from tests.security import bait
+from tests.security.attack import NO_LANDLOCK, NO_NAMESPACES, Attack, Attempt, Where
+from tests.security.table import ATTACKS, attacks_at
+
+_CONCURRENCY = 3
+_NEW_NAMESPACES = 0x7E020080
+
+_WITHOUT_NAMESPACES = (
+    Refusal("unshare", errno.EPERM),
+    Refusal("setns", errno.EPERM),
+    Refusal("clone", errno.EPERM, (AnyBit(0, _NEW_NAMESPACES & ~0xFF),)),
+    Refusal("clone3", errno.ENOSYS),
+    *(Refusal(call, errno.EPERM) for call in ("mount", "umount2", "mount_setattr", "pivot_root")),
+)
+_WITHOUT_LANDLOCK = (Refusal("landlock_create_ruleset", errno.ENOSYS),)
+
+_POLICIES = {
+    Where.OFF: SandboxPolicy.off(),
+    Where.STRICT: SandboxPolicy.strict(),
+    Where.NETWORK: SandboxPolicy.standard(network=True),
+}
+
+
+def degrade(where: Where) -> None:
+    """Make this machine one that lacks something, as containers do it."""
+    refusals = (_WITHOUT_NAMESPACES if where in NO_NAMESPACES else ()) + (
+        _WITHOUT_LANDLOCK if where in NO_LANDLOCK else ()
+    )
+    if refusals:
+        Filter(build_program(refusals)).install()
+
+
+class Driver:
+    """Makes attacks one after the other, some at once.
+
+    Args:
+        where: The preset, and what this machine lacks.
+        folder: Of this process alone.
+    """
+
+    def __init__(self, where: Where, folder: Path) -> None:
+        self._log = io.StringIO()
+        handler = logging.StreamHandler(self._log)
+        logging.getLogger("gigaexec").addHandler(handler)
+        logging.getLogger("gigaexec").setLevel(logging.DEBUG)
+        self._folder = folder
+        self._spill = folder / "spill"
+        self._spill.mkdir(mode=0o700)
+        on_sys_path, python_path, busy = (self._make(name) for name in ("on_sys_path", "path", "busy"))
+        secret = os.environ["BAIT_SECRET"]
+        (on_sys_path / "settings.py").write_text(secret)
+        sys.path.append(str(on_sys_path))
+        planted = self._spill / "planted.scratch"
+        planted.mkdir()
+        (planted / "result").write_text(secret)
+        bait.keep_busy(busy, secret)
+        bait.note_signals()
+        bait.allow_tracing()
+        self._inherited = os.open(on_sys_path / "settings.py", os.O_RDONLY)
+        os.set_inheritable(self._inherited, True)
+        self._servers = bait.Servers(folder)
+        self._backend = ForkserverBackend(
+            WorkerConfig(
+                max_workers=_CONCURRENCY,
+                spill_dir=self._spill,
+                sandbox=_POLICIES.get(where, SandboxPolicy.standard()),
+                preload=["numpy"],
+            )
+        )
+        self._python_path = str(python_path)
+        self._common: dict[str, Any] = {
+            "secret": secret,
+            "log": self._log,
+            "at": {
+                "driver": os.getpid(),
+                "spill": str(self._spill),
+                "planted": str(planted / "result"),
+                "on_sys_path": str(on_sys_path),
+                "python_path": self._python_path,
+                "busy": str(busy),
+                "is_off": where is Where.OFF,
+                "calls": bait.call_numbers(),
+            },
+        }
+        self._shared = self._backend.share(numpy.zeros(2_000_000, "u1"))
+
+    async def run(self, attacks: list[Attack]) -> dict[str, Any]:
+        """Make the attacks and say what came of each."""
+        slots = asyncio.Semaphore(_CONCURRENCY)
+
+        async def one(attack: Attack) -> tuple[str, Any]:
+            async with slots:
+                return attack.id, await self._attack(attack)
+
+        results = dict(await asyncio.gather(*map(one, attacks)))
+        alive = await self._call("def attack(at): return 'alive'", {}, 30.0, None)
+        await self._backend.shutdown(wait=True)
+        left = [entry.name for entry in self._spill.iterdir() if entry.name != "planted.scratch"]
+        return {"attacks": results, "alive": alive.value, "left": left, "confinement": _steps(alive)}
+
+    async def _attack(self, attack: Attack) -> dict[str, Any]:
+        laid = bait.Bait(
+            attack.id, self._folder, self._servers, self._common, needs_victim=attack.needs_victim
+        )
+        earlier: Any = None
+        began = time.monotonic()
+        try:
+            for source in attack.sources():
+                began = time.monotonic()
+                told = {**laid.at, "shared": self._shared, "earlier": earlier}
+                outcome = await self._call(source, told, attack.deadline_s, attack)
+                earlier = outcome.value
+            attempt = Attempt(laid, outcome, time.monotonic() - began)
+            return {
+                "through": attack.got_through(attempt),
+                "detail": _described(outcome),
+                "took_s": round(attempt.took_s, 2),
+            }
+        except Exception:
+            # An outcome is never an exception: whatever raised here did so by the program's doing.
+            return {"through": True, "detail": traceback.format_exc(), "took_s": 0.0}
+        finally:
+            laid.remove()
+
+    async def _call(
+        self, source: str, told: dict[str, Any], deadline_s: float, attack: Attack | None
+    ) -> Outcome:
+        names = [field.name for field in fields(ExecutionMetrics)]
+        call = WorkerCall(
+            code=f"METRICS = {names!r}\n{source}",
+            function_name="attack",
+            args=[told],
+            python_path=[self._python_path],
+        )
+        return await self._backend.run(
+            call, deadline_s=deadline_s, limits=attack.limits if attack is not None else None
+        )
+
+    def _make(self, name: str) -> Path:
+        folder = self._folder / name
+        folder.mkdir()
+        return folder
+
+
+def _described(outcome: Outcome) -> str:
+    text = f"{outcome.status}: {outcome.value!r:.300} {outcome.error!s:.600}"
+    return f"{text} | {outcome.output.stderr[-500:]}"
+
+
+def _steps(outcome: Outcome) -> dict[str, Any]:
+    return {step.name: [step.held, step.detail] for step in outcome.confinement}
+
+
+async def refused_by_strict(folder: Path) -> dict[str, Any]:
+    """Run a program under `strict`, and say how that ended and whether it ran."""
+    marker = folder / "ran"
+    config = WorkerConfig(max_workers=1, spill_dir=folder / "spill", sandbox=SandboxPolicy.strict(write=[folder]))
+    backend = ForkserverBackend(config)
+    call = WorkerCall(f"open({str(marker)!r}, 'w')\ndef f(): return 1", "f")
+    outcome = await backend.run(call, deadline_s=20)
+    await backend.shutdown(wait=True)
+    return {
+        "status": outcome.status,
+        "error": type(outcome.error).__name__,
+        "message": str(outcome.error),
+        "ran": marker.exists(),
+        "confinement": _steps(outcome),
+    }
+
+
+def main() -> None:
+    where = Where(sys.argv[1])
+    what = sys.argv[2:]
+    degrade(where)
+    folder = Path(tempfile.mkdtemp(prefix="bait-"))
+    try:
+        if what == ["strict"]:
+            report = asyncio.run(refused_by_strict(folder))
+        else:
+            attacks = [ATTACKS[name] for name in what] if what else attacks_at(where)
+            report = asyncio.run(Driver(where, folder).run(attacks))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

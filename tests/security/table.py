@@ -1,0 +1,32 @@
+"""All attacks."""
+
+from __future__ import annotations
+
+from tests.security.attack import NETWORK, Attack, Where
+from tests.security.attacks.forging import FORGING
+from tests.security.attacks.leftovers import LEFTOVERS
+from tests.security.attacks.network import NETWORK_ATTACKS
+from tests.security.attacks.privileges import PRIVILEGES
+from tests.security.attacks.processes import PROCESSES
+from tests.security.attacks.reading import READING
+from tests.security.attacks.resources import RESOURCES
+from tests.security.attacks.writing import WRITING
+
+GROUPS: dict[str, tuple[Attack, ...]] = {
+    "Reading": READING,
+    "Writing": WRITING,
+    "Network": NETWORK_ATTACKS,
+    "Other processes, and outliving the call": PROCESSES,
+    "Privileges": PRIVILEGES,
+    "Resources": RESOURCES,
+    "Lying to the driver": FORGING,
+    "What one call leaves for the next": LEFTOVERS,
+}
+
+ATTACKS: dict[str, Attack] = {attack.id: attack for group in GROUPS.values() for attack in group}
+
+
+def attacks_at(where: Where) -> list[Attack]:
+    """Those that are tried there. Where the network is allowed, only what concerns it."""
+    tried = NETWORK_ATTACKS if where in NETWORK else ATTACKS.values()
+    return [attack for attack in tried if attack.is_tried(where)]
