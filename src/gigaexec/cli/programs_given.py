@@ -8,12 +8,14 @@ from pathlib import Path
 
 from gigaexec.errors import ConfigurationError
 from gigaexec.problems import Problem
+from gigaexec.problems.problem import programs_in
 
 
 def programs_to_evaluate(problem: Problem, named: Sequence[Path]) -> list[Path]:
-    """List the named files and the `*.py` of named folders, or the initial programs where none is named.
+    """List the named files and the programs in named folders, or the initial programs where none is named.
 
-    A file that is named twice is listed once.
+    A file that is named twice is listed once. `__init__.py` and hidden files are left out of folders, and
+    taken where they are named themselves.
 
     Raises:
         ConfigurationError: An argument is no file and no folder, or there is no program.
@@ -42,7 +44,7 @@ def _files_of(path: Path) -> list[Path]:
     if not stat.S_ISDIR(mode):
         # Reading a pipe or a device might never end, and nothing else could run meanwhile.
         raise ConfigurationError(f"{expected}, not a pipe, a socket or a device")
-    found = sorted(file for file in path.glob("*.py") if file.is_file())
+    found = [file for file in programs_in(path) if file.is_file()]
     if not found:
         raise ConfigurationError(f"{path}: expected a folder with programs (*.py), there is none in it")
     return found

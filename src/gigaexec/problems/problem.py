@@ -94,7 +94,7 @@ class Problem:
             validator_path=folder / VALIDATOR_FILE,
             context_path=context_path,
             pipeline_path=pipeline_path,
-            initial_programs=tuple(_programs_in(folder / INITIAL_PROGRAMS_FOLDER)),
+            initial_programs=tuple(programs_in(folder / INITIAL_PROGRAMS_FOLDER)),
         )
 
 
@@ -124,7 +124,8 @@ def _check_function(path: Path, function_name: str) -> list[str]:
     return []
 
 
-def _programs_in(folder: Path) -> list[Path]:
+def programs_in(folder: Path) -> list[Path]:
+    """List a folder's programs, sorted by file name: its `*.py` without `__init__.py` and hidden files."""
     # __init__.py makes a package of the folder; editors leave hidden files behind.
     files = sorted(folder.glob("*.py"))
     return [file for file in files if file.name != "__init__.py" and not file.name.startswith(".")]
