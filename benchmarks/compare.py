@@ -5,6 +5,15 @@
     python benchmarks/compare.py storm [--runs 3]
         200 programs on 2 workers: 80 % sleep 10 ms, 10 % loop for ever with a deadline of 0.5 s, 10 % call
         os._exit(1).
+    python benchmarks/compare.py fresh [--calls 2000]
+        A process for every call: forked from a template, beside reused workers and new interpreters; the
+        same for a program that imports numpy.
+    python benchmarks/compare.py sandbox [--calls 2000]
+        What each level of the sandbox costs.
+    python benchmarks/compare.py results [--runs 3]
+        An array of 256 MB as the return value.
+    python benchmarks/compare.py shared [--calls 2000]
+        An argument of 256 MB in many calls.
 
 Prints Markdown tables of medians with their range. Only ratios within one run say anything.
 """
@@ -23,6 +32,8 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
+
+import isolation
 
 import gigaexec
 
@@ -112,7 +123,8 @@ def _latency_cells(latencies: list[float], calls: int, started: float) -> list[s
 def storm(runs: int) -> list[list[str]]:
     """Rows of: who, wall seconds, innocent programs that failed of 160."""
     contestants = {
-        "gigaexec LokyBackend": _storm_gigaexec,
+        "gigaexec ForkserverBackend": lambda programs: _storm_gigaexec(programs, gigaexec.ForkserverBackend),
+        "gigaexec LokyBackend": lambda programs: _storm_gigaexec(programs, gigaexec.LokyBackend),
         "a new interpreter per call": _storm_new_interpreters,
         "ProcessPoolExecutor, made anew when broken": _storm_pool,
     }
@@ -127,9 +139,9 @@ def storm(runs: int) -> list[list[str]]:
     return rows
 
 
-def _storm_gigaexec(programs: list[str]) -> tuple[float, int]:
+def _storm_gigaexec(programs: list[str], kind: Callable[..., Any]) -> tuple[float, int]:
     async def run_all() -> tuple[float, int]:
-        backend = gigaexec.LokyBackend(gigaexec.WorkerConfig(max_workers=WORKERS))
+        backend = kind(gigaexec.WorkerConfig(max_workers=WORKERS))
         calls = (gigaexec.WorkerCall(code, "f", [1]) for code in programs)
         started = time.perf_counter()
         outcomes = gigaexec.map_calls(calls, deadline_s=DEADLINE_S, ordered=False, backend=backend)
@@ -193,15 +205,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("trivial", "storm"))
+    parser.add_argument("what", choices=("trivial", "storm", "fresh", "sandbox", "results", "shared"))
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
+    calls, runs = arguments.calls, arguments.runs
+    rates = ["", "median ms", "99 % ms", "calls/s, many in flight"]
     if arguments.what == "trivial":
-        _print_table(["", "median ms", "99 % ms", "calls/s, many in flight"], trivial(arguments.calls))
+        _print_table(rates, trivial(calls))
+    elif arguments.what == "fresh":
+        _print_table(rates, isolation.fresh(calls))
+    elif arguments.what == "sandbox":
+        _print_table(rates, isolation.sandbox(calls))
+    elif arguments.what == "results":
+        _print_table(["", "median ms", "driver's memory grew by, MB"], isolation.results(runs))
+    elif arguments.what == "shared":
+        header = ["", "calls", "seconds", "ms a call", "memory of all processes, MB"]
+        _print_table(header, isolation.shared(calls))
     else:
         print(f"ideal: {IDEAL_STORM_S:.1f} s\n")
-        _print_table(["", "wall s", "innocent programs failed, of 160"], storm(arguments.runs))
+        _print_table(["", "wall s", "innocent programs failed, of 160"], storm(runs))
 
 
 if __name__ == "__main__":
