@@ -338,9 +338,13 @@ def _current_folder() -> str:
 
 def _pid_of(pidfd: int) -> tuple[int, bool]:
     """The process's id here, and whether it is the first of its PID namespace (proc_pid_fdinfo(5))."""
-    text = Path(f"/proc/self/fdinfo/{pidfd}").read_text("ascii")
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    file = os.open(f"/proc/self/fdinfo/{pidfd}", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return int(fields["Pid"]), fields["NSpid"].split()[-1] == "1"
-    except KeyError as error:
-        raise ValueError(f"a descriptor that is no pidfd: {error}") from error
+        lines = os.read(file, 4096).splitlines()
+    finally:
+        os.close(file)
+    numbers = {line.partition(b":")[0]: line.split()[1:] for line in lines}
+    try:
+        return int(numbers[b"Pid"][0]), numbers[b"NSpid"][-1] == b"1"
+    except (KeyError, IndexError) as error:
+        raise ValueError("a descriptor that is no pidfd") from error

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gigaexec.calls import CapturedOutput, ConfinementStep, LimitHit, WorkerResult
+from gigaexec.calls import CapturedOutput, ConfinementStep, ErrorKind, LimitHit, WorkerResult
 from gigaexec.config import WorkerConfig
 from gigaexec.dispatch.jobs import EndingKind, Job
 from gigaexec.dispatch.tree_sample import TreeSample, sample_tree
@@ -94,6 +94,7 @@ class WorkerHandle:
         on_message: Called with the handle and each record that the worker sends.
         on_death: Called with the handle once the process is dead.
         on_limit: Called when the call has written more than it may.
+        may_refuse: Whether a step of the sandbox that is missing keeps the worker from running a program.
     """
 
     def __init__(
@@ -107,6 +108,8 @@ class WorkerHandle:
         on_message: Callable[[WorkerHandle, Ready | Answer], None],
         on_death: Callable[[WorkerHandle], None],
         on_limit: Callable[[WorkerHandle, LimitHit], None],
+        *,
+        may_refuse: bool = True,
     ) -> None:
         self.worker_id = worker_id
         self.node_id = node_id
@@ -144,7 +147,10 @@ class WorkerHandle:
         }
         self._open_outputs = set(self._buffers)
         self._is_closed = False
+        self._is_confined = False
+        self._may_refuse = may_refuse
         self._received_descriptors: list[OwnedDescriptor] = []
+        self._watched: set[int] = set()
         self._pidfd = process.open_pidfd()
         self._introduction = process.introduction()
         self._register()
@@ -254,14 +260,14 @@ class WorkerHandle:
 
     def _register(self) -> None:
         self._pipes.channel.setblocking(False)
-        self._selector.register(self._pipes.channel, selectors.EVENT_READ, self._on_channel)
+        self._watch(self._pipes.channel.fileno(), self._on_channel)
         for descriptor in self._open_outputs:
             os.set_blocking(descriptor, False)
-            self._selector.register(descriptor, selectors.EVENT_READ, self._on_output)
+            self._watch(descriptor, self._on_output)
         if self._pidfd is not None:
-            self._selector.register(self._pidfd, selectors.EVENT_READ, self._on_exit)
+            self._watch(self._pidfd, self._on_exit)
         if self._introduction is not None:
-            self._selector.register(self._introduction, selectors.EVENT_READ, self._on_failed_introduction)
+            self._watch(self._introduction, self._on_failed_introduction)
 
     def _introduce(self) -> None:
         assert self._introduction is not None
@@ -270,7 +276,7 @@ class WorkerHandle:
         self._unregister(self._introduction)
         self._introduction = None
         if self._pidfd is not None:
-            self._selector.register(self._pidfd, selectors.EVENT_READ, self._on_exit)
+            self._watch(self._pidfd, self._on_exit)
 
     def _on_failed_introduction(self, _: int, __: int) -> None:
         if self._is_closed or self._introduction is None:
@@ -288,10 +294,14 @@ class WorkerHandle:
         self._on_death(self)
 
     def _unregister(self, file: int | socket.socket) -> None:
-        try:
-            self._selector.unregister(file)
-        except KeyError:
-            pass  # unregistered earlier, at its end of file
+        number = file if isinstance(file, int) else file.fileno()
+        if number in self._watched:  # else unregistered earlier, at its end of file
+            self._watched.discard(number)
+            self._selector.unregister(number)
+
+    def _watch(self, number: int, callback: Callable[[int, int], None]) -> None:
+        self._watched.add(number)
+        self._selector.register(number, selectors.EVENT_READ, callback)
 
     # One select() may report a worker's death and, after it, its output or its channel. Those are closed by
     # then, and their numbers may belong to another worker.
@@ -343,7 +353,11 @@ class WorkerHandle:
         return not self._is_closed
 
     def _on_record(self, record: Ready | Confined | WorkerResult) -> None:
+        # What a worker says before its program runs can be believed. The program can say it too, but later.
+        if isinstance(record, Ready) and self.was_ready or isinstance(record, Confined) and self._is_confined:
+            raise ProtocolError("a second report of the sandbox")
         if isinstance(record, Confined):
+            self._is_confined = True
             self.steps = record.steps
         elif isinstance(record, WorkerResult):
             self._on_message(self, self._answer(record))
@@ -359,6 +373,12 @@ class WorkerHandle:
     def _answer(self, result: WorkerResult) -> Answer:
         """Put a result together with its file, if it has one."""
         files, self._received_descriptors = self._received_descriptors, []
+        if self.process.is_single_use and (self.answer is not None or result.spill_path is not None):
+            raise ProtocolError("a second result, or one in a file with a name")
+        kind = result.error.kind if result.error is not None else None
+        has_refused = self._may_refuse and not all(step.held for step in self.steps)
+        if kind is ErrorKind.SETUP and self._is_confined or kind is ErrorKind.SANDBOX and not has_refused:
+            raise ProtocolError(f"a failure of {kind} after it had succeeded")
         is_in_unnamed_file = (
             result.layout is not None and result.inline_value is None and result.spill_path is None
         )
@@ -368,6 +388,8 @@ class WorkerHandle:
 
     def _on_end_of_channel(self) -> None:
         self._unregister(self._pipes.channel)
+        if self._introduction is not None:
+            return  # it ends as well, and may say why
         if self._pidfd is None:
             self._kill_tree()  # `poll` will find it dead
         elif self.state not in (WorkerState.DYING, WorkerState.ENDING) and not _is_readable(

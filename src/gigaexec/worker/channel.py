@@ -80,13 +80,11 @@ class Ready:
     """A worker's first message.
 
     Args:
-        pid: Its process id as it sees it.
         problem: Why it cannot serve, else "".
         warnings: What to log.
         steps: The steps of isolation that were tried for it.
     """
 
-    pid: int
     problem: str = ""
     warnings: tuple[str, ...] = ()
     steps: tuple[ConfinementStep, ...] = ()

@@ -264,7 +264,7 @@ def start(settings: WorkerSettings) -> None:
     connection, streams, warnings = become_worker(settings)
     problem = preload(settings.preload)
     worker = Worker(Accountant(settings.worker_id, settings.node_id), streams, settings.max_rss_kb)
-    _started = WorkerChannel(connection), worker, Ready(_getpid(), problem, tuple(warnings))
+    _started = WorkerChannel(connection), worker, Ready(problem, tuple(warnings))
 
 
 def preload(modules: tuple[str, ...]) -> str:

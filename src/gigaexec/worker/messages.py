@@ -41,7 +41,6 @@ def encode_message(message: Message) -> bytes:
     elif isinstance(message, Ready):
         facts = {
             "ready": {
-                "pid": message.pid,
                 "problem": message.problem,
                 "warnings": message.warnings,
                 "steps": _steps_as_json(message.steps),
@@ -99,7 +98,6 @@ def _hit_as_json(hit: LimitHit | None) -> list[Any] | None:
 
 def _decode_ready(facts: Any, _: bytes) -> Ready:
     return Ready(
-        _count(facts["pid"]),
         _text(facts["problem"]),
         tuple(_text(each) for each in _list(facts["warnings"])),
         _steps(facts["steps"]),

@@ -34,6 +34,7 @@ class NamespaceInits:
 
     def __init__(self, maker: socket.socket) -> None:
         self._maker = maker
+        self._own = os.pidfd_open(os.getpid())
 
     @classmethod
     def start(cls) -> NamespaceInits:
@@ -58,6 +59,7 @@ class NamespaceInits:
             inits.leave()
         except OSError:
             ours.close()
+            os.close(inits._own)
             raise
         return inits
 
@@ -75,21 +77,15 @@ class NamespaceInits:
 
     def leave(self) -> None:
         """Have this process's next child be in its own namespace again."""
-        own = os.pidfd_open(os.getpid())
-        try:
-            namespaces.setns(own, namespaces.NEW_PID)
-        finally:
-            os.close(own)
-
-    def close(self) -> None:
-        """In a forked child: the maker is the template's."""
-        self._maker.close()
+        namespaces.setns(self._own, namespaces.NEW_PID)
 
 
 def _make_inits(template: socket.socket) -> NoReturn:
     try:
         die_with_parent()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # inherited by every init, and what it is for
+        # Process 1 gets no signal from its namespace but those that it handles.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         stacks = _Stacks()
         wait_for_ever = ctypes.cast(ctypes.CDLL(None).pause, ctypes.c_void_p)
         while True:

@@ -103,8 +103,11 @@ def run_one_call(place: CallPlace, root_pidfd: int, isolation: Isolation, engine
         worker.settle()
         channel = WorkerChannel(socket.socket(fileno=place.channel))
         own_pidfd = os.pidfd_open(os.getpid())
-        ready = Ready(os.getpid(), warnings=warnings, steps=isolation.steps)
-        channel.send(encode_message(ready), [root_pidfd, own_pidfd])
+        if warnings or not isolation.call_is_as_expected:
+            ready = encode_message(Ready(warnings=warnings, steps=isolation.steps))
+        else:
+            ready = engine.usual_ready
+        channel.send(ready, [root_pidfd, own_pidfd])
         os.close(own_pidfd)
         os.close(root_pidfd)
         received = channel.receive()
@@ -128,6 +131,8 @@ class Engine:
 
     def __init__(self) -> None:
         self.streams = InheritedStreams()
+        self.usual_ready = b""
+        """The first message of a worker for which every step held, encoded."""
         self._modules = sys.modules.copy()
         self._state = ImportState(os.getcwd())
 
@@ -154,6 +159,7 @@ class Engine:
                 assert received is not None
                 _OneCallWorker(place, isolation, self).run(received, channel)
                 ours.recv(_WARM_UP_REPLY_BYTES)
+        self.usual_ready = encode_message(Ready(steps=isolation.expected_steps))
         sys.path[:] = path
         signal.signal(signal.SIGINT, handler)
         self._modules = sys.modules.copy()

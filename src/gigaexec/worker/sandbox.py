@@ -62,8 +62,10 @@ class Isolation:
         self._steps: list[ConfinementStep] = []
         self._landlock: Landlock | None = None
         self._filter: Filter | None = None
+        self._has_own_shared_memory = False
         self.inits: NamespaceInits | None = None
         """What makes a PID namespace for each call; None where there are none."""
+        self.call_is_as_expected = False
         self.has_namespaces = False
         """Whether this process is in namespaces of users and mounts; of processes its next child is."""
 
@@ -71,6 +73,12 @@ class Isolation:
     def steps(self) -> Steps:
         """What was tried up to here, in this process and those it was forked from."""
         return tuple(self._steps)
+
+    @property
+    def expected_steps(self) -> Steps:
+        """In the template: what `steps` will be in a worker in which each step holds that is tried there."""
+        names = ("private_proc", "ipc_namespace") if self._policy.confines else ("private_proc",)
+        return (*self._steps, *(ConfinementStep(name, True) for name in names))
 
     def leave(self) -> None:
         """Enter namespaces of users and mounts; of processes the next child is the first one."""
@@ -128,7 +136,12 @@ class Isolation:
             self._miss("seccomp", str(error))
 
     def isolate_call(self, scratch: str) -> None:
-        """In the worker, before anything else."""
+        """In the worker, before anything else. `call_is_as_expected` says how it went."""
+        missing_before = self._missing_count()
+        self._isolate_call(scratch)
+        self.call_is_as_expected = self.inits is not None and self._missing_count() == missing_before
+
+    def _isolate_call(self, scratch: str) -> None:
         if self.inits is None:
             if self._policy.confines:
                 for name in ("private_proc", "ipc_namespace"):
@@ -136,7 +149,7 @@ class Isolation:
             return
         namespaces.unshare(namespaces.NEW_MOUNTS)
         with self._step("private_proc"):
-            namespaces.mount_proc()
+            namespaces.mount_proc(is_read_only=self._policy.confines)
         if not self._policy.confines:
             if os.geteuid() != 0:
                 # A plain user has none outside, and programs may rely on being refused.
@@ -148,6 +161,7 @@ class Isolation:
             namespaces.make_writable(scratch)
             with self._step("private_shared_memory", is_reported=False):
                 namespaces.mount_memory(_SHARED_MEMORY, _SHARED_MEMORY_BYTES)
+                self._has_own_shared_memory = True
 
     def confine_program(self, scratch: str, python_path: list[str]) -> None:
         """In the worker, at last: from here on nothing that this process runs gets out."""
@@ -191,15 +205,19 @@ class Isolation:
         yield scratch, Access.WRITE
         if self._held("private_proc"):
             yield "/proc", Access.READ
-            yield _SHARED_MEMORY, Access.WRITE
         else:
             for place in _READABLE_WITHOUT_OWN_PROC:
                 yield place, Access.READ
+        if self._has_own_shared_memory:
+            yield _SHARED_MEMORY, Access.WRITE
         for folder in python_path:
             yield folder, Access.READ
 
     def _held(self, name: str) -> bool:
         return any(step.name == name and step.held for step in self._steps)
+
+    def _missing_count(self) -> int:
+        return sum(not step.held for step in self._steps)
 
     def _miss(self, name: str, detail: str) -> None:
         self._steps.append(ConfinementStep(name, False, detail))

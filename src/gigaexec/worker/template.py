@@ -192,13 +192,14 @@ class _Template:
         else:
             init = inits.new()
             inits.enter(init)
+            pid = -1
             try:
                 pid = os.fork()
-            except OSError:
-                os.close(init)
-                raise
             finally:
-                inits.leave()
+                if pid != 0:
+                    inits.leave()
+                if pid == -1:
+                    os.close(init)
         if pid == 0:
             self._be_child(place, control, init)
         pidfd = os.pidfd_open(pid)

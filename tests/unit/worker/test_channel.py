@@ -95,7 +95,7 @@ def test_the_end_of_the_channel_ends_the_worker_wherever_it_falls(
 
 def test_a_record_is_sent_as_one_frame(ends: tuple[WorkerChannel, socket.socket]) -> None:
     channel, driver = ends
-    ready = Ready(17, "", ("no PDEATHSIG",))
+    ready = Ready("", ("no PDEATHSIG",))
     channel.send(encode_message(ready))
     (frame,) = FrameDecoder().feed(driver.recv(65536))
     assert decode_message(frame) == ready
