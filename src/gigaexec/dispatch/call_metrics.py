@@ -34,11 +34,17 @@ def metrics_of(worker: WorkerHandle, job: Job, result: WorkerResult | None) -> E
     )
     account = worker.process.account()
     if account is None:
-        return metrics
+        outside = _measured_from_outside(worker, job)
+        if outside is None:
+            return metrics
+        # It was killed. If there is an answer, it did not end after it, and what it says is worth little.
+        measured = {name: getattr(metrics, name) for name in ("seed", "bytes_in", "bytes_out")}
+        return replace(outside, **measured, peak_rss_kb=max(outside.peak_rss_kb, worker.peak_tree_kb))
     metrics = _within(metrics, job)
     return replace(
         metrics,
         worker_id=worker.worker_id,
+        node_id=worker.node_id,
         peak_rss_kb=max(account.peak_rss_kb, worker.peak_tree_kb),
         lifetime_peak_rss_kb=account.peak_rss_kb,
         user_time_s=account.used.user_time_s,

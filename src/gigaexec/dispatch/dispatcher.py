@@ -41,6 +41,7 @@ from gigaexec.dispatch.limit_watch import LimitWatch, hit_at_end
 from gigaexec.dispatch.orphans import Orphans
 from gigaexec.dispatch.worker_handle import Answer, WorkerHandle, WorkerState
 from gigaexec.dispatch.worker_process import WorkerProcess, WorkerSource
+from gigaexec.sandbox_policy import SandboxLevel
 from gigaexec.worker.channel import Ready
 
 logger = logging.getLogger(__name__)
@@ -336,6 +337,7 @@ class Dispatcher:
             self._on_message,
             self._on_death,
             self._on_limit,
+            may_refuse=self._config.sandbox.level is SandboxLevel.STRICT,
         )
         self._workers.add(worker)
         return True
@@ -375,6 +377,13 @@ class Dispatcher:
 
     def _on_answer(self, worker: WorkerHandle, job: Job, answer: Answer) -> None:
         worker.calls_done += 1
+        layout, limit = answer.result.layout, job.limits.result_bytes
+        # The worker has looked already, if it was the worker that answered.
+        if layout is not None and limit is not None and layout.total_bytes > limit:
+            if answer.file is not None:
+                answer.file.close()
+            self._on_limit(worker, LimitHit("result_bytes", limit, layout.total_bytes))
+            return
         if worker.process.is_single_use:
             # The job ends when its processes have: see `_on_death`.
             worker.state = WorkerState.ENDING
@@ -535,6 +544,7 @@ class Dispatcher:
         elif worker.state is WorkerState.IDLE:
             self._kill(worker, EndingKind.CANCELLED)
         elif worker.state is WorkerState.ENDING:
+            worker.sample()  # the last account of what it used
             worker.kill()  # its answer stands
         elif worker.job is not None and worker.job.started_at is not None:
             self._kill(worker, EndingKind.TIMED_OUT)

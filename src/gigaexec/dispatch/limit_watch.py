@@ -45,7 +45,9 @@ class LimitWatch:
         self.next_look_at = float("inf")
         for worker in tuple(workers):
             job = worker.job
-            if job is None or worker.state is not WorkerState.BUSY or not _is_watched(job):
+            # After its answer, too: a program may forge one and go on.
+            is_running = worker.state in (WorkerState.BUSY, WorkerState.ENDING)
+            if job is None or not is_running or not _is_watched(job):
                 continue
             hit = next(_hits(worker, job, looks_at_scratch=looks_at_scratch), None)
             if hit is not None:

@@ -354,7 +354,8 @@ class WorkerHandle:
 
     def _on_record(self, record: Ready | Confined | WorkerResult) -> None:
         # What a worker says before its program runs can be believed. The program can say it too, but later.
-        if isinstance(record, Ready) and self.was_ready or isinstance(record, Confined) and self._is_confined:
+        said_before = {Ready: self.was_ready, Confined: self._is_confined}
+        if said_before.get(type(record)):
             raise ProtocolError("a second report of the sandbox")
         if isinstance(record, Confined):
             self._is_confined = True
@@ -376,9 +377,10 @@ class WorkerHandle:
         if self.process.is_single_use and (self.answer is not None or result.spill_path is not None):
             raise ProtocolError("a second result, or one in a file with a name")
         kind = result.error.kind if result.error is not None else None
-        has_refused = self._may_refuse and not all(step.held for step in self.steps)
-        if kind is ErrorKind.SETUP and self._is_confined or kind is ErrorKind.SANDBOX and not has_refused:
-            raise ProtocolError(f"a failure of {kind} after it had succeeded")
+        if kind is ErrorKind.SETUP and self._is_confined:
+            raise ProtocolError("limits that failed after they were applied")
+        if kind is ErrorKind.SANDBOX and not (self._may_refuse and any(not step.held for step in self.steps)):
+            raise ProtocolError("a sandbox that failed after it was entered")
         is_in_unnamed_file = (
             result.layout is not None and result.inline_value is None and result.spill_path is None
         )
