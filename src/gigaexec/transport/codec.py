@@ -10,7 +10,7 @@ import stat
 from typing import Any
 
 from gigaexec.calls import ValueLayout
-from gigaexec.errors import SpillError, ValueNotReadableError
+from gigaexec.errors import ValueNotReadableError
 from gigaexec.sandbox_policy import ResultFormat
 from gigaexec.transport.descriptors import OwnedDescriptor
 
@@ -61,14 +61,17 @@ def read_value_file(file: OwnedDescriptor, layout: ValueLayout, expected: Result
     long as they do. Every process that could write to the file must be dead: cutting it would kill this one.
 
     Raises:
-        SpillError: It is no regular file of this user without a name, or of another size than was said.
-        ValueNotReadableError: As `decode_value`.
+        ValueNotReadableError: It is no regular file of this user without a name and without holes, or of
+            another size than was said: no worker sends that, but its program can. Or as `decode_value`.
     """
     try:
         _check(file.number, layout.total_bytes)
-        return decode_value(_contents(file.number, layout.total_bytes), layout, expected)
+        contents = _contents(file.number, layout.total_bytes)
+    except OSError as error:  # it can be sent a descriptor that cannot be read
+        raise ValueNotReadableError(f"the file with the result cannot be read: {error}") from error
     finally:
         file.close()
+    return decode_value(contents, layout, expected)
 
 
 def _check(descriptor: int, expected_bytes: int) -> None:
@@ -82,8 +85,13 @@ def _check(descriptor: int, expected_bytes: int) -> None:
         problem = "has a name, by which others could change it"
     elif found.st_size != expected_bytes:
         problem = f"holds {found.st_size} bytes; the worker wrote {expected_bytes}"
+    elif found.st_size == 0:
+        problem = "is empty"
+    elif os.lseek(descriptor, 0, os.SEEK_HOLE) != found.st_size:
+        # Workers write every byte. What was not written costs nobody anything, until it is read here.
+        problem = "has holes"
     if problem:
-        raise SpillError(f"the file with the result {problem}")
+        raise ValueNotReadableError(f"the file with the result {problem}")
 
 
 def _contents(descriptor: int, count: int) -> memoryview:
@@ -92,11 +100,15 @@ def _contents(descriptor: int, count: int) -> memoryview:
         return memoryview(mmap.mmap(descriptor, count, flags=mmap.MAP_PRIVATE, prot=protection))
     except OSError as error:  # some network filesystems refuse
         logger.debug("mmap refused (%s); reading instead", error)
-        contents = bytearray(count)
-        view, offset = memoryview(contents), 0
+        try:
+            view, offset = memoryview(bytearray(count)), 0
+        except MemoryError:
+            raise ValueNotReadableError(f"there is no memory for a result of {count} bytes") from error
         while offset < count:
             received = os.preadv(descriptor, [view[offset:]], offset)
             if received == 0:
-                raise SpillError(f"the file with the result ends after {offset} bytes of {count}") from error
+                raise ValueNotReadableError(
+                    f"the file with the result ends at {offset} of {count} bytes"
+                ) from error
             offset += received
         return view
