@@ -29,7 +29,7 @@ NEW_PID = 0x20000000
 NEW_NETWORK = 0x40000000
 
 # linux/mount.h
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 1, 2, 4, 8
 _MS_BIND, _MS_REC, _MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV = 1, 2, 4
 # linux/fcntl.h
@@ -119,8 +119,13 @@ def make_mounts_private() -> None:
     library_call("mount", None, b"/", None, _MS_REC | _MS_PRIVATE, None)
 
 
-def mount_proc(target: str = "/proc") -> None:
+def mount_proc(target: str = "/proc", *, is_read_only: bool = False) -> None:
     """Mount the /proc of this process's own PID namespace. Call it as a process in that namespace.
+
+    Args:
+        target: Where.
+        is_read_only: Many of the kernel's settings there belong to user 0, who needs no capability to change
+            them.
 
     A new user namespace makes the mounts of a new mount namespace receive only, so nothing of this shows
     outside. Without one call `make_mounts_private` first.
@@ -129,7 +134,8 @@ def mount_proc(target: str = "/proc") -> None:
         OSError: EPERM also where parts of the present /proc are covered by other mounts, as in containers:
             an unprivileged process must not uncover them.
     """
-    library_call("mount", b"proc", os.fsencode(target), b"proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, None)
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | (_MS_RDONLY if is_read_only else 0)
+    library_call("mount", b"proc", os.fsencode(target), b"proc", flags, None)
 
 
 def remount_read_only(writable: Iterable[str] = ()) -> None:

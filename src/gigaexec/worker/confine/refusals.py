@@ -83,14 +83,21 @@ _REFUSED_ALWAYS = (
     *("swapon", "swapoff", "acct", "quotactl", "quotactl_fd"),
     *("settimeofday", "clock_settime", "clock_adjtime", "adjtimex"),
     *("iopl", "ioperm", "modify_ldt", "syslog", "vhangup", "sethostname", "setdomainname"),
+    # What others do in every folder that this user can read, also where no path rule lets it look.
+    *("inotify_init", "inotify_init1"),
     # System V IPC and POSIX queues of the same user, which no path rule covers. Python uses neither.
     *("shmget", "shmat", "shmctl", "shmdt", "semget", "semop", "semtimedop", "semctl"),
     *("msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"),
 )
 
 # io_uring makes sockets and opens files of its own accord, past this filter. clone3 passes its flags in
-# memory, where a filter cannot look. For both, ENOSYS is the answer that libraries have a way around.
-_NOT_THERE = ("io_uring_setup", "io_uring_enter", "io_uring_register", "clone3")
+# memory, where a filter cannot look. For all, ENOSYS is the answer that libraries have a way around.
+# Memory files that are under way on a socket are in no process's memory and open in none, so that no limit
+# finds them; /dev/shm, which has a size, takes their place.
+_NOT_THERE = (
+    *("io_uring_setup", "io_uring_enter", "io_uring_register", "clone3"),
+    *("memfd_create", "memfd_secret"),
+)
 
 # linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. And CLONE_PARENT, by which
 # a child would be its grandparent's, which does not look for it.
