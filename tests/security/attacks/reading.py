@@ -176,7 +176,7 @@ READING = (
             return attempts(
                 lambda: dict(os.environ), lambda: C.getenv(b'BAIT_SECRET'), run,
                 lambda: read('/proc/self/environ'), lambda: read('/proc/1/environ'),
-                lambda: read(f'/proc/{os.getppid()}/environ'),
+                lambda: read(f'/proc/{keeper()}/environ'),
             )
         """,
         leaked,
@@ -202,7 +202,7 @@ READING = (
         """
         def attack(at):
             opened = []
-            for pid in {at['driver'], os.getppid()}:
+            for pid in {at['driver'], keeper()}:
                 opened += attempts(lambda: os.open(f'/proc/{pid}/mem', os.O_RDONLY) >= 0)
                 opened += attempts(lambda: os.read(os.open(f'/proc/{pid}/maps', os.O_RDONLY), 10) != b'')
             return True in opened
@@ -218,7 +218,7 @@ READING = (
             text = ctypes.create_string_buffer(64)
             here = struct.pack('@PN', ctypes.addressof(text), 8)
             there = struct.pack('@PN', id(None), 8)
-            return call(at['calls']['process_vm_readv'], os.getppid(), here, 1, there, 1, 0) > 0
+            return call(at['calls']['process_vm_readv'], keeper(), here, 1, there, 1, 0) > 0
         """,
         said_so,
     ),
