@@ -33,6 +33,7 @@ class Accountant:
     def __init__(self, worker_id: str, node_id: str, *, is_single_use: bool = False) -> None:
         self._worker_id = worker_id
         self._node_id = node_id
+        self._peak_before_reset_kb = 0
         if is_single_use:
             self._status: int | None = None
             self._clear_refs: int | None = None
@@ -43,6 +44,8 @@ class Accountant:
     def start(self) -> Measurement:
         """Begin to measure a call."""
         if self._clear_refs is not None:
+            # The reset takes ru_maxrss back as well.
+            self._peak_before_reset_kb = self._lifetime_peak_rss_kb()
             try:
                 _write(self._clear_refs, _RESET_PEAK)
             except OSError:
@@ -53,11 +56,11 @@ class Accountant:
 
     def peak_rss_kb(self) -> int:
         """Peak resident memory since the last reset, KiB."""
-        return self._status_field(b"VmHWM:") or _lifetime_peak_rss_kb()
+        return self._status_field(b"VmHWM:") or self._lifetime_peak_rss_kb()
 
     def rss_kb(self) -> int:
         """Resident memory now, KiB; the lifetime peak where /proc is not there."""
-        return self._status_field(b"VmRSS:") or _lifetime_peak_rss_kb()
+        return self._status_field(b"VmRSS:") or self._lifetime_peak_rss_kb()
 
     def metrics(self, started_at_ns: int, finished_at_ns: int, used: Usage) -> ExecutionMetrics:
         return ExecutionMetrics(
@@ -70,12 +73,15 @@ class Accountant:
             node_id=self._node_id,
             started_at_ns=started_at_ns,
             finished_at_ns=finished_at_ns,
-            lifetime_peak_rss_kb=_lifetime_peak_rss_kb(),
+            lifetime_peak_rss_kb=self._lifetime_peak_rss_kb(),
             voluntary_switches=used.voluntary_switches,
             involuntary_switches=used.involuntary_switches,
             minor_faults=used.minor_faults,
             major_faults=used.major_faults,
         )
+
+    def _lifetime_peak_rss_kb(self) -> int:
+        return max(self._peak_before_reset_kb, _getrusage(RUSAGE_SELF).ru_maxrss // _MAXRSS_PER_KB)
 
     def _status_field(self, name: bytes) -> int:
         if self._status is None:
@@ -142,10 +148,6 @@ class Usage:
 def usage() -> Usage:
     """What this process has used, with the children that it waited for."""
     return Usage.of(_getrusage(RUSAGE_SELF), _getrusage(RUSAGE_CHILDREN))
-
-
-def _lifetime_peak_rss_kb() -> int:
-    return _getrusage(RUSAGE_SELF).ru_maxrss // _MAXRSS_PER_KB
 
 
 def _open_or_none(path: str, flags: int) -> int | None:
