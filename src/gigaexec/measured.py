@@ -30,7 +30,8 @@ class ExecutionMetrics:
         involuntary_switches: How often the CPU was taken from them.
         minor_faults: Page faults served without a disk.
         major_faults: Page faults that read from a disk.
-        bytes_in: Size of the call as it was sent: program, arguments, environment.
+        bytes_in: Size of the call as it was sent: program, arguments, environment. A shared argument counts
+            as the reference that it is.
         bytes_out: Size of the return value as it was sent back; 0 on failure.
         seed: What the call's random generators were seeded with; None where they were left alone.
     """

@@ -364,6 +364,7 @@ class Pool:
             queue_timeout_s=request.queue_timeout_s,
             on_ended=functools.partial(self._deliver, loop, ended, place),
             files=arguments.files,
+            own_bytes=arguments.own_bytes,
             limits=request.limits,
             shared=SharedFiles(arguments.shared_inodes, arguments.shared_bytes),
         )

@@ -77,6 +77,7 @@ class Job:
         queue_timeout_s: How long it may wait for a worker; None is for ever.
         on_ended: Called once with the `Ending`, on the dispatcher's thread: it must be quick and not raise.
         files: Open files to send along. Whoever made the job keeps them open until it has ended.
+        own_bytes: Size of those that are sent with this job alone.
         limits: What it may use.
         shared: Which of those files' memory is not the call's.
     """
@@ -89,6 +90,7 @@ class Job:
         queue_timeout_s: float | None,
         on_ended: Callable[[Ending], None],
         files: Sequence[OwnedDescriptor] = (),
+        own_bytes: int = 0,
         limits: Limits | None = None,
         shared: SharedFiles | None = None,
     ) -> None:
@@ -96,7 +98,7 @@ class Job:
         self.files = files
         self.limits = limits if limits is not None else Limits()
         self.shared = shared if shared is not None else SharedFiles()
-        self.sent_bytes = sum(map(len, frames))
+        self.sent_bytes = sum(map(len, frames)) + own_bytes
         self.deadline_s = deadline_s
         self.queue_timeout_s = queue_timeout_s
         self.number = next(_sequence)

@@ -97,6 +97,11 @@ class EncodedArguments:
     shared_inodes: frozenset[int] = frozenset()
     shared_bytes: int = 0
 
+    @property
+    def own_bytes(self) -> int:
+        """Size of the files that belong to the call alone."""
+        return sum(layout.total_bytes for layout in self.maps if not layout.is_shared)
+
 
 class _Encoding:
     """One call's arguments while they are pickled."""
