@@ -304,11 +304,11 @@ class _RunningTemplate:
 
     def end(self) -> str:
         """End it, if it has not ended. Returns its exit code and its last words."""
+        if self.is_ending():
+            self._has_ended_within(_LAST_WORDS_LIMIT_S)  # by itself, with the exit code of the template
         self._requests.close()
         os.close(self._lifeline)
-        try:
-            self._process.wait(_LAST_WORDS_LIMIT_S)
-        except subprocess.TimeoutExpired:
+        if not self._has_ended_within(_LAST_WORDS_LIMIT_S):
             self._process.kill()
             self._process.wait()
         self._stderr.seek(0, os.SEEK_END)
@@ -320,6 +320,13 @@ class _RunningTemplate:
     def close_after_fork(self) -> None:
         self._requests.close()
         os.close(self._lifeline)
+
+    def _has_ended_within(self, limit_s: float) -> bool:
+        try:
+            self._process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
         self._process.returncode = 0  # no child of this process: it must not be waited for, or warned of
 
 
