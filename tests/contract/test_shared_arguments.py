@@ -1,0 +1,153 @@
+"""Large arguments: shared among calls without a copy, or a call's own."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import pickle
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gigaexec import InvalidCallError, Limits, Outcome, WorkerCall
+from tests.contract.conftest import MakeBackend, Run
+
+_MB = 2**20
+_IMPORTS_NUMPY = "import numpy\n"
+
+
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_shared_value_is_the_same_in_many_calls(backend: Any) -> None:
+    value = {"array": np.arange(300_000), "text": "x" * 100_000, "nested": [(1, b"y" * 200_000)]}
+    share = backend.share(value)
+    code = """
+def f(value, factor):
+    return int(value["array"].sum()) * factor, len(value["text"]), value["nested"] == [(1, b"y" * 200_000)]
+"""
+
+    async def many() -> list[Any]:
+        calls = [WorkerCall(code, "f", [share, factor]) for factor in range(8)]
+        return list(await asyncio.gather(*(backend.execute(call, deadline_s=30) for call in calls)))
+
+    total = int(value["array"].sum())  # type: ignore[attr-defined]
+    assert asyncio.run(many()) == [(total * factor, 100_000, True) for factor in range(8)]
+
+
+def test_it_may_stand_wherever_an_argument_may(run: Run, backend: Any) -> None:
+    large, small = backend.share(np.arange(200_000)), backend.share({"a": 1})
+    code = """
+def f(data, *, more, own):
+    (one, two), three = data, more["key"]
+    return one[-1], two, three[0][-1], own[-1]
+"""
+
+    async def call() -> Any:
+        own = np.arange(300_000)
+        kwargs = {"more": {"key": [large]}, "own": own}
+        return await backend.execute(WorkerCall(code, "f", [(large, small)], kwargs), deadline_s=30)
+
+    assert asyncio.run(call()) == (199_999, {"a": 1}, 199_999, 299_999)
+    assert run("def f(value): return value", small).value == {"a": 1}
+
+
+def test_its_arrays_are_read_only(run: Run, backend: Any) -> None:
+    array = np.zeros(200_000)
+    share = backend.share(array)
+    refused = run("def f(a): a[0] = 1", share)
+    assert "read-only" in str(refused.error)
+    assert run("def f(a): return float(a.sum()), a.flags.writeable", share).value == (0.0, False)
+
+
+def test_what_is_not_shared_may_be_changed_and_is_the_call_s_own(run: Run) -> None:
+    array = np.zeros(2 * _MB)
+    code = "def f(a):\n    a += 1\n    return float(a.sum()), a.flags.writeable"
+    for _ in range(2):
+        assert run(code, array).value == (float(2 * _MB), True)
+    assert not array.any()
+
+
+def test_a_call_that_does_not_touch_it_has_no_copy_of_it(backend: Any) -> None:
+    share = backend.share(np.ones(25 * _MB))  # 200 MiB
+    assert 200 * _MB <= share.size_bytes < 201 * _MB
+
+    async def peaks() -> list[int]:
+        codes = ["def f(a): return a.size", "def f(a): return float(a[-1])"]
+        calls = [WorkerCall(f"{_IMPORTS_NUMPY}def f(a): pass", "f", [0])]
+        calls += [WorkerCall(_IMPORTS_NUMPY + code, "f", [share]) for code in codes]
+        outcomes: list[Outcome] = [await backend.run(call, deadline_s=30) for call in calls]
+        assert [outcome.value for outcome in outcomes] == [None, 25 * _MB, 1.0]
+        return [outcome.metrics.peak_rss_kb for outcome in outcomes if outcome.metrics is not None]
+
+    without, *with_share = asyncio.run(peaks())
+    assert max(with_share) - without < 20 * 1024
+
+
+def test_many_calls_at_once_hold_it_once(backend: Any) -> None:
+    share = backend.share(np.ones(12 * _MB))  # 96 MiB
+    code = """
+def f(a):
+    total = float(a.sum())
+    with open("/proc/self/status") as file:
+        fields = dict(line.split(":") for line in file if line.count(":") == 1)
+    return total, int(fields["RssAnon"].split()[0])
+"""
+
+    async def both() -> list[Any]:
+        calls = [WorkerCall(code, "f", [share]) for _ in range(2)]
+        return list(await asyncio.gather(*(backend.execute(call, deadline_s=30) for call in calls)))
+
+    for total, private_kb in asyncio.run(both()):
+        assert total == 12 * _MB
+        assert private_kb < 60 * 1024
+
+
+def test_it_is_not_counted_against_the_memory_of_a_call(backend: Any) -> None:
+    share = backend.share(np.ones(25 * _MB))
+    code = "import time\ndef f(a):\n    total = float(a.sum())\n    time.sleep(0.2)\n    return total"
+    limits = Limits(memory_bytes=120 * _MB)
+    outcome = asyncio.run(backend.run(WorkerCall(code, "f", [share]), deadline_s=30, limits=limits))
+    assert outcome.value == 25 * _MB, outcome.error
+
+
+def test_a_call_goes_on_with_it_when_the_caller_has_forgotten_it(make_backend: MakeBackend) -> None:
+    backend = make_backend(max_workers=1)
+    code = "import time\ndef f(a):\n    time.sleep(0.1)\n    return float(a.sum())"
+
+    async def forget() -> list[Any]:
+        await backend.execute(WorkerCall("def f(): pass", "f"), deadline_s=30)
+        tasks = [
+            asyncio.create_task(
+                backend.execute(WorkerCall(code, "f", [backend.share(np.ones(_MB))]), deadline_s=30)
+            )
+            for _ in range(3)
+        ]
+        await asyncio.sleep(0)
+        gc.collect()
+        return list(await asyncio.gather(*tasks))
+
+    assert asyncio.run(forget()) == [float(_MB)] * 3
+
+
+def test_a_forgotten_share_holds_nothing(backend: Any) -> None:
+    before = _descriptors()
+    share = backend.share(b"x" * _MB)
+    assert _descriptors() == before + 1
+    del share
+    gc.collect()
+    assert _descriptors() == before
+
+
+def test_what_cannot_be_pickled_is_refused_at_once(backend: Any) -> None:
+    with pytest.raises(InvalidCallError, match="type lock cannot be pickled"):
+        backend.share(threading.Lock())
+
+
+def test_it_goes_nowhere_but_into_a_call(backend: Any) -> None:
+    with pytest.raises(TypeError, match="only as an argument of a call"):
+        pickle.dumps(backend.share(1))
