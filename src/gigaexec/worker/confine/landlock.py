@@ -132,11 +132,17 @@ class Landlock:
         Raises:
             OSError: Nothing is confined.
         """
-        if not self.abi:
-            raise OSError(
-                errno.EOPNOTSUPP, "this kernel has no Landlock, or it is off or refused", "landlock"
-            )
-        set_no_new_privileges()
+        try:
+            if not self.abi:
+                problem = "this kernel has no Landlock, or it is off or refused"
+                raise OSError(errno.EOPNOTSUPP, problem, "landlock")
+            set_no_new_privileges()
+            self._restrict_self(rules)
+        finally:
+            self.close()
+        return self._steps
+
+    def _restrict_self(self, rules: Iterable[FileRule]) -> None:
         ruleset = system_call("landlock_create_ruleset", self._ruleset, len(self._ruleset), 0)
         try:
             for kind, rule in self._rules:
@@ -151,8 +157,6 @@ class Landlock:
             system_call("landlock_restrict_self", ruleset, 0)
         finally:
             os.close(ruleset)
-            self.close()
-        return self._steps
 
     @property
     def descriptors(self) -> tuple[int, ...]:
