@@ -41,7 +41,8 @@ class SandboxPolicy:
     Under `standard` and `strict` a program can read the interpreter, its libraries, `sys.path`, the call's
     `python_path` and what `read` names; it can write to a scratch folder of its own, which is its current
     folder, HOME and TMPDIR, and is removed after the call. It has no network, no capability and no view of
-    other processes.
+    other processes. A folder of `sys.path` that contains the home folder or the spill directory is left
+    out: name what is needed of it in `read`.
 
     Args:
         level: Which preset.

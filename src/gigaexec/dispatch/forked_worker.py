@@ -257,6 +257,7 @@ class _RunningTemplate:
             enable_pdeathsig=config.enable_pdeathsig,
             preload=config.preload,
             policy=policy,
+            spill_dir=str(config.spill_dir),
         )
         with ExitStack() as theirs, ExitStack() as ours:
             # A packet each: requests keep their borders, and their descriptors stay with them.

@@ -55,10 +55,12 @@ class Isolation:
 
     Args:
         policy: How programs are confined.
+        spill_dir: Where scratch folders and results of all calls are.
     """
 
-    def __init__(self, policy: SandboxPolicy) -> None:
+    def __init__(self, policy: SandboxPolicy, spill_dir: str) -> None:
         self._policy = policy
+        self._spill_dir = spill_dir
         self._steps: list[ConfinementStep] = []
         self._landlock: Landlock | None = None
         self._filter: Filter | None = None
@@ -193,13 +195,22 @@ class Isolation:
     def _static_rules(self) -> Iterator[FileRule]:
         for folder in (*_EXECUTABLE_FOLDERS, sys.prefix, sys.base_prefix, sys.exec_prefix):
             yield folder, Access.EXECUTE
-        readable = [*_READABLE, *(entry for entry in sys.path if entry), *self._policy.read]
+        readable = [*_READABLE, *self._import_folders(), *self._policy.read]
         if self._policy.network:
             readable += _READABLE_FOR_NETWORK
         for place in readable:
             yield place, Access.READ
         for place in ("/dev/null", *self._policy.write):
             yield place, Access.WRITE
+
+    def _import_folders(self) -> Iterator[str]:
+        """What of sys.path programs may read: not what lets them read keys, or other calls' results."""
+        # `python -m` puts the current folder there, which may be / or the home folder.
+        private = [os.path.realpath(place) for place in (os.path.expanduser("~"), self._spill_dir)]
+        for entry in sys.path:
+            folder = os.path.realpath(entry)
+            if entry and not any(os.path.commonpath([folder, place]) == folder for place in private):
+                yield entry
 
     def _rules_of_call(self, scratch: str, python_path: list[str]) -> Iterator[FileRule]:
         yield scratch, Access.WRITE

@@ -53,6 +53,7 @@ class TemplateSettings:
         enable_pdeathsig: Whether to ask for PR_SET_PDEATHSIG.
         preload: Modules to import.
         policy: How programs are confined.
+        spill_dir: Where scratch folders and results are.
     """
 
     driver_pid: int
@@ -60,6 +61,7 @@ class TemplateSettings:
     enable_pdeathsig: bool
     preload: tuple[str, ...]
     policy: SandboxPolicy
+    spill_dir: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def main(requests_descriptor: int, lifeline: int) -> NoReturn:
     settings: TemplateSettings = pickle.loads(requests.recv(_REQUEST_BYTES))
     _write_all(2, die_with_driver(lifeline, settings.driver_pid, settings.enable_pdeathsig))
     os.setsid()
-    isolation = Isolation(settings.policy)
+    isolation = Isolation(settings.policy, settings.spill_dir)
     isolation.leave()
     if isolation.has_namespaces:
         template = os.fork()
