@@ -17,6 +17,7 @@ import pytest
 import gigaexec
 from tests.conftest import wait_until
 from tests.process.marked import Mark
+from tests.process.refused_namespaces import REFUSE_NAMESPACES
 from tests.process.scripts import is_running, read_json, started_script
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -48,12 +49,19 @@ time.sleep(1000)
 """,
 }
 
-# Runs the programs again and again, and prints how each call ended.
-DRIVER = """
-import asyncio, json, os, sys
-from gigaexec import LokyBackend, WorkerCall, WorkerConfig, map_calls
+# A backend of that name runs where no namespace can be made.
+WITHOUT_NAMESPACES = "forkserver without namespaces"
 
-programs, reports, enable_pdeathsig, deadline_s = json.loads(sys.argv[1])
+# Runs the programs again and again, and prints how each call ended.
+DRIVER = (
+    f"""{REFUSE_NAMESPACES}
+WITHOUT_NAMESPACES = {WITHOUT_NAMESPACES!r}
+"""
+    + """
+import asyncio, json, os, sys
+from gigaexec import ForkserverBackend, LokyBackend, WorkerCall, WorkerConfig, map_calls
+
+programs, reports, enable_pdeathsig, deadline_s, backend_name = json.loads(sys.argv[1])
 head = f'''
 import itertools, os, signal, subprocess, time
 def report():
@@ -72,12 +80,18 @@ async def storm():
         enable_pdeathsig=enable_pdeathsig,
         spill_dir=os.environ["GIGAEVO_EXECUTOR_SPILL_DIR"],
     )
-    outcomes = map_calls(calls(), deadline_s=deadline_s, backend=LokyBackend(config), ordered=False)
+    backend = (LokyBackend if backend_name == "loky" else ForkserverBackend)(config)
+    outcomes = map_calls(calls(), deadline_s=deadline_s, backend=backend, ordered=False)
     async for outcome in outcomes:
         print(json.dumps(outcome.status), flush=True)
 
+if backend_name == WITHOUT_NAMESPACES:
+    refuse_namespaces()
 asyncio.run(storm())
 """
+)
+
+BACKENDS = ["loky", "forkserver", WITHOUT_NAMESPACES]
 
 
 class Driver:
@@ -109,10 +123,15 @@ class Driver:
 
 @contextmanager
 def running_driver(
-    folder: Path, programs: list[str], *, enable_pdeathsig: bool = True, deadline_s: float = 1000.0
+    folder: Path,
+    programs: list[str],
+    backend: str,
+    *,
+    enable_pdeathsig: bool = True,
+    deadline_s: float = 1000.0,
 ) -> Iterator[Driver]:
     mark, reports = Mark(), folder / "reports"
-    settings = json.dumps([programs, str(reports), enable_pdeathsig, deadline_s])
+    settings = json.dumps([programs, str(reports), enable_pdeathsig, deadline_s, backend])
     env = {**mark.env, "GIGAEVO_EXECUTOR_SPILL_DIR": str(folder / "spill")}
     with started_script(DRIVER, settings, env=env) as process:
         yield Driver(process, mark, reports)
@@ -120,17 +139,19 @@ def running_driver(
 
 @pytest.mark.parametrize("enable_pdeathsig", [True, False])
 @pytest.mark.parametrize("kind", PROGRAMS)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_r36_whatever_a_program_does_it_dies_with_a_killed_driver(
-    kind: str, enable_pdeathsig: bool, tmp_path: Path
+    backend: str, kind: str, enable_pdeathsig: bool, tmp_path: Path
 ) -> None:
-    with running_driver(tmp_path, [PROGRAMS[kind]], enable_pdeathsig=enable_pdeathsig) as driver:
+    with running_driver(tmp_path, [PROGRAMS[kind]], backend, enable_pdeathsig=enable_pdeathsig) as driver:
         driver.wait_for_reports(2)
         driver.kill()
 
 
 @pytest.mark.parametrize("enable_pdeathsig", [True, False])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_r36_r22_a_driver_killed_in_a_storm_leaves_no_process_and_its_files_are_swept(
-    enable_pdeathsig: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: str, enable_pdeathsig: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storm = [
         *["time.sleep(0.01)"] * 8,
@@ -140,7 +161,9 @@ def test_r36_r22_a_driver_killed_in_a_storm_leaves_no_process_and_its_files_are_
         "subprocess.Popen(['sleep', '1000'], start_new_session=True); os._exit(1)",
         "return b'x' * 2**22",
     ]
-    with running_driver(tmp_path, storm, enable_pdeathsig=enable_pdeathsig, deadline_s=0.2) as driver:
+    with running_driver(
+        tmp_path, storm, backend, enable_pdeathsig=enable_pdeathsig, deadline_s=0.2
+    ) as driver:
         ended = {read_json(driver.process) for _ in range(30)}
         assert ended == {"ok", "timed_out", "crashed"}
         driver.kill()
@@ -152,14 +175,18 @@ def test_r36_r22_a_driver_killed_in_a_storm_leaves_no_process_and_its_files_are_
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGSEGV])
-def test_r36_other_deaths_of_the_driver_are_no_different(number: signal.Signals, tmp_path: Path) -> None:
-    with running_driver(tmp_path, [PROGRAMS["loops"]]) as driver:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_r36_other_deaths_of_the_driver_are_no_different(
+    backend: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    with running_driver(tmp_path, [PROGRAMS["loops"]], backend) as driver:
         driver.wait_for_reports(2)
         driver.kill(number)
 
 
-def test_r36_workers_without_a_call_die_with_the_driver(tmp_path: Path) -> None:
-    with running_driver(tmp_path, ["report()"] * 3 + ["report(); time.sleep(1000)"]) as driver:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_r36_workers_without_a_call_die_with_the_driver(backend: str, tmp_path: Path) -> None:
+    with running_driver(tmp_path, ["report()"] * 3 + ["report(); time.sleep(1000)"], backend) as driver:
         driver.wait_for_reports(4)
         driver.kill()
 

@@ -1,0 +1,18 @@
+"""A machine on which no namespace can be made, for a script and all that it starts."""
+
+from __future__ import annotations
+
+REFUSE_NAMESPACES = """
+def refuse_namespaces():
+    import errno
+    from gigaexec.worker.confine.refusals import AnyBit, Refusal
+    from gigaexec.worker.confine.seccomp import Filter, build_program
+    new_namespaces = 0x7E020000  # every CLONE_NEW* of linux/sched.h but CLONE_NEWTIME
+    Filter(build_program([
+        Refusal("unshare", errno.EPERM),
+        Refusal("setns", errno.EPERM),
+        Refusal("clone", errno.EPERM, (AnyBit(0, new_namespaces),)),
+        Refusal("clone3", errno.ENOSYS),
+    ])).install()
+"""
+"""To be put before the code of a script, which calls the function before it starts a thread."""
