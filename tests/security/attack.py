@@ -6,7 +6,7 @@ import enum
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gigaexec import Limits, Outcome
 
@@ -217,8 +217,13 @@ def victim_died(attempt: Attempt) -> bool:
     return attempt.bait.has_victim_ended()
 
 
-def driver_was_signalled(attempt: Attempt) -> bool:
-    return attempt.bait.was_driver_signalled()
+def driver_got(signal_number: int) -> Callable[[Attempt], bool]:
+    """The driver was sent that signal, which no other attack sends."""
+
+    def check(attempt: Attempt) -> bool:
+        return attempt.bait.was_driver_sent(signal_number)
+
+    return check
 
 
 def marker_was_made(attempt: Attempt) -> bool:
@@ -256,6 +261,3 @@ def any_of(*checks: Callable[[Attempt], bool]) -> Callable[[Attempt], bool]:
         return any(each(attempt) for each in checks)
 
     return check
-
-
-Programs = dict[str, Any]

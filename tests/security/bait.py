@@ -23,7 +23,7 @@ _SIGNALS: list[int] = []
 
 
 class Servers:
-    """Listens at a TCP port, a UDP port, two unix sockets by path and an abstract one, and keeps what comes."""
+    """Listens at a TCP port, a UDP port, at unix sockets by path and an abstract one; keeps what comes."""
 
     def __init__(self, folder: Path) -> None:
         name = uuid.uuid4().hex
@@ -95,7 +95,6 @@ class Bait:
         (self._folder / "empty").mkdir()
         self._victim = subprocess.Popen(["sleep", "100"], start_new_session=True) if needs_victim else None
         self._victim_state = self._state_of_victim()
-        self._signals_before = len(_SIGNALS)
         self.at = {
             **common["at"],
             "folder": str(self._folder),
@@ -121,8 +120,8 @@ class Bait:
     def has_victim_ended(self) -> bool:
         return self._victim is None or wait_for(lambda: self._victim_was_hit(), 0.1)
 
-    def was_driver_signalled(self) -> bool:
-        return len(_SIGNALS) > self._signals_before
+    def was_driver_sent(self, signal_number: int) -> bool:
+        return signal_number in _SIGNALS
 
     def has_marker(self) -> bool:
         return (self._folder / self.marker).exists()
@@ -199,7 +198,15 @@ def _facts(place: Path) -> tuple[Any, ...]:
     is_shared = stat.S_ISDIR(found.st_mode)  # others make files in it
     xattrs = tuple(os.listxattr(place)) if stat.S_ISREG(found.st_mode) else ()
     modified = 0 if is_shared else found.st_mtime_ns
-    return content, found.st_mode, found.st_uid, found.st_gid, found.st_nlink * (not is_shared), modified, xattrs
+    return (
+        content,
+        found.st_mode,
+        found.st_uid,
+        found.st_gid,
+        found.st_nlink * (not is_shared),
+        modified,
+        xattrs,
+    )
 
 
 def _holds_deep(scratch: Path) -> bool:
@@ -233,7 +240,7 @@ def wait_for(check: Callable[[], bool], timeout_s: float) -> bool:
 
 def note_signals() -> None:
     """Keep account of the signals that reach this process."""
-    for number in (signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH):
         signal.signal(number, lambda received, _: _SIGNALS.append(received))
 
 

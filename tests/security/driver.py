@@ -32,7 +32,7 @@ from tests.security import bait
 from tests.security.attack import NO_LANDLOCK, NO_NAMESPACES, Attack, Attempt, Where
 from tests.security.table import ATTACKS, attacks_at
 
-_CONCURRENCY = 3
+_CONCURRENCY = 6
 _NEW_NAMESPACES = 0x7E020080
 
 _WITHOUT_NAMESPACES = (
@@ -94,7 +94,7 @@ class Driver:
                 max_workers=_CONCURRENCY,
                 spill_dir=self._spill,
                 sandbox=_POLICIES.get(where, SandboxPolicy.standard()),
-                preload=["numpy"],
+                preload=("numpy",),
             )
         )
         self._python_path = str(python_path)
@@ -184,7 +184,9 @@ def _steps(outcome: Outcome) -> dict[str, Any]:
 async def refused_by_strict(folder: Path) -> dict[str, Any]:
     """Run a program under `strict`, and say how that ended and whether it ran."""
     marker = folder / "ran"
-    config = WorkerConfig(max_workers=1, spill_dir=folder / "spill", sandbox=SandboxPolicy.strict(write=[folder]))
+    config = WorkerConfig(
+        max_workers=1, spill_dir=folder / "spill", sandbox=SandboxPolicy.strict(write=[folder])
+    )
     backend = ForkserverBackend(config)
     call = WorkerCall(f"open({str(marker)!r}, 'w')\ndef f(): return 1", "f")
     outcome = await backend.run(call, deadline_s=20)

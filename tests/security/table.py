@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.security.attack import NETWORK, Attack, Where
+from tests.security.attack import NETWORK, NO_LANDLOCK, Attack, Where
 from tests.security.attacks.forging import FORGING
 from tests.security.attacks.leftovers import LEFTOVERS
 from tests.security.attacks.network import NETWORK_ATTACKS
@@ -26,7 +26,13 @@ GROUPS: dict[str, tuple[Attack, ...]] = {
 ATTACKS: dict[str, Attack] = {attack.id: attack for group in GROUPS.values() for attack in group}
 
 
+# They meet the driver, or limits that the driver watches, by the same code with or without Landlock.
+_MET_BY_DRIVER = frozenset({*RESOURCES, *FORGING})
+
+
 def attacks_at(where: Where) -> list[Attack]:
     """Those that are tried there. Where the network is allowed, only what concerns it."""
-    tried = NETWORK_ATTACKS if where in NETWORK else ATTACKS.values()
-    return [attack for attack in tried if attack.is_tried(where)]
+    if where in NETWORK:
+        return list(NETWORK_ATTACKS)
+    left_out = _MET_BY_DRIVER if where in NO_LANDLOCK else frozenset()
+    return [attack for attack in ATTACKS.values() if attack.is_tried(where) and attack not in left_out]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gigaexec import Limits, OutcomeStatus
 from tests.security.attack import (
     ALL_CONFINED,
     NOWHERE,
@@ -16,14 +17,10 @@ from tests.security.attack import (
     took_longer_than,
 )
 
-from gigaexec import Limits, OutcomeStatus
-
 
 def _claims(name: str, what: str, program: str) -> Attack:
     """Fails as the program's own fault: neither as success nor as a failure of the machine."""
-    return Attack(
-        name, what, program, ended_not_as("error", "crashed"), through=NOWHERE, tried=ALL_CONFINED
-    )
+    return Attack(name, what, program, ended_not_as("error", "crashed"), through=NOWHERE, tried=ALL_CONFINED)
 
 
 def _sends_file(name: str, what: str, make: str, layout: str = "['data', 10, [], 10]") -> Attack:
@@ -61,7 +58,7 @@ def _hid_peak(attempt: Attempt) -> bool:
 
 def _value_is_wrong(attempt: Attempt) -> bool:
     value = attempt.outcome.value
-    return attempt.outcome.ok and (len(value) != 1_000_000 or set(value) != {1})
+    return attempt.outcome.ok and bool(bytes(value) != b"\1" * 1_000_000)
 
 
 def _is_second_answer(attempt: Attempt) -> bool:
@@ -113,6 +110,7 @@ FORGING = (
         """,
         any_of(marker_was_made, _says_infrastructure),
         through=NOWHERE,
+        depends=OFF,
     ),
     *(
         Attack(
@@ -138,6 +136,7 @@ FORGING = (
         """,
         _says_forged_steps,
         through=NOWHERE,
+        depends=OFF,
     ),
     Attack(
         "forge-metrics",
@@ -149,6 +148,7 @@ FORGING = (
         """,
         _says_forged_metrics,
         through=NOWHERE,
+        depends=OFF,
     ),
     Attack(
         "forge-metrics-and-stay",
@@ -160,6 +160,7 @@ FORGING = (
         """,
         any_of(_says_forged_metrics, took_longer_than(5.0)),
         through=NOWHERE,
+        depends=OFF,
     ),
     Attack(
         "hide-peak",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+
 from tests.security.attack import (
     NEITHER,
     NO_NAMESPACES,
     NOWHERE,
     OFF,
     Attack,
-    Attempt,
     changed,
-    driver_was_signalled,
+    driver_got,
     survived,
     took_longer_than,
     victim_died,
@@ -20,7 +21,6 @@ from tests.security.attack import (
 def _hits_victim(name: str, what: str, body: str) -> Attack:
     """Refused by the PID namespace, which hides the victim, and by Landlock, each on its own."""
     return Attack(name, what, f"def attack(at): {body}", victim_died, through=NEITHER, needs_victim=True)
-
 
 
 _SLEEPER = "os.execv('/bin/sleep', [at['marker'], '100'])"
@@ -59,16 +59,16 @@ PROCESSES = (
         def attack(at):
             if os.getppid() > 1:
                 return  # it would reach too much
-            os.kill(-1, signal.SIGUSR1)
+            os.kill(-1, signal.SIGUSR2)
         """,
-        driver_was_signalled,
+        driver_got(signal.SIGUSR2),
         through=NOWHERE,
     ),
     Attack(
         "signal-driver",
         "signal the driver",
         "def attack(at): os.kill(at['driver'], signal.SIGUSR1)",
-        driver_was_signalled,
+        driver_got(signal.SIGUSR1),
         through=NEITHER,
     ),
     Attack(
@@ -77,9 +77,9 @@ PROCESSES = (
         """
         def attack(at):
             peer = channel().getsockopt(socket.SOL_SOCKET, 77)  # SO_PEERPIDFD
-            signal.pidfd_send_signal(peer, signal.SIGUSR1)
+            signal.pidfd_send_signal(peer, signal.SIGWINCH)
         """,
-        driver_was_signalled,
+        driver_got(signal.SIGWINCH),
         through=NOWHERE,
         depends=NEITHER,
     ),
@@ -116,8 +116,8 @@ PROCESSES = (
                 open(at['marker_file'], 'w')
         """,
         changed,
-        through=OFF,
-        depends=NEITHER,
+        through=NOWHERE,
+        depends=OFF | NEITHER,
     ),
     Attack(
         "take-descriptor",
@@ -128,8 +128,8 @@ PROCESSES = (
                 open(at['marker_file'], 'w')
         """,
         changed,
-        through=OFF,
-        depends=NEITHER,
+        through=NOWHERE,
+        depends=OFF | NEITHER,
     ),
     Attack(
         "limits-of-other",

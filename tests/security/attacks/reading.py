@@ -41,7 +41,7 @@ READING = (
             return read(folder + '/link')
         """,
     ),
-    _reads(
+    Attack(
         "read-by-hard-link",
         "read it through a hard link to it",
         """
@@ -50,6 +50,8 @@ READING = (
             os.link(at['secret'], link)
             return read(link)
         """,
+        leaked,
+        depends=NO_LANDLOCK,
     ),
     _reads(
         "read-proc-self-root",
@@ -100,6 +102,7 @@ READING = (
         """,
         leaked,
         through=NOWHERE,
+        depends=NO_LANDLOCK,
     ),
     Attack(
         "read-by-handle",
@@ -194,7 +197,8 @@ READING = (
             return found
         """,
         leaked,
-        through=NEITHER,
+        through=NOWHERE,
+        depends=NEITHER,
     ),
     Attack(
         "driver-memory",
@@ -208,7 +212,7 @@ READING = (
             return True in opened
         """,
         said_so,
-        through=OFF | NEITHER,
+        depends=OFF | NEITHER,
     ),
     Attack(
         "keeper-memory-by-call",
@@ -221,6 +225,7 @@ READING = (
             return call(at['calls']['process_vm_readv'], keeper(), here, 1, there, 1, 0) > 0
         """,
         said_so,
+        depends=OFF,
     ),
     Attack(
         "list-processes",

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from gigaexec import Limits
 from tests.security.attack import (
     ALL_CONFINED,
     NOWHERE,
+    OFF,
     Attack,
     Attempt,
+    Where,
     ended_not_as,
     ended_ok,
     took_longer_than,
 )
 
-from gigaexec import Limits
-
 _MEBIBYTE = 2**20
 _MEMORY = Limits(memory_bytes=100 * _MEBIBYTE)
 
 
-def _hides_memory(name: str, what: str, program: str) -> Attack:
+def _hides_memory(name: str, what: str, program: str, through: frozenset[Where] = NOWHERE) -> Attack:
     """It takes up 250 MiB and holds them until it is noticed."""
-    return Attack(name, what, program, ended_ok, through=NOWHERE, limits=_MEMORY, deadline_s=10.0)
+    return Attack(name, what, program, ended_ok, through=through, limits=_MEMORY, deadline_s=10.0)
 
 
 def _output_was_kept_whole(attempt: Attempt) -> bool:
@@ -94,6 +95,7 @@ RESOURCES = (
                 os.write(os.memfd_create('x'), bytes(10 << 20))
             time.sleep(2)
         """,
+        through=OFF,
     ),
     _hides_memory(
         "memory-in-flight",
@@ -110,6 +112,7 @@ RESOURCES = (
                 pairs.append((one, other))
             time.sleep(2)
         """,
+        through=OFF,
     ),
     _hides_memory(
         "memory-shared",
@@ -185,7 +188,7 @@ RESOURCES = (
                 time.sleep(0.01)
         """,
         _hid_cpu_time,
-        through=NOWHERE,
+        through=OFF | ALL_CONFINED,
     ),
     Attack(
         "fill-disk",

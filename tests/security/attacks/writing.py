@@ -29,7 +29,12 @@ WRITING = (
     _changes("mkdir", "make a folder", "os.mkdir(at['folder'] + '/new')"),
     _changes("create", "make a file", "open(at['folder'] + '/new', 'w')"),
     _changes("mkfifo", "make a FIFO", "os.mkfifo(at['folder'] + '/new')"),
-    _changes("unix-socket", "make a socket in a folder", "socket.socket(1).bind(at['folder'] + '/new')"),
+    Attack(
+        "unix-socket",
+        "make a socket in a folder",
+        "def attack(at): socket.socket(1).bind(at['folder'] + '/new')",
+        changed,
+    ),
     _changes("symlink", "make a symlink", "os.symlink('x', at['folder'] + '/new')"),
     _changes("hard-link", "make a hard link", "os.link(at['file'], at['folder'] + '/new')"),
     _changes_attributes("chmod", "change a file's mode", "os.chmod(at['file'], 0o777)"),
@@ -54,7 +59,11 @@ WRITING = (
         "have a shell write to it",
         "subprocess.run(['sh', '-c', 'echo x >> ' + at['file']])",
     ),
-    _changes("write-proc-self-root", "write through /proc/self/root", "open('/proc/self/root' + at['file'], 'a').write('x')"),
+    _changes(
+        "write-proc-self-root",
+        "write through /proc/self/root",
+        "open('/proc/self/root' + at['file'], 'a').write('x')",
+    ),
     _changes(
         "write-by-symlink",
         "write through a symlink in the scratch folder",
@@ -74,14 +83,24 @@ WRITING = (
         said_so,
         through=OFF | _NEITHER,
     ),
-    _changes("write-sys-path", "plant a module on sys.path", "open(at['on_sys_path'] + '/' + at['marker'] + '.py', 'w')"),
+    _changes(
+        "write-sys-path",
+        "plant a module on sys.path",
+        "open(at['on_sys_path'] + '/' + at['marker'] + '.py', 'w')",
+    ),
     _changes(
         "write-python-path",
         "plant a module in the call's python_path",
         "open(at['python_path'] + '/' + at['marker'] + '.py', 'w')",
     ),
-    _changes("write-spill-directory", "plant a file in the spill directory", "open(at['spill'] + '/' + at['marker'], 'w')"),
-    _changes("write-other-scratch", "write to another call's scratch folder", "open(at['planted'], 'a').write('x')"),
+    _changes(
+        "write-spill-directory",
+        "plant a file in the spill directory",
+        "open(at['spill'] + '/' + at['marker'], 'w')",
+    ),
+    _changes(
+        "write-other-scratch", "write to another call's scratch folder", "open(at['planted'], 'a').write('x')"
+    ),
     Attack(
         "kernel-settings",
         "open a setting of the kernel, or the trigger of its emergency keys, for writing",

@@ -1,0 +1,116 @@
+"""Runs the driver as another user, who may not be able to read this Python and these sources.
+
+As root in a mount namespace of its own: folders on the way to what is needed that are closed to others are
+covered by an empty one, in which everything is mounted again at its place. Nothing of it shows outside.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from gigaexec.worker.confine import namespaces
+from gigaexec.worker.confine.system_calls import library_call
+
+NOBODY = 65534
+
+_REPOSITORY = Path(__file__).parents[2]
+_MS_BIND, _MS_REC = 1 << 12, 1 << 14
+_PROBE = "import gigaexec, numpy, tests.security.driver"
+
+
+def driver_command(uid: int, *arguments: str) -> list[str]:
+    """The command line that runs the driver as that user."""
+    run = [sys.executable, "-m", "tests.security.driver", *arguments]
+    return run if uid == os.getuid() else [sys.executable, "-m", "tests.security.users", str(uid), *run]
+
+
+def run_driver(uid: int, *arguments: str, secret: str, timeout_s: float) -> str:
+    """Run the driver to its end and return what it printed."""
+    ended = subprocess.run(
+        driver_command(uid, *arguments),
+        env=driver_environment(secret),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert ended.returncode == 0, f"exit code {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+    return ended.stdout.splitlines()[-1]
+
+
+def driver_environment(secret: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "BAIT_SECRET": secret,
+        "PYTHONPATH": f"{_REPOSITORY}{os.pathsep}{_REPOSITORY / 'src'}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": "/",
+        "TMPDIR": "/tmp",
+    }
+
+
+def why_not(uid: int) -> str:
+    """Why the driver cannot be run as that user here, or ""."""
+    if uid == os.getuid():
+        return ""
+    if os.getuid() != 0:
+        return f"only root can become uid {uid}"
+    probe = [sys.executable, "-m", "tests.security.users", str(uid), sys.executable, "-c", _PROBE]
+    ended = subprocess.run(
+        probe, env=driver_environment("-"), cwd="/", capture_output=True, text=True, check=False
+    )
+    return "" if ended.returncode == 0 else f"uid {uid} cannot run this Python: {ended.stderr[-300:]}"
+
+
+def _is_closed(folder: Path) -> bool:
+    return folder.is_dir() and folder.stat().st_mode & 0o005 != 0o005
+
+
+def _open_to_all(path: Path) -> None:
+    """Make it so that others can reach and read a path."""
+    for folder in (*reversed(path.parents), path):
+        if _is_closed(folder):
+            _cover(folder)
+
+
+def _cover(folder: Path) -> None:
+    inside = {entry: os.open(entry, os.O_PATH | os.O_NOFOLLOW) for entry in folder.iterdir()}
+    links = {entry: entry.readlink() for entry in inside if entry.is_symlink()}
+    folders = {entry for entry in inside if entry.is_dir()}
+    library_call("mount", b"tmpfs", os.fsencode(folder), b"tmpfs", 0, b"mode=755")
+    for entry, descriptor in inside.items():
+        if entry in links:
+            entry.symlink_to(links[entry])
+        else:
+            entry.mkdir() if entry in folders else entry.touch()
+            origin = f"/proc/self/fd/{descriptor}".encode()
+            library_call("mount", origin, os.fsencode(entry), None, _MS_BIND | _MS_REC, None)
+        os.close(descriptor)
+
+
+def _needed() -> list[Path]:
+    places = {Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable).resolve(), _REPOSITORY}
+    places |= {Path(entry) for entry in sys.path if entry and Path(entry).exists()}
+    return sorted(places)
+
+
+def main() -> None:
+    uid, command = int(sys.argv[1]), sys.argv[2:]
+    needed = _needed()
+    if any(_is_closed(folder) for place in needed for folder in (place, *place.parents)):
+        namespaces.unshare(namespaces.NEW_MOUNTS)
+        namespaces.make_mounts_private()
+        for place in needed:
+            _open_to_all(place)
+    os.setgroups([])
+    os.setgid(uid)
+    os.setuid(uid)
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main()
