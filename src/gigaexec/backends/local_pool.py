@@ -1,0 +1,209 @@
+"""One life of a local backend: the way of a call through a pool, and of its value back.
+
+Request --frames--> Job --> Dispatcher --> worker
+                               |
+Outcome <--value-- Ending <----'  on the dispatcher's thread, then on the caller's loop
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import pickle
+from collections.abc import Callable
+
+from gigaexec.backend import HookDispatcher
+from gigaexec.calls import Outcome, WorkerCall
+from gigaexec.config import WorkerConfig, require_deadline
+from gigaexec.dispatch.dispatcher import Dispatcher
+from gigaexec.dispatch.jobs import Ending, EndingKind, Job
+from gigaexec.dispatch.outcomes import failed_outcome, successful_outcome
+from gigaexec.dispatch.tree_sample import SharedFiles
+from gigaexec.dispatch.worker_process import WorkerSource
+from gigaexec.errors import GigaexecError, InvalidCallError, SpillError
+from gigaexec.limits import Limits
+from gigaexec.transport.arguments import encode_arguments
+from gigaexec.transport.codec import decode_value, read_value_file
+from gigaexec.transport.spill import SpillDirectory, read_spilled_value, remove_spill
+from gigaexec.worker.channel import CallHeader, frame_prefix
+
+
+class Request:
+    """A call and its limits, checked, its arguments pickled."""
+
+    def __init__(
+        self, call: WorkerCall, deadline_s: float, queue_timeout_s: float | None, limits: Limits
+    ) -> None:
+        if not isinstance(call, WorkerCall):
+            raise InvalidCallError(f"call must be a WorkerCall, not {type(call).__name__}")
+        self.call = call
+        self.deadline_s = require_deadline("deadline_s", deadline_s)
+        self.queue_timeout_s = (
+            None
+            if queue_timeout_s is None
+            else require_deadline("queue_timeout_s", queue_timeout_s, allow_zero=True)
+        )
+        self.limits = limits
+        self._python_path = [_absolute(entry) for entry in call.python_path]
+        self.arguments = encode_arguments(call)
+
+    def frames(self, result_place: str) -> list[bytes]:
+        call, arguments = self.call, self.arguments
+        header = pickle.dumps(
+            CallHeader(
+                call.code,
+                call.function_name,
+                self._python_path,
+                call.env,
+                result_place,
+                call.seed,
+                self.limits,
+                arguments.maps,
+            ),
+            protocol=5,
+        )
+        return [
+            frame_prefix(len(header)) + header,
+            frame_prefix(len(arguments.pickled)),
+            arguments.pickled,
+        ]
+
+
+def _absolute(folder: str) -> str:
+    # A relative folder is relative to the caller's current folder, not to the worker's.
+    try:
+        return os.path.abspath(folder)  # noqa: PTH100 - resolve() would follow links
+    except FileNotFoundError as error:
+        raise InvalidCallError(
+            f"python_path holds the relative folder {folder!r}, and this process's current folder is gone"
+        ) from error
+
+
+class Pool:
+    """One life of a backend, from its first call to its shutdown.
+
+    Args:
+        config: How workers run.
+        make_source: Called once with the pool's spill directory.
+        hooks: Told of starts and ends of workers.
+        names_results: Whether a large result is a file that this process names; otherwise a file without a
+            name is sent.
+
+    Raises:
+        SpillDirectoryError: The spill directory cannot be used.
+        OSError: No descriptor is free.
+        RuntimeError: No thread can be started.
+    """
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        make_source: Callable[[SpillDirectory], WorkerSource],
+        hooks: HookDispatcher,
+        *,
+        names_results: bool,
+    ) -> None:
+        self._names_results = names_results
+        self._results = config.sandbox.format_of_results
+        self._spill = SpillDirectory(config.spill_dir)
+        try:
+            source = make_source(self._spill)
+            self._dispatcher = Dispatcher(config, source, self._spill, hooks)
+        except BaseException:
+            self._spill.close()
+            raise
+
+    @property
+    def has_failed(self) -> bool:
+        return bool(self._dispatcher.failure)
+
+    def stop(self) -> None:
+        self._dispatcher.stop()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        return self._dispatcher.join(timeout_s)
+
+    async def run(self, request: Request) -> Outcome:
+        place = self._spill.new_path() if self._names_results else self._spill.folder
+        ending = await self._ending(request, place)
+        try:
+            outcome = await self._read_outcome(ending, request, place)
+        finally:
+            if ending.may_have_spilled:
+                self._remove_result(place)
+            if ending.file is not None:
+                ending.file.close()
+        if isinstance(outcome.error, SpillError):
+            self._spill.repair()
+        return outcome
+
+    async def _ending(self, request: Request, place: str) -> Ending:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[Ending] = loop.create_future()
+        arguments = request.arguments
+        job = Job(
+            request.frames(place),
+            deadline_s=request.deadline_s,
+            queue_timeout_s=request.queue_timeout_s,
+            on_ended=functools.partial(self._deliver, loop, ended, place),
+            files=arguments.files,
+            own_bytes=arguments.own_bytes,
+            limits=request.limits,
+            shared=SharedFiles(arguments.shared_inodes, arguments.shared_bytes),
+        )
+        self._dispatcher.submit(job)
+        try:
+            return await asyncio.shield(ended)
+        except asyncio.CancelledError:
+            self._dispatcher.cancel(job)
+            try:
+                await asyncio.wait([ended])  # until the worker is dead
+            finally:
+                self._remove_result(place)  # the answer may have come first
+            raise
+        except GeneratorExit:  # the loop was closed under the call; nobody waits any more
+            self._dispatcher.cancel(job)
+            self._remove_result(place)
+            raise
+
+    def _deliver(
+        self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[Ending], place: str, ending: Ending
+    ) -> None:
+        """Hand the ending over to the caller's loop. Runs on the dispatcher's thread."""
+        if ending.kind is not EndingKind.ANSWERED:
+            self._remove_result(place)  # a killed worker may have been writing it
+        try:
+            loop.call_soon_threadsafe(ended.set_result, ending)
+        except RuntimeError:  # the caller's loop was closed under its call: nobody will read the result
+            self._remove_result(place)
+
+    def _remove_result(self, place: str) -> None:
+        if self._names_results:
+            remove_spill(place)
+
+    async def _read_outcome(self, ending: Ending, request: Request, place: str) -> Outcome:
+        result = ending.result
+        unreadable: GigaexecError | None = None
+        if result is not None and result.layout is not None:
+            try:
+                if result.inline_value is not None:
+                    value = decode_value(
+                        memoryview(bytearray(result.inline_value)), result.layout, self._results
+                    )
+                elif ending.file is not None:
+                    # A large value takes long to decode; the event loop goes on meanwhile.
+                    value = await asyncio.to_thread(
+                        read_value_file, ending.file, result.layout, self._results
+                    )
+                else:
+                    value = await asyncio.to_thread(read_spilled_value, place, result.layout)
+                return successful_outcome(ending, value)
+            except GigaexecError as error:
+                unreadable = error
+        return failed_outcome(
+            ending,
+            deadline_s=request.deadline_s,
+            queue_timeout_s=request.queue_timeout_s,
+            unreadable=unreadable,
+        )
