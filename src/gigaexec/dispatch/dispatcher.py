@@ -268,6 +268,7 @@ class Dispatcher:
             pass
         self._source.close()
         self._disposals.put(None)
+        self._disposer.join()  # it may still be removing what belongings remove
         self._belongings.close()
         self._orphans.close()
         with self._inbox_lock:
