@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 
@@ -30,6 +31,13 @@ def end_child_processes() -> int:
         for pid in running:
             killed += _end_child(pid)
     return killed
+
+
+def end_strangers(known: Collection[int]) -> None:
+    """Kill and reap every child of this process but those that are known, and whatever they leave behind."""
+    while strangers := [pid for pid in _children() if pid not in known]:
+        for pid in strangers:
+            _end_child(pid)
 
 
 def leftover_thread_names() -> list[str]:

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from gigaexec.sandbox_policy import ResultFormat, SandboxPolicy
+from gigaexec.worker import leftovers
 from gigaexec.worker.accounting import Usage
 from gigaexec.worker.bootstrap import adopt_orphans, die_with_driver, die_with_parent, prepare_interpreter
 from gigaexec.worker.channel import receive_with_descriptors
@@ -228,6 +229,8 @@ class _Template:
         running = self._running.pop(pidfd)
         _, status, used = os.wait4(running.pid, 0)
         if running.init == -1:
+            # A program that kills its keeper leaves orphans, which come here.
+            leftovers.end_strangers({call.pid for call in self._running.values()})
             return
         _tell(running.control, WorkerReport(status, used.ru_maxrss, Usage.of(used)).encode())
         os.close(running.control)
