@@ -462,13 +462,14 @@ class Dispatcher:
         if worker.was_ready:
             self._hooks.worker_exited(worker.worker_id, worker.process.pid, exit_code)
         if job is not None and self._may_go_back(worker, job):
-            self._queue.put_back(job)
+            self._queue.put_back(job, counts=not worker.got_nothing_of_call)
         elif job is not None:
             job.end(ending)
         elif kind is EndingKind.NOT_STARTED:
             self._queue.end_first(kind, f"{message}\n{ending.output.as_report()}".rstrip())
         elif worker.state is WorkerState.STARTING:
-            facts = f"a worker process ended with exit code {exit_code} while it started"
+            known = worker.process.failure() if exit_code is None else ""
+            facts = known or f"a worker process ended with exit code {exit_code} while it started"
             self._on_failed_start(f"{facts}\n{ending.output.as_report()}".rstrip())
 
     def _ending_by_death(self, worker: WorkerHandle, job: Job | None, exit_code: int | None) -> Ending:
@@ -496,11 +497,14 @@ class Dispatcher:
         """Whether a job whose worker died can wait for another one.
 
         Only when the worker cannot have run it, because it never read the whole of it: an idle worker was
-        killed from outside. And only once: receiving huge arguments may itself be what kills workers.
+        killed from outside. And only once where a part of it arrived: receiving huge arguments may itself be
+        what kills workers.
         """
         kind, _ = worker.death
+        if kind is not EndingKind.WORKER_DIED:
+            return False
         never_ran = job.started_at is None or worker.left_call_unread
-        return kind is EndingKind.WORKER_DIED and never_ran and not job.was_put_back
+        return worker.got_nothing_of_call or (never_ran and not job.was_put_back)
 
     # Timers.
 

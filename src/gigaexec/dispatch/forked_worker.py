@@ -103,9 +103,12 @@ class ForkedProcess:
         self._read_report()
         return None if self._report is None else os.waitstatus_to_exitcode(self._report.wait_status)
 
-    def failure(self) -> str:
+    def refusal(self) -> str:
         self._read_report()
-        return self._last_words or self._why_no_template()
+        return self._last_words
+
+    def failure(self) -> str:
+        return self.refusal() or self._why_no_template()
 
     def account(self) -> KernelAccount | None:
         self._read_report()
@@ -321,6 +324,7 @@ class _RunningTemplate:
     def close_after_fork(self) -> None:
         self._requests.close()
         os.close(self._lifeline)
+        self._process.returncode = 0  # no child of this process: it must not be waited for, or warned of
 
     def _has_ended_within(self, limit_s: float) -> bool:
         try:
@@ -328,7 +332,6 @@ class _RunningTemplate:
         except subprocess.TimeoutExpired:
             return False
         return True
-        self._process.returncode = 0  # no child of this process: it must not be waited for, or warned of
 
 
 def _interpreter_flags() -> list[str]:

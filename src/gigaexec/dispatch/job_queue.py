@@ -32,9 +32,9 @@ class JobQueue:
             expiry = job.submitted_at + job.queue_timeout_s
             heapq.heappush(self._expiries, (expiry, job.number, job))
 
-    def put_back(self, job: Job) -> None:
-        """Put a job that was taken at the front again."""
-        job.put_back()
+    def put_back(self, job: Job, *, counts: bool) -> None:
+        """Put a job that was taken at the front again. `counts`: it must not happen to it twice."""
+        job.put_back(counts=counts)
         self._jobs.appendleft(job)
 
     def take(self) -> Job | None:

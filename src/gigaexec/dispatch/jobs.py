@@ -123,11 +123,11 @@ class Job:
         self.started_at = time.monotonic()
         self.start_time_s += self.started_at - self.dispatched_at
 
-    def put_back(self) -> None:
-        """Note that the chosen worker died before it took the call."""
+    def put_back(self, *, counts: bool) -> None:
+        """Note that the chosen worker died before it took the call. `counts`: a part of it had arrived."""
         self.dispatched_at = self.started_at = None
         self.start_time_s = 0.0
-        self.was_put_back = True
+        self.was_put_back = self.was_put_back or counts
 
     def mark_answered(self) -> None:
         """Note that the worker has answered: the run is over, its processes may still be ending."""

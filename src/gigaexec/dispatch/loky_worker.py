@@ -67,6 +67,9 @@ class LokyProcess:
     def kill(self, pidfd: int | None) -> bool:
         return process_tree.kill_tree(self.pid, pidfd)
 
+    def refusal(self) -> str:
+        return ""
+
     def failure(self) -> str:
         return ""
 

@@ -118,6 +118,7 @@ class WorkerHandle:
         self.job: Job | None = None
         self.fault = ""
         self.left_call_unread = False
+        self.got_nothing_of_call = False
         self.is_tree_dead = False
         self.death = EndingKind.WORKER_DIED, ""
         self.hit: LimitHit | None = None
@@ -281,8 +282,8 @@ class WorkerHandle:
     def _on_failed_introduction(self, _: int, __: int) -> None:
         if self._is_closed or self._introduction is None:
             return
-        if self.state is WorkerState.STARTING and (failure := self.process.failure()):
-            self.death = EndingKind.NOT_STARTED, failure
+        if self.state is WorkerState.STARTING and (refusal := self.process.refusal()):
+            self.death = EndingKind.NOT_STARTED, refusal
         self._give_up_introduction()
 
     def _give_up_introduction(self) -> None:
@@ -406,6 +407,7 @@ class WorkerHandle:
         self._kill_tree()
 
     def _send_more(self) -> None:
+        assert self.job is not None
         try:
             while self._unsent:
                 sent = send_with_descriptors(self._pipes.channel, self._unsent, self._unsent_descriptors)
@@ -420,12 +422,12 @@ class WorkerHandle:
         except OSError as error:
             # The worker ended while it was idle. Its death is on the way through the selector.
             logger.debug("worker %s cannot be sent a call: %s", self.worker_id, error)
+            self.got_nothing_of_call = [*map(len, self._unsent)] == [*map(len, self.job.frames)]
             self._unsent = []
             return
         if self._waits_to_send:
             self._waits_to_send = False
             self._selector.modify(self._pipes.channel, selectors.EVENT_READ, self._on_channel)
-        assert self.job is not None
         self.job.mark_started()
 
     def _drop_sent(self, count: int) -> None:

@@ -74,8 +74,12 @@ class WorkerProcess(Protocol):
         """Exit code of the ended process, or minus the signal's number. None: not to be known."""
         ...
 
+    def refusal(self) -> str:
+        """Why no process will become a worker here, as far as this one said; else ""."""
+        ...
+
     def failure(self) -> str:
-        """Why the ended process never became a worker, as far as it said; else ""."""
+        """What is known of an end that no exit code tells of; else ""."""
         ...
 
     def scratch_bytes(self, max_entries: int) -> int:

@@ -41,6 +41,9 @@ class _Process:
     def exit_code(self) -> int:
         return self._process.wait()
 
+    def refusal(self) -> str:
+        return ""
+
     def failure(self) -> str:
         return ""
 
