@@ -12,6 +12,9 @@ logger = logging.getLogger(__name__)
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+# An empty file takes up a name and an inode. Counted as nothing, any number would not count.
+_SMALLEST_ENTRY_BYTES = 4096
+
 
 class Scratch:
     """One call's folder, from its creation to `remove`.
@@ -41,7 +44,7 @@ class Scratch:
                 if seen > max_entries:
                     return total
                 try:
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    total += max(entry.stat(follow_symlinks=False).st_blocks * 512, _SMALLEST_ENTRY_BYTES)
                     if entry.is_dir(follow_symlinks=False):
                         unvisited.append(entry.path)
                 except OSError:
