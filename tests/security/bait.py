@@ -248,10 +248,13 @@ def keep_busy(folder: Path, secret: str) -> None:
     """Make files with a telling name again and again, for whoever watches the folder."""
 
     def make() -> None:
-        while True:
-            file = folder / f"noticed-{secret}"
-            file.touch()
-            file.unlink()
+        file = folder / f"noticed-{secret}"
+        while folder.exists():
+            try:
+                file.touch()
+                file.unlink()
+            except FileNotFoundError:
+                return  # the folder is being removed
             time.sleep(0.02)
 
     threading.Thread(target=make, daemon=True).start()

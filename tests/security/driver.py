@@ -126,7 +126,13 @@ class Driver:
         alive = await self._call("def attack(at): return 'alive'", {}, 30.0, None)
         await self._backend.shutdown(wait=True)
         left = [entry.name for entry in self._spill.iterdir() if entry.name != "planted.scratch"]
-        return {"attacks": results, "alive": alive.value, "left": left, "confinement": _steps(alive)}
+        warnings = [line for line in self._log.getvalue().splitlines() if "could not" in line]
+        return {
+            "attacks": results,
+            "alive": alive.value,
+            "left": [*left, *warnings],
+            "confinement": _steps(alive),
+        }
 
     async def _attack(self, attack: Attack) -> dict[str, Any]:
         laid = bait.Bait(

@@ -208,11 +208,11 @@ RESOURCES = (
         "the same behind thousands of small files",
         """
         def attack(at):
-            for folder in range(8):
-                os.mkdir(f'{folder}')
-                for number in range(1000):
-                    os.close(os.open(f'{folder}/{number}', os.O_CREAT | os.O_WRONLY))
-                open(f'{folder}/big', 'wb').write(bytes(3 << 20))
+            os.mkdir('many')
+            for number in range(6000):
+                os.close(os.open(f'many/{number}', os.O_CREAT | os.O_WRONLY))
+            os.mkdir('many/inner')
+            open('many/inner/big', 'wb').write(bytes(20 << 20))
             time.sleep(3)
         """,
         ended_not_as("scratch_exceeded"),
