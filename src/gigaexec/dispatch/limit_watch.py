@@ -13,8 +13,8 @@ from gigaexec.dispatch.worker_handle import WorkerHandle, WorkerState
 # least and 100 MiB at most: that is how far it may get beyond its limit before it is killed.
 _INTERVAL_S = 0.02
 
-# A scratch folder is walked file by file, 4 us each. What lies behind so many of them is not found; they alone
-# count for 80 MB.
+# A scratch folder is walked file by file, 4 us each. What lies behind so many of them is not found; they
+# alone count for 80 MB.
 _SCRATCH_INTERVAL_S = 0.25
 _SCRATCH_ENTRIES = 20_000
 
