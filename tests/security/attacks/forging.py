@@ -57,11 +57,12 @@ def _hid_peak(attempt: Attempt) -> bool:
 
 
 def _value_is_wrong(attempt: Attempt) -> bool:
-    return attempt.outcome.ok and b"\1" * 1_000_000 != bytes(attempt.outcome.value)
+    intact = b"\1" * 1_000_000
+    return attempt.outcome.ok and bytes(attempt.outcome.value) != intact
 
 
 def _is_second_answer(attempt: Attempt) -> bool:
-    return attempt.outcome.value == "second"
+    return bool(attempt.outcome.value == "second")
 
 
 FORGING = (
