@@ -17,7 +17,7 @@ import weakref
 from multiprocessing.util import Finalize
 from typing import Any, Protocol
 
-from gigaexec.dispatch.dispatcher import stop_all
+from gigaexec.dispatch.live_pools import stop_all
 
 logger = logging.getLogger(__name__)
 

@@ -20,24 +20,23 @@ here. Ended processes are disposed of on a second thread, because that may block
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import selectors
 import threading
 import time
 import uuid
-import weakref
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 from gigaexec.backend import HookDispatcher
 from gigaexec.calls import LimitHit
 from gigaexec.config import WorkerConfig
-from gigaexec.dispatch.call_metrics import metrics_of
+from gigaexec.dispatch import live_pools
+from gigaexec.dispatch.endings import ending_by_answer, ending_by_death, may_go_back
+from gigaexec.dispatch.inbox import Inbox
 from gigaexec.dispatch.job_queue import JobQueue
 from gigaexec.dispatch.jobs import Ending, EndingKind, Job
-from gigaexec.dispatch.limit_watch import LimitWatch, hit_at_end
+from gigaexec.dispatch.limit_watch import LimitWatch
 from gigaexec.dispatch.orphans import Orphans
 from gigaexec.dispatch.worker_handle import Answer, WorkerHandle, WorkerState
 from gigaexec.dispatch.worker_process import WorkerProcess, WorkerSource
@@ -89,12 +88,9 @@ class Dispatcher:
         self._hooks = hooks
         self._lock = threading.Lock()
         self._planned_wake = 0.0
-        self._inbox: deque[Callable[[], None]] = deque()
-        self._inbox_lock = threading.Lock()
-        self._is_awake = False
         self._selector = selectors.DefaultSelector()
         try:
-            self._wake_reader, self._wake_writer = os.pipe()
+            self._inbox = Inbox()
         except OSError:
             self._selector.close()
             raise
@@ -121,9 +117,10 @@ class Dispatcher:
             self._thread.start()
         except RuntimeError:  # the system refuses a thread
             self._disposals.put(None)
-            self._close_descriptors()
+            self._selector.close()
+            self._inbox.close_pipe()
             raise
-        _live_dispatchers.add(self)
+        live_pools.add(self)
 
     # Any thread.
 
@@ -140,7 +137,7 @@ class Dispatcher:
         finally:
             self._lock.release()
         if needs_thread:
-            self._tell(_wake_up)
+            self._inbox.wake()
 
     def cancel(self, job: Job) -> None:
         """Take a job out of the queue, or kill the worker that runs it; it ends as cancelled."""
@@ -174,32 +171,20 @@ class Dispatcher:
         self._is_foreign = True  # no lock may be touched either: another thread may have held it at the fork
         for worker in self._workers:
             worker.close_after_fork()
-        self._close_descriptors()
+        self._selector.close()
+        self._inbox.close_pipe()
         self._source.close_after_fork()
         self._belongings.close_after_fork()
         self._orphans.close_after_fork()
 
     def _tell(self, command: Callable[[], None]) -> None:
-        if self._is_foreign:
-            return
-        with self._inbox_lock:
-            self._inbox.append(command)
-            has_ended = self._has_ended.is_set()
-            if not self._is_awake and not has_ended:
-                self._is_awake = True  # one byte does for any number of commands
-                os.write(self._wake_writer, b"\0")
-        if has_ended:
-            self._run_commands()  # only to say that the pool was shut down
-
-    def _close_descriptors(self) -> None:
-        self._selector.close()
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
+        if not self._is_foreign:
+            self._inbox.put(command)
 
     # The dispatcher's thread.
 
     def _run(self) -> None:
-        self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
+        self._selector.register(self._inbox.reader, selectors.EVENT_READ, self._inbox.on_wake)
         try:
             while not (self._is_stopping and not self._workers):
                 ready = self._selector.select(self._plan_wake())
@@ -217,20 +202,6 @@ class Dispatcher:
             raise
         finally:
             self._end()
-
-    def _on_wake(self, descriptor: int, _: int) -> None:
-        with self._inbox_lock:
-            os.read(descriptor, 1)
-            self._is_awake = False
-        self._run_commands()
-
-    def _run_commands(self) -> None:
-        while True:
-            try:
-                command = self._inbox.popleft()
-            except IndexError:
-                return
-            command()
 
     def _accept(self, job: Job) -> None:
         if self._failure:
@@ -256,8 +227,7 @@ class Dispatcher:
             self._kill(worker, EndingKind.CANCELLED, _SHUT_DOWN)
 
     def _end(self) -> None:
-        _ending_dispatchers.add(self)
-        _live_dispatchers.discard(self)  # before any close: a forked child must not close a reused number
+        live_pools.begin_end(self)
         # Only after a failure of this thread itself: the workers die as their lifelines close.
         for worker in tuple(self._workers):
             if worker.job is not None:
@@ -271,10 +241,8 @@ class Dispatcher:
         self._disposer.join()  # it may still be removing what belongings remove
         self._belongings.close()
         self._orphans.close()
-        with self._inbox_lock:
-            self._has_ended.set()
-        self._run_commands()
-        self._close_descriptors()
+        self._selector.close()
+        self._inbox.close(when_closed=self._has_ended.set)
 
     # Giving out calls.
 
@@ -393,7 +361,7 @@ class Dispatcher:
             job.mark_answered()
             return
         worker.job = None
-        ending = self._answered(worker, job, answer)
+        ending = ending_by_answer(worker, job, answer)
         reason = answer.result.retire_reason
         if not reason and worker.calls_done == self._config.max_calls_per_worker:
             reason = f"it has run {worker.calls_done} calls"
@@ -404,17 +372,6 @@ class Dispatcher:
         else:
             self._make_idle(worker)
         job.end(ending)
-
-    @staticmethod
-    def _answered(worker: WorkerHandle, job: Job, answer: Answer) -> Ending:
-        return Ending(
-            EndingKind.ANSWERED,
-            result=answer.result,
-            output=worker.captured_output(),
-            metrics=metrics_of(worker, job, answer.result),
-            file=answer.file,
-            steps=worker.steps,
-        )
 
     def _on_limit(self, worker: WorkerHandle, hit: LimitHit) -> None:
         worker.hit = hit
@@ -450,7 +407,7 @@ class Dispatcher:
             self._idle.remove(worker)
         job, (kind, message) = worker.job, worker.death
         exit_code = worker.process.exit_code()
-        ending = self._ending_by_death(worker, job, exit_code)
+        ending = ending_by_death(worker, job, exit_code)
         worker.close()
         self._disposals.put(worker.process)
         if self._source.leaves_orphans:
@@ -461,7 +418,7 @@ class Dispatcher:
             self._source.rest()
         if worker.was_ready:
             self._hooks.worker_exited(worker.worker_id, worker.process.pid, exit_code)
-        if job is not None and self._may_go_back(worker, job):
+        if job is not None and may_go_back(worker, job):
             self._queue.put_back(job, counts=not worker.got_nothing_of_call)
         elif job is not None:
             job.end(ending)
@@ -471,40 +428,6 @@ class Dispatcher:
             known = worker.process.failure() if exit_code is None else ""
             facts = known or f"a worker process ended with exit code {exit_code} while it started"
             self._on_failed_start(f"{facts}\n{ending.output.as_report()}".rstrip())
-
-    def _ending_by_death(self, worker: WorkerHandle, job: Job | None, exit_code: int | None) -> Ending:
-        kind, message = worker.death
-        if job is not None and kind is EndingKind.WORKER_DIED and worker.process.is_single_use:
-            hit = hit_at_end(worker, job)
-            if hit is not None:
-                kind, worker.hit = EndingKind.LIMIT_HIT, hit
-            elif worker.answer is not None:
-                return self._answered(worker, job, worker.answer)
-        if worker.answer is not None and worker.answer.file is not None:
-            worker.answer.file.close()
-        return Ending(
-            kind,
-            exit_code=exit_code,
-            message=message or worker.fault or (worker.process.failure() if exit_code is None else ""),
-            output=worker.captured_output(),
-            hit=worker.hit,
-            metrics=metrics_of(worker, job, None) if job is not None else None,
-            steps=worker.steps,
-        )
-
-    @staticmethod
-    def _may_go_back(worker: WorkerHandle, job: Job) -> bool:
-        """Whether a job whose worker died can wait for another one.
-
-        Only when the worker cannot have run it, because it never read the whole of it: an idle worker was
-        killed from outside. And only once where a part of it arrived: receiving huge arguments may itself be
-        what kills workers.
-        """
-        kind, _ = worker.death
-        if kind is not EndingKind.WORKER_DIED:
-            return False
-        never_ran = job.started_at is None or worker.left_call_unread
-        return worker.got_nothing_of_call or (never_ran and not job.was_put_back)
 
     # Timers.
 
@@ -565,35 +488,3 @@ class Dispatcher:
                 process.dispose()
             except Exception:  # the process is dead; what is left is the library's own bookkeeping
                 logger.warning("pool %s: clean-up after a worker failed", self._config.pool_id, exc_info=True)
-
-
-def _wake_up() -> None:
-    """A command that does nothing beyond waking the thread."""
-
-
-# A dispatcher lives as long as its threads, also when nobody else refers to it any more.
-_live_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
-_ending_dispatchers: weakref.WeakSet[Dispatcher] = weakref.WeakSet()
-
-
-def stop_all(timeout_s: float) -> None:
-    """Stop every pool of this process, one whose backend is forgotten included, and wait for their ends.
-
-    Args:
-        timeout_s: How long to wait at most for each.
-    """
-    dispatchers = {*_live_dispatchers, *_ending_dispatchers}
-    for dispatcher in dispatchers:
-        dispatcher.stop()
-    for dispatcher in dispatchers:
-        dispatcher.join(timeout_s)
-
-
-def _close_all_after_fork() -> None:
-    for dispatcher in tuple(_live_dispatchers):
-        dispatcher.close_after_fork()
-    _live_dispatchers.clear()
-    _ending_dispatchers.clear()
-
-
-os.register_at_fork(after_in_child=_close_all_after_fork)

@@ -17,8 +17,7 @@ from pathlib import Path
 
 from gigaexec.config import WorkerConfig
 from gigaexec.dispatch import process_tree
-from gigaexec.dispatch.worker_handle import WorkerPipes
-from gigaexec.dispatch.worker_process import KernelAccount
+from gigaexec.dispatch.worker_process import KernelAccount, WorkerPipes
 from gigaexec.errors import WorkerStartError
 from gigaexec.sandbox_policy import SandboxPolicy
 from gigaexec.transport.descriptors import OwnedDescriptor

@@ -20,7 +20,7 @@ from loky import process_executor
 
 from gigaexec.config import WorkerConfig
 from gigaexec.dispatch import process_tree
-from gigaexec.dispatch.worker_handle import WorkerPipes
+from gigaexec.dispatch.worker_process import WorkerPipes
 from gigaexec.transport.descriptors import OwnedDescriptor
 from gigaexec.worker.bootstrap import WorkerSettings
 from gigaexec.worker.main import serve, start

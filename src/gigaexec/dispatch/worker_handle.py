@@ -19,7 +19,7 @@ from gigaexec.calls import CapturedOutput, ConfinementStep, ErrorKind, LimitHit,
 from gigaexec.config import WorkerConfig
 from gigaexec.dispatch.jobs import EndingKind, Job
 from gigaexec.dispatch.tree_sample import TreeSample, sample_tree
-from gigaexec.dispatch.worker_process import WorkerProcess
+from gigaexec.dispatch.worker_process import WorkerPipes, WorkerProcess
 from gigaexec.transport.descriptors import OwnedDescriptor
 from gigaexec.transport.output import HeadTailBuffer
 from gigaexec.worker.channel import (
@@ -45,22 +45,6 @@ _EXIT_GRACE_MS = 100
 
 # A worker of one call ends right after its answer. One whose program keeps it from that is killed.
 _END_GRACE_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerPipes:
-    """The driver's ends. The worker dies when `lifeline` closes; None: when the channel does."""
-
-    channel: socket.socket
-    lifeline: int | None
-    stdout: int
-    stderr: int
-
-    def close(self) -> None:
-        self.channel.close()
-        for descriptor in (self.lifeline, self.stdout, self.stderr):
-            if descriptor is not None:
-                os.close(descriptor)
 
 
 class WorkerState(enum.Enum):

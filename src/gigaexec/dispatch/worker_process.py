@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from gigaexec.transport.descriptors import OwnedDescriptor
 from gigaexec.worker.accounting import Usage
 
-if TYPE_CHECKING:
-    from gigaexec.dispatch.worker_handle import WorkerPipes
+
+@dataclass(frozen=True, slots=True)
+class WorkerPipes:
+    """The driver's ends. The worker dies when `lifeline` closes; None: when the channel does."""
+
+    channel: socket.socket
+    lifeline: int | None
+    stdout: int
+    stderr: int
+
+    def close(self) -> None:
+        self.channel.close()
+        for descriptor in (self.lifeline, self.stdout, self.stderr):
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)

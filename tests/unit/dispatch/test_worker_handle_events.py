@@ -10,7 +10,8 @@ import subprocess
 
 import pytest
 
-from gigaexec.dispatch.worker_handle import WorkerHandle, WorkerPipes
+from gigaexec.dispatch.worker_handle import WorkerHandle
+from gigaexec.dispatch.worker_process import WorkerPipes
 
 
 class _Process:

@@ -1,0 +1,81 @@
+"""Commands from any thread to the dispatcher's, and the pipe that wakes it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+
+Command = Callable[[], None]
+
+
+class Inbox:
+    """A queue of commands that a selector can wait for.
+
+    Raises:
+        OSError: No descriptor is free.
+    """
+
+    def __init__(self) -> None:
+        self._commands: deque[Command] = deque()
+        self._lock = threading.Lock()
+        self._is_awake = False
+        self._is_closed = False
+        self.reader, self._writer = os.pipe()
+        """`reader` is readable when there are commands. Call `on_wake` then."""
+
+    def __bool__(self) -> bool:
+        """Whether commands wait."""
+        return bool(self._commands)
+
+    def put(self, command: Command) -> None:
+        """Add a command and wake the dispatcher. After `close` it is run at once, by the caller's thread."""
+        with self._lock:
+            self._commands.append(command)
+            if not self._is_awake and not self._is_closed:
+                self._is_awake = True  # one byte does for any number of commands
+                os.write(self._writer, b"\0")
+        if self._is_closed:
+            self.run_all()
+
+    def wake(self) -> None:
+        """Wake the dispatcher without a command."""
+        self.put(_do_nothing)
+
+    def on_wake(self, descriptor: int, _: int) -> None:
+        """Run what waits. On the dispatcher's thread."""
+        with self._lock:
+            os.read(descriptor, 1)
+            self._is_awake = False
+        self.run_all()
+
+    def run_all(self) -> None:
+        """Run every command that waits."""
+        while True:
+            try:
+                command = self._commands.popleft()
+            except IndexError:
+                return
+            command()
+
+    def close(self, when_closed: Command) -> None:
+        """No dispatcher reads it any more: run what waits, and let the pipe go.
+
+        Args:
+            when_closed: Called at the moment from which on commands are run by those who put them.
+        """
+        with self._lock:
+            when_closed()
+            self._is_closed = True
+        self.run_all()
+        self.close_pipe()
+
+    def close_pipe(self) -> None:
+        """Close the descriptors alone: in a forked child, where no lock may be touched."""
+        os.close(self.reader)
+        os.close(self._writer)
+
+
+def _do_nothing() -> None:
+    pass
