@@ -1,4 +1,4 @@
-"""Checks once a module what other suites check for each of their tests: two thousand here share few processes."""
+"""Checks once a module what other suites check after every test: here two thousand share a few processes."""
 
 from __future__ import annotations
 

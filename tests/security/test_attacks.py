@@ -7,10 +7,13 @@ sandbox is off they must get through: an attack that could not work anywhere wou
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import sys
 import uuid
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -22,6 +25,7 @@ from tests.security.table import ATTACKS, attacks_at
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is for Linux")
 
 _TIMEOUT_S = 110.0
+_DRIVERS_AT_ONCE = 3
 _USERS = {"root": 0, "nobody": users.NOBODY}
 _CASES = [
     pytest.param(user, where, attack.id, id=f"{user}-{where}-{attack.id}")
@@ -32,44 +36,72 @@ _CASES = [
 _GROUPS = [pytest.param(user, where, id=f"{user}-{where}") for user in _USERS for where in Where]
 
 
-@functools.cache
-def report(user: str, where: Where) -> dict[str, Any]:
-    """What came of all attacks there."""
-    if user == "root" and os.getuid() != 0:
-        return {"skip": "not run as root"}
-    uid = _USERS[user] if os.getuid() == 0 else os.getuid()
-    if why_not := users.why_not(uid):
+class Reports:
+    """What came of all attacks, by user and preset. Some drivers run at once: mostly they wait."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_DRIVERS_AT_ONCE)
+        self._found: dict[tuple[str, Where], Future[dict[str, Any]]] = {}
+
+    def of(self, user: str, where: Where) -> dict[str, Any]:
+        """Wait for a report. With the first one asked for, all are begun that make sense here."""
+        if not self._found:
+            for case in itertools.product(_USERS, Where):
+                self._found[case] = self._threads.submit(_report, *case)
+        found = self._found[user, where].result()
+        if "skip" in found:
+            pytest.skip(found["skip"])
+        return found
+
+    def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+
+def _report(user: str, where: Where) -> dict[str, Any]:
+    if why_not := _why_not(user):
         return {"skip": why_not}
-    text = users.run_driver(uid, where, secret=f"secret{uuid.uuid4().hex}", timeout_s=_TIMEOUT_S)
+    text = users.run_driver(_uid(user), where, secret=f"secret{uuid.uuid4().hex}", timeout_s=_TIMEOUT_S)
     found: dict[str, Any] = json.loads(text)
     return found
 
 
-def _report_or_skip(user: str, where: Where) -> dict[str, Any]:
-    found = report(user, where)
-    if "skip" in found:
-        pytest.skip(found["skip"])
-    return found
+@functools.cache
+def _why_not(user: str) -> str:
+    if user == "root" and os.getuid() != 0:
+        return "not run as root"
+    return users.why_not(_uid(user))
+
+
+def _uid(user: str) -> int:
+    return _USERS[user] if os.getuid() == 0 else os.getuid()
+
+
+@pytest.fixture(scope="module")
+def reports() -> Iterator[Reports]:
+    """The drivers of this module, which end with it."""
+    made = Reports()
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize(("user", "where", "name"), _CASES)
-def test_attack(user: str, where: Where, name: str) -> None:
-    found = _report_or_skip(user, where)["attacks"][name]
+def test_attack(reports: Reports, user: str, where: Where, name: str) -> None:
+    found = reports.of(user, where)["attacks"][name]
     expected = ATTACKS[name].verdict(where)
     if expected is not Verdict.DEPENDS:
         assert found["through"] is (expected is Verdict.THROUGH), found["detail"]
 
 
 @pytest.mark.parametrize(("user", "where"), _GROUPS)
-def test_next_call_works_and_nothing_is_left(user: str, where: Where) -> None:
-    found = _report_or_skip(user, where)
+def test_next_call_works_and_nothing_is_left(reports: Reports, user: str, where: Where) -> None:
+    found = reports.of(user, where)
     assert found["alive"] == "alive"
     assert found["left"] == []
 
 
 @pytest.mark.parametrize("user", _USERS)
-def test_a_machine_that_lacks_something_says_so(user: str) -> None:
-    missing = {where: _missing(user, where) for where in Where if where is not Where.OFF}
+def test_a_machine_that_lacks_something_says_so(reports: Reports, user: str) -> None:
+    missing = {where: _missing(reports, user, where) for where in Where if where is not Where.OFF}
     assert missing[Where.NO_NAMESPACES] >= {
         "user_namespace",
         "pid_namespace",
@@ -82,17 +114,16 @@ def test_a_machine_that_lacks_something_says_so(user: str) -> None:
     assert missing[Where.NEITHER] >= missing[Where.NO_NAMESPACES] | missing[Where.NO_LANDLOCK]
 
 
-def _missing(user: str, where: Where) -> set[str]:
-    steps = _report_or_skip(user, where)["confinement"]
+def _missing(reports: Reports, user: str, where: Where) -> set[str]:
+    steps = reports.of(user, where)["confinement"]
     return {name for name, (held, _) in steps.items() if not held}
 
 
 @pytest.mark.parametrize("where", [Where.NO_NAMESPACES, Where.NO_LANDLOCK, Where.NEITHER])
 @pytest.mark.parametrize("user", _USERS)
-def test_strict_runs_nothing_there(user: str, where: Where) -> None:
-    missing = _missing(user, where)
-    uid = _USERS[user] if os.getuid() == 0 else os.getuid()
-    found = json.loads(users.run_driver(uid, where, "strict", secret="-", timeout_s=_TIMEOUT_S))
+def test_strict_runs_nothing_there(reports: Reports, user: str, where: Where) -> None:
+    missing = _missing(reports, user, where)
+    found = json.loads(users.run_driver(_uid(user), where, "strict", secret="-", timeout_s=_TIMEOUT_S))
     assert (found["status"], found["error"]) == ("infrastructure", "SandboxError")
     assert not found["ran"]
     for name in missing:
