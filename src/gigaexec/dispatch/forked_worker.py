@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import pickle
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from gigaexec.config import WorkerConfig
 from gigaexec.dispatch import process_tree
+from gigaexec.dispatch.template_process import TemplateProcess
 from gigaexec.dispatch.worker_process import KernelAccount, WorkerPipes
 from gigaexec.errors import WorkerStartError
-from gigaexec.sandbox_policy import SandboxPolicy
 from gigaexec.transport.descriptors import OwnedDescriptor
 from gigaexec.transport.scratch import Scratch
-from gigaexec.worker.channel import send_with_descriptors
-from gigaexec.worker.template import ForkRequest, TemplateSettings
+from gigaexec.worker.template import ForkRequest
 from gigaexec.worker.worker_report import WorkerReport
 
 logger = logging.getLogger(__name__)
 
 _REPORT_BYTES = 64 * 1024
-_LAST_WORDS_BYTES = 8 * 1024
-
-# Its lifeline is cut first, which kills it at once where the kernel does so.
-_LAST_WORDS_LIMIT_S = 1.0
-
-# sys.path comes first, because site-packages may lie elsewhere than a bare interpreter looks.
-_BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
-    "from gigaexec.worker.template import main; main(int(sys.argv[1]), int(sys.argv[2]))"
-)
 
 
 class ForkedProcess:
@@ -168,7 +152,7 @@ class ForkedWorkers:
         self._on_started = on_started
         self.spares = config.worker_count
         self._new_scratch = new_scratch
-        self._running: _RunningTemplate | None = None
+        self._running: TemplateProcess | None = None
         self._last_story = ""
 
     def start_worker(self, worker_id: str) -> tuple[ForkedProcess, WorkerPipes]:
@@ -226,7 +210,7 @@ class ForkedWorkers:
             self._bury()
         if self._running is None:
             self._last_story = ""
-            self._running = _RunningTemplate(self._config, self._policy)
+            self._running = TemplateProcess(self._config)
             try:
                 self._on_started()
             except BaseException:
@@ -249,92 +233,6 @@ class ForkedWorkers:
         self._running = None
         logger.warning("pool %s: the template process ended: %s", self._config.pool_id, story)
         return story
-
-
-class _RunningTemplate:
-    def __init__(self, config: WorkerConfig, policy: SandboxPolicy) -> None:
-        settings = TemplateSettings(
-            driver_pid=os.getpid(),
-            node_id=config.node_id,
-            enable_pdeathsig=config.enable_pdeathsig,
-            preload=config.preload,
-            policy=policy,
-            spill_dir=str(config.spill_dir),
-        )
-        with ExitStack() as theirs, ExitStack() as ours:
-            # A packet each: requests keep their borders, and their descriptors stay with them.
-            self._requests, their_requests = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            ours.callback(self._requests.close)
-            theirs.callback(their_requests.close)
-            their_lifeline, self._lifeline = os.pipe()
-            ours.callback(os.close, self._lifeline)
-            theirs.callback(os.close, their_lifeline)
-            self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
-            ours.callback(self._stderr.close)
-            descriptors = (their_requests.fileno(), their_lifeline)
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    *_interpreter_flags(),
-                    "-c",
-                    _BOOT,
-                    *map(str, descriptors),
-                    json.dumps([entry for entry in sys.path if isinstance(entry, str)]),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr,
-                env=config.worker_environment(),
-                pass_fds=descriptors,
-            )
-            self._requests.send(pickle.dumps(settings, protocol=5))
-            ours.pop_all()
-
-    def ask(self, request: ForkRequest, descriptors: list[int]) -> None:
-        send_with_descriptors(self._requests, [request.encode()], descriptors)
-
-    def has_ended(self) -> bool:
-        return self._process.poll() is not None
-
-    def is_ending(self) -> bool:
-        """Whether it has closed its socket, a moment before its end can be seen."""
-        try:
-            return self._requests.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    def end(self) -> str:
-        """End it, if it has not ended. Returns its exit code and its last words."""
-        if self.is_ending():
-            self._has_ended_within(_LAST_WORDS_LIMIT_S)  # by itself, with the exit code of the template
-        self._requests.close()
-        os.close(self._lifeline)
-        if not self._has_ended_within(_LAST_WORDS_LIMIT_S):
-            self._process.kill()
-            self._process.wait()
-        self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, self._stderr.tell() - _LAST_WORDS_BYTES))
-        words = self._stderr.read().decode("utf-8", "replace").strip()
-        self._stderr.close()
-        return f"exit code {self._process.returncode}" + (f"\n{words}" if words else "")
-
-    def close_after_fork(self) -> None:
-        self._requests.close()
-        os.close(self._lifeline)
-        self._process.returncode = 0  # no child of this process: it must not be waited for, or warned of
-
-    def _has_ended_within(self, limit_s: float) -> bool:
-        try:
-            self._process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
-
-
-def _interpreter_flags() -> list[str]:
-    return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]
 
 
 def _current_folder() -> str:

@@ -1,0 +1,126 @@
+"""Starts and ends the process that workers are forked from: `worker.template`, in a new interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+
+from gigaexec.config import WorkerConfig
+from gigaexec.worker.channel import send_with_descriptors
+from gigaexec.worker.template import ForkRequest, TemplateSettings
+
+_LAST_WORDS_BYTES = 8 * 1024
+
+# How long a template may take to end by itself.
+_LAST_WORDS_LIMIT_S = 1.0
+
+# sys.path comes first, because site-packages may lie elsewhere than a bare interpreter looks.
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
+    "from gigaexec.worker.template import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+)
+
+
+class TemplateProcess:
+    """A template from its start to its end. Used on one thread only, which lives as long as the template.
+
+    Args:
+        config: How workers run.
+
+    Raises:
+        OSError: The system refuses a process or a descriptor. Nothing is left then.
+    """
+
+    def __init__(self, config: WorkerConfig) -> None:
+        settings = TemplateSettings(
+            driver_pid=os.getpid(),
+            node_id=config.node_id,
+            enable_pdeathsig=config.enable_pdeathsig,
+            preload=config.preload,
+            policy=config.sandbox,
+            spill_dir=str(config.spill_dir),
+        )
+        with ExitStack() as theirs, ExitStack() as ours:
+            # A packet each: requests keep their borders, and their descriptors stay with them.
+            self._requests, their_requests = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            ours.callback(self._requests.close)
+            theirs.callback(their_requests.close)
+            their_lifeline, self._lifeline = os.pipe()
+            ours.callback(os.close, self._lifeline)
+            theirs.callback(os.close, their_lifeline)
+            self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
+            ours.callback(self._stderr.close)
+            descriptors = (their_requests.fileno(), their_lifeline)
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    *_interpreter_flags(),
+                    "-c",
+                    _BOOT,
+                    *map(str, descriptors),
+                    json.dumps([entry for entry in sys.path if isinstance(entry, str)]),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._stderr,
+                env=config.worker_environment(),
+                pass_fds=descriptors,
+            )
+            self._requests.send(pickle.dumps(settings, protocol=5))
+            ours.pop_all()
+
+    def ask(self, request: ForkRequest, descriptors: list[int]) -> None:
+        """Ask for a worker. Raises OSError where the template has ended."""
+        send_with_descriptors(self._requests, [request.encode()], descriptors)
+
+    def has_ended(self) -> bool:
+        """Whether it is dead."""
+        return self._process.poll() is not None
+
+    def is_ending(self) -> bool:
+        """Whether it has closed its socket, a moment before its end can be seen."""
+        try:
+            return self._requests.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def end(self) -> str:
+        """End it, if it has not ended. Returns its exit code and its last words."""
+        self._requests.close()
+        # The launcher ends after the template, with its exit code, and then nothing is left of either. The
+        # cut lifeline kills it first, whatever the template does: that is busy importing, say.
+        self._has_ended_within(_LAST_WORDS_LIMIT_S)
+        os.close(self._lifeline)
+        if not self._has_ended_within(_LAST_WORDS_LIMIT_S):
+            self._process.kill()
+            self._process.wait()
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - _LAST_WORDS_BYTES))
+        words = self._stderr.read().decode("utf-8", "replace").strip()
+        self._stderr.close()
+        return f"exit code {self._process.returncode}" + (f"\n{words}" if words else "")
+
+    def close_after_fork(self) -> None:
+        """In a forked child: it is the parent's."""
+        self._requests.close()
+        os.close(self._lifeline)
+        self._process.returncode = 0  # no child of this process: it must not be waited for, or warned of
+
+    def _has_ended_within(self, limit_s: float) -> bool:
+        try:
+            self._process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+
+def _interpreter_flags() -> list[str]:
+    return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]
