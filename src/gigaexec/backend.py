@@ -5,7 +5,7 @@ To add a backend, write a class with
     async def execute(self, call, *, deadline_s) -> value      raises the errors of gigaexec.errors
     async def shutdown(self, *, wait=False) -> None
 
-That is enough for `run_exec_runner`, the stages and the command line. Add
+That is enough for `run_exec_runner`, `map_calls`, the stages and `evaluate_programs`. Add
 
     async def run(self, call, *, deadline_s, queue_timeout_s=None, limits=None) -> Outcome
 

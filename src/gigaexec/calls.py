@@ -108,7 +108,7 @@ class ErrorKind(enum.StrEnum):
     USER = "user"
     """The program: its syntax, its function, an exception, an exit."""
     VALUE = "value"
-    """The program's return value cannot be pickled."""
+    """The program's return value cannot be pickled, or is no plain data where that was asked for."""
     ARGUMENTS = "arguments"
     """The arguments could not be restored in the worker."""
     SPILL = "spill"
@@ -216,15 +216,15 @@ class OutcomeStatus(enum.StrEnum):
 
     OK = "ok"
     ERROR = "error"
-    """The program failed: an exception, a syntax error, an exit, a value that cannot be pickled."""
+    """The program failed: an exception, a syntax error, an exit, a value that cannot be sent or read."""
     TIMED_OUT = "timed_out"
     """It ran longer than its deadline."""
     CRASHED = "crashed"
     """Its process ended: a signal, `os._exit`, a closed channel."""
     MEMORY_EXCEEDED = "memory_exceeded"
-    """A memory limit was measured to be hit."""
+    """Its processes held more memory than its limit, or were refused it."""
     OUTPUT_EXCEEDED = "output_exceeded"
-    """An output limit was measured to be hit."""
+    """It wrote more to stdout and stderr than its limit."""
     CPU_TIME_EXCEEDED = "cpu_time_exceeded"
     """It used more CPU time than its limit."""
     PROCESSES_EXCEEDED = "processes_exceeded"
@@ -252,13 +252,13 @@ class Outcome:
         value: The function's return value when `status` is ok, else None.
         error: The error that `execute` would have raised, else None.
         output: What the program wrote.
-        metrics: The worker's own account; None where no worker reported back.
+        metrics: What it cost; None where it never ran, and where a reused worker did not report back.
         queue_time_s: Seconds that the call waited for a worker to be free.
-        start_time_s: Seconds that it waited for a worker process to start; 0 with a warm worker.
+        start_time_s: Seconds that it waited for a worker process to start; 0 where one was ready.
         run_time_s: Seconds that it ran, up to its end or to the moment it was killed. 0 if it never ran.
         index: Position of the call among those given to `map_calls`; 0 elsewhere.
-        confinement: The steps of the sandbox as they were tried for this call, before its program began;
-            empty where nothing was asked for.
+        confinement: The steps of the sandbox as they were tried for this call, before its program began. With
+            the sandbox off, the namespaces that a fresh process gets all the same; empty for a reused one.
     """
 
     status: OutcomeStatus

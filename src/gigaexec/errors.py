@@ -3,8 +3,8 @@
     GigaexecError
     ├── CallError                      the call's
     │   ├── ExecRunnerError              the program failed: an exception, bad syntax, an exit
-    │   │   ├── ValueNotPicklableError     its return value cannot be pickled
-    │   │   ├── ValueNotReadableError      its return value cannot be unpickled in the driver
+    │   │   ├── ValueNotPicklableError     its return value cannot be pickled, or is no plain data
+    │   │   ├── ValueNotReadableError      its return value cannot be read in the driver
     │   │   ├── WorkerCrashedError         its process ended: a signal, os._exit, a closed channel
     │   │   └── LimitExceededError         it hit one of its limits:
     │   │       ├── MemoryExceededError  ├── CpuTimeExceededError    ├── ProcessesExceededError
@@ -16,7 +16,7 @@
     │   ├── InvalidCallError             a field of the wrong type, an unpicklable argument (also a TypeError)
     │   ├── SpillDirectoryError          the spill directory cannot be used
     │   ├── MissingExtraError            an optional part is not installed (also an ImportError)
-    │   └── UnsupportedPlatformError     Windows
+    │   └── UnsupportedPlatformError     Windows; ForkserverBackend on anything but Linux
     └── InfrastructureError            gigaexec's or the machine's         (also a RuntimeError)
         ├── WorkerStartError             a worker process did not start
         ├── QueueTimeoutError            no worker was free within queue_timeout_s
@@ -46,7 +46,7 @@ class CallError(GigaexecError):
     Args:
         message: One or more lines of facts.
         output: What the program wrote before it ended; None where it never ran.
-        metrics: What the call cost; None where no worker reported back.
+        metrics: What the call cost; None where that is not known.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class ValueNotPicklableError(ExecRunnerError):
 
 
 class ValueNotReadableError(ExecRunnerError):
-    """The pickled value raised when the driver read it."""
+    """The value raised when the driver unpickled it, or what came is no value that a worker sends."""
 
 
 class WorkerCrashedError(ExecRunnerError):
@@ -228,7 +228,7 @@ class MissingExtraError(ConfigurationError, ImportError):
 
 
 class UnsupportedPlatformError(ConfigurationError):
-    """gigaexec does not run on this platform."""
+    """gigaexec, or the backend that was asked for, does not run on this platform."""
 
 
 class InfrastructureError(GigaexecError, RuntimeError):

@@ -44,6 +44,8 @@ class SandboxPolicy:
     other processes. A folder of `sys.path` that contains the home folder or the spill directory is left
     out: name what is needed of it in `read`.
 
+    A folder of `python_path` is not left out, whatever it contains.
+
     Args:
         level: Which preset.
         read: More files and folders that it may read.

@@ -1,7 +1,7 @@
 """A fresh process for every call, forked from a warm template. Can confine programs.
 
-    caller (any thread, any loop) --- Dispatcher (a thread) --- keeper --- worker      one call
-                                        |                   --- keeper --- worker      the next one, ready
+    caller (any thread, any loop) --- Dispatcher (a thread) --- worker      one call
+                                        |                   --- worker      the next one, ready
                                         '--- launcher --- template, forks them all
 
 No state goes from one program to the next, what a call cost is what its processes used, and whatever a

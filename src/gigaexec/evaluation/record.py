@@ -34,10 +34,10 @@ class ProgramEvaluation:
         failed_stage: Name of the stage that failed, or None.
         side_failures: For each failed stage that the metrics do not depend on, why it failed. They do not
             make a program invalid.
-        wall_time_s: Seconds that the program's call took by the worker's clock; None where no worker
-            reported back.
+        wall_time_s: Seconds that the program's call took, as `ExecutionMetrics` has them; None where there
+            are none.
         cpu_time_s: CPU seconds of that call, user and system together; None likewise.
-        peak_rss_kb: Peak memory of the worker during that call, KiB; None likewise.
+        peak_rss_kb: Peak memory of that call, KiB; None likewise.
         queue_time_s: Seconds that the call waited for a free worker.
         start_time_s: Seconds that it waited for a worker process to start.
         run_time_s: Seconds that it ran, up to its end or to the moment it was killed.

@@ -42,7 +42,8 @@ class SharedArgument:
     """A value that many calls get as an argument, pickled and written once. Made by a backend's `share`.
 
     Use it wherever an argument may stand: `args=[share]`, `kwargs={"data": [share, 1]}`. The function gets
-    the value itself. Arrays in it are read-only there and cost no memory beyond the one copy.
+    the value itself. Arrays of 64 KiB or more in it are read-only there and cost no memory beyond the one
+    copy; the rest is a fresh copy for each call.
 
     It lives as long as you refer to it; calls that were submitted go on with it all the same.
     """
