@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from gigaexec.backends.interpreter_exit import worker_was_started
 from gigaexec.backends.local import LocalBackend
@@ -35,7 +36,8 @@ class ForkserverBackend(LocalBackend):
 
     Raises:
         UnsupportedPlatformError: On another system than Linux.
-        ConfigurationError: The configuration asks for reused workers.
+        ConfigurationError: The configuration asks for reused workers, or for a sandbox that names files which
+            do not exist.
     """
 
     _names_results = False
@@ -51,6 +53,12 @@ class ForkserverBackend(LocalBackend):
                 raise ConfigurationError(
                     f"{name} is for reused workers; ForkserverBackend runs one call in each"
                 )
+
+        policy = self.config.sandbox
+        for name, places in (("read", policy.read), ("write", policy.write)):
+            for place in places:
+                if not Path(place).exists():
+                    raise ConfigurationError(f"{name} of the sandbox names {place!r}, which does not exist")
 
     def _worker_source(self, spill: SpillDirectory) -> ForkedWorkers:
         return ForkedWorkers(self.config, spill.new_scratch, worker_was_started)

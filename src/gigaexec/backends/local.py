@@ -25,11 +25,13 @@ from gigaexec.backends.interpreter_exit import close_at_exit, interpreter_is_exi
 from gigaexec.backends.local_pool import Pool, Request
 from gigaexec.calls import ExecutionMetrics, Outcome, OutcomeStatus, WorkerCall
 from gigaexec.config import WorkerConfig, require_supported_platform
+from gigaexec.dispatch.tree_sample import can_sample
 from gigaexec.dispatch.worker_process import WorkerSource
 from gigaexec.errors import (
     BackendClosedError,
     ConfigurationError,
     InfrastructureError,
+    LimitNotAppliedError,
     WorkerStartError,
 )
 from gigaexec.limits import Limits, require_limits
@@ -189,6 +191,12 @@ class LocalBackend(ABC):
         return Request(call, deadline_s, queue_timeout_s, chosen)
 
     async def _run(self, request: Request) -> Outcome:
+        if request.limits.need_watching and not can_sample():
+            error = LimitNotAppliedError(
+                "memory_bytes, cpu_time_s and processes cannot be enforced here: this system does not show "
+                "the children of a process in /proc"
+            )
+            return Outcome(OutcomeStatus.INFRASTRUCTURE, error=error)
         try:
             pool = self._live_pool()
         except InfrastructureError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -67,6 +68,12 @@ class _Measured:
     sys_ticks: int
     memory_files: dict[int, int]
     deleted_files: dict[int, int]
+
+
+@functools.cache
+def can_sample() -> bool:
+    """Whether this system shows what `sample_tree` needs (CONFIG_PROC_CHILDREN; not on macOS)."""
+    return os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # noqa: PTH110
 
 
 def sample_tree(root: int, worker: int, shared: SharedFiles) -> TreeSample | None:

@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 from gigaexec.worker.capture import StandardStreams
 
@@ -83,6 +84,10 @@ def prepare_interpreter() -> None:
     faulthandler.enable(file=2, all_threads=True)
     # What started this process may have left its own method here, which fails in programs.
     multiprocessing.set_start_method(None, force=True)
+    if sys.platform == "linux":
+        # The default of Python 3.14 starts interpreters, which cannot import a program that is in no file.
+        default: Any = multiprocessing.context._default_context
+        default._default_context = multiprocessing.get_context("fork")
     # Helper modules of a problem are compiled anew rather than left as __pycache__ in the user's folder,
     # where a file rewritten within a second at the same size would be taken from the stale cache.
     sys.dont_write_bytecode = True

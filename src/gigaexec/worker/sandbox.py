@@ -60,7 +60,7 @@ class Isolation:
 
     def __init__(self, policy: SandboxPolicy, spill_dir: str) -> None:
         self._policy = policy
-        self._spill_dir = spill_dir
+        self._private = [os.path.realpath(place) for place in (os.path.expanduser("~"), spill_dir)]
         self._steps: list[ConfinementStep] = []
         self._landlock: Landlock | None = None
         self._filter: Filter | None = None
@@ -195,22 +195,34 @@ class Isolation:
     def _static_rules(self) -> Iterator[FileRule]:
         for folder in (*_EXECUTABLE_FOLDERS, sys.prefix, sys.base_prefix, sys.exec_prefix):
             yield folder, Access.EXECUTE
-        readable = [*_READABLE, *self._import_folders(), *self._policy.read]
+        readable = [*_READABLE, *self._policy.read]
         if self._policy.network:
             readable += _READABLE_FOR_NETWORK
         for place in readable:
             yield place, Access.READ
+        for folder in filter(None, sys.path):
+            yield from self._import_rules(folder)
         for place in ("/dev/null", *self._policy.write):
             yield place, Access.WRITE
 
-    def _import_folders(self) -> Iterator[str]:
-        """What of sys.path programs may read: not what lets them read keys, or other calls' results."""
-        # `python -m` puts the current folder there, which may be / or the home folder.
-        private = [os.path.realpath(place) for place in (os.path.expanduser("~"), self._spill_dir)]
-        for entry in sys.path:
-            folder = os.path.realpath(entry)
-            if entry and not any(os.path.commonpath([folder, place]) == folder for place in private):
-                yield entry
+    def _import_rules(self, folder: str) -> Iterator[FileRule]:
+        """What programs may read of a folder to import from: not what shows them keys, or other results.
+
+        `python -m` puts the current folder on sys.path, and a program's own folder is on its python_path.
+        Either may be / or the home folder: of that only the names can be read, and modules that lie in it.
+        """
+        real = os.path.realpath(folder)
+        if not any(os.path.commonpath([real, place]) == real for place in self._private):
+            yield folder, Access.READ
+            return
+        yield folder, Access.LIST
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            return  # it is not there, or closed to this user
+        for entry in entries:
+            if entry.name.endswith(".py") and entry.is_file():
+                yield entry.path, Access.READ
 
     def _rules_of_call(self, scratch: str, python_path: list[str]) -> Iterator[FileRule]:
         yield scratch, Access.WRITE
@@ -222,7 +234,7 @@ class Isolation:
         if self._has_own_shared_memory:
             yield _SHARED_MEMORY, Access.WRITE
         for folder in python_path:
-            yield folder, Access.READ
+            yield from self._import_rules(folder)
 
     def _held(self, name: str) -> bool:
         return any(step.name == name and step.held for step in self._steps)

@@ -46,13 +46,14 @@ _NET_PORT = struct.Struct("=QQ")
 class Access(enum.Enum):
     """What a rule allows beneath a folder, or on one file.
 
-    READ is reading files and listing folders. EXECUTE is that and executing.
+    LIST is listing folders, READ is that and reading files, EXECUTE is that and executing.
 
     WRITE is everything but making devices. Executing belongs to it: refusing it is no boundary (the dynamic
     loader, an interpreter or a memfd executes what may be read), and programs compile helpers. Rights over
     a device's ioctl and over connecting to a socket come only with a rule for that very file.
     """
 
+    LIST = _READ_DIR
     READ = _READ_FILE | _READ_DIR
     EXECUTE = _READ_FILE | _READ_DIR | _EXECUTE
     WRITE = (1 << 15) - 1 & ~(_MAKE_CHAR | _MAKE_BLOCK)
