@@ -153,7 +153,6 @@ class ForkedWorkers:
         self.spares = config.worker_count
         self._new_scratch = new_scratch
         self._running: TemplateProcess | None = None
-        self._last_story = ""
 
     def start_worker(self, worker_id: str) -> tuple[ForkedProcess, WorkerPipes]:
         """Ask for a worker. It reports on its channel when it is ready.
@@ -183,11 +182,11 @@ class ForkedWorkers:
                 folder="" if scratch is not None else _current_folder(),
                 scratch=scratch.path if scratch is not None else "",
             )
-            self._request(
+            template = self._request(
                 request, [their_channel.fileno(), their_control.fileno(), their_stdout, their_stderr]
             )
             ours.pop_all()
-            process = ForkedProcess(control, scratch, self._why_no_template)
+            process = ForkedProcess(control, scratch, lambda: self._why_no_template(template))
             return process, WorkerPipes(channel, None, stdout, stderr)
 
     def rest(self) -> None:
@@ -205,11 +204,10 @@ class ForkedWorkers:
         if self._running is not None:
             self._running.close_after_fork()
 
-    def _request(self, request: ForkRequest, descriptors: list[int]) -> None:
+    def _request(self, request: ForkRequest, descriptors: list[int]) -> TemplateProcess:
         if self._running is not None and self._running.has_ended():
             self._bury()
         if self._running is None:
-            self._last_story = ""
             self._running = TemplateProcess(self._config)
             try:
                 self._on_started()
@@ -220,16 +218,17 @@ class ForkedWorkers:
             self._running.ask(request, descriptors)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise WorkerStartError(f"the template process ended: {self._bury()}") from error
+        return self._running
 
-    def _why_no_template(self) -> str:
-        if self._running is not None and self._running.is_ending():
+    def _why_no_template(self, template: TemplateProcess) -> str:
+        if template is self._running and template.is_ending():
             self._bury()
-        return f"the template process ended: {self._last_story}" if self._last_story else ""
+        return f"the template process ended: {template.story}" if template.story else ""
 
     def _bury(self) -> str:
         """Forget a template that has ended, or is ending. Returns how it ended."""
         assert self._running is not None
-        self._last_story = story = self._running.end()
+        story = self._running.end()
         self._running = None
         logger.warning("pool %s: the template process ended: %s", self._config.pool_id, story)
         return story

@@ -38,6 +38,8 @@ class TemplateProcess:
     """
 
     def __init__(self, config: WorkerConfig) -> None:
+        self.story = ""
+        """How it ended."""
         settings = TemplateSettings(
             driver_pid=os.getpid(),
             node_id=config.node_id,
@@ -106,7 +108,8 @@ class TemplateProcess:
         self._stderr.seek(max(0, self._stderr.tell() - _LAST_WORDS_BYTES))
         words = self._stderr.read().decode("utf-8", "replace").strip()
         self._stderr.close()
-        return f"exit code {self._process.returncode}" + (f"\n{words}" if words else "")
+        self.story = f"exit code {self._process.returncode}" + (f"\n{words}" if words else "")
+        return self.story
 
     def close_after_fork(self) -> None:
         """In a forked child: it is the parent's."""
