@@ -209,12 +209,15 @@ class Isolation:
         """What programs may read of a folder to import from: not what shows them keys, or other results.
 
         `python -m` puts the current folder on sys.path, and a program's own folder is on its python_path.
-        Either may be / or the home folder: of that only the names can be read, and modules that lie in it.
+        Either may be the home folder: of that only the names can be read, and modules that lie in it. Or it
+        may be /, which is left out.
         """
         real = os.path.realpath(folder)
         if not any(os.path.commonpath([real, place]) == real for place in self._private):
             yield folder, Access.READ
             return
+        if real == "/":
+            return  # listing it would be listing everything, the processes of /proc included
         yield folder, Access.LIST
         try:
             entries = list(os.scandir(folder))
