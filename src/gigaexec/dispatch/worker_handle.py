@@ -133,6 +133,7 @@ class WorkerHandle:
         self._open_outputs = set(self._buffers)
         self._is_closed = False
         self._is_confined = False
+        self._has_nonsense = False
         self._may_refuse = may_refuse
         self._received_descriptors: list[OwnedDescriptor] = []
         self._watched: set[int] = set()
@@ -312,6 +313,8 @@ class WorkerHandle:
 
     def _receive(self) -> bool:
         """Read once. Returns whether there may be more."""
+        if self._has_nonsense:
+            return False  # what comes after it may be part of it
         try:
             data, descriptors = receive_with_descriptors(self._pipes.channel, _READ_BYTES)
         except BlockingIOError:
@@ -386,6 +389,7 @@ class WorkerHandle:
             self._kill_tree()
 
     def _on_bad_message(self, error: ProtocolError) -> None:
+        self._has_nonsense = True
         self.fault = f"the program wrote into its worker's channel to the driver ({error})"
         self._unregister(self._pipes.channel)
         self._kill_tree()
