@@ -98,6 +98,7 @@ class Dispatcher:
         self._workers: set[WorkerHandle] = set()
         self._idle: list[WorkerHandle] = []
         self._spares = source.spares
+        self._owes_spares = False
         self._orphans = Orphans(has_guard=source.leaves_orphans)
         self._limit_watch = LimitWatch(self._on_limit)
         self._failed_starts = 0
@@ -261,6 +262,9 @@ class Dispatcher:
                 return
             worker.send(job, self._not_full_since)
             self._limit_watch.begin(job)
+            # Once a call took one, spares are made up for also when no other call waits; not for ever, so
+            # that the last ones may end of idleness.
+            self._owes_spares = worker.process.is_single_use
             busy = self._count(WorkerState.BUSY)
         self._is_full = busy >= self._max_busy
 
@@ -279,7 +283,10 @@ class Dispatcher:
     def _lacks_workers(self) -> bool:
         busy = self._count(WorkerState.BUSY)
         wanted = min(self._max_busy, busy + self._queue.count_up_to(self._max_busy))
-        return wanted > 0 and self._count_alive() < wanted + self._spares
+        lacks = self._count_alive() < wanted + self._spares
+        if wanted == 0 and self._owes_spares and not lacks:
+            self._owes_spares = False
+        return lacks and (wanted > 0 or self._owes_spares)
 
     def _count_alive(self) -> int:
         return len(self._workers) - self._count(WorkerState.DYING) - self._count(WorkerState.ENDING)

@@ -115,6 +115,7 @@ class TemplateProcess:
         """In a forked child: it is the parent's."""
         self._requests.close()
         os.close(self._lifeline)
+        self._stderr.close()
         self._process.returncode = 0  # no child of this process: it must not be waited for, or warned of
 
     def _has_ended_within(self, limit_s: float) -> bool:

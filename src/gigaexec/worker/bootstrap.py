@@ -121,6 +121,12 @@ def die_with_driver(lifeline: int, driver_pid: int, enable_pdeathsig: bool) -> l
     return warnings
 
 
+def outlive_driver(lifeline: int) -> None:
+    """Take back what `die_with_driver` did. Linux only. The caller must notice the driver's end itself."""
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_NONBLOCK)
+    _prctl("PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, 0)
+
+
 def watch_lifeline_on_thread(lifeline: int) -> None:
     """Kill this process when the lifeline ends, where the kernel cannot be asked to.
 

@@ -25,7 +25,7 @@ from gigaexec.worker.channel import (
     frame_prefix,
 )
 from gigaexec.worker.imports import ImportsOfOneCall, ImportState
-from gigaexec.worker.limits import lift_file_size_limit
+from gigaexec.worker.limits import leave_descriptors_to_driver, lift_file_size_limit
 from gigaexec.worker.main import EXIT_BROKEN, CallRunner, RefusedError, apply_limits_or_refuse
 from gigaexec.worker.messages import encode_message
 from gigaexec.worker.report import name_of_type
@@ -203,6 +203,8 @@ class _OneCallWorker:
             seed_hashing_of_children(seed)
         apply_limits_or_refuse(call, for_good=True)
         if self._place.scratch:
+            if call.header.limits.open_files is None:
+                leave_descriptors_to_driver()
             self._isolation.confine_program(self._place.scratch, call.header.python_path)
             channel.send(encode_message(Confined(self._isolation.steps)))
         if missing := self._isolation.missing():

@@ -33,7 +33,13 @@ from typing import NoReturn
 from gigaexec.sandbox_policy import ResultFormat, SandboxPolicy
 from gigaexec.worker import leftovers
 from gigaexec.worker.accounting import Usage
-from gigaexec.worker.bootstrap import adopt_orphans, die_with_driver, die_with_parent, prepare_interpreter
+from gigaexec.worker.bootstrap import (
+    adopt_orphans,
+    die_with_driver,
+    die_with_parent,
+    outlive_driver,
+    prepare_interpreter,
+)
 from gigaexec.worker.channel import receive_with_descriptors
 from gigaexec.worker.keeper import keep_call
 from gigaexec.worker.main import EXIT_BROKEN, preload
@@ -106,11 +112,14 @@ def main(requests_descriptor: int, lifeline: int) -> NoReturn:
         if template:
             requests.close()
             _, status = os.waitpid(template, 0)
-            os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+            _end_like(status)
         os.close(lifeline)
         # The launcher has one thread, so nothing but its own end sends this.
         _write_all(2, die_with_parent())
         isolation.start_inits()
+    else:
+        # Only this process can end what a killed driver leaves. The end of the socket tells it to.
+        outlive_driver(lifeline)
     try:
         _Template(requests, settings, isolation).serve()
     except BaseException as error:
@@ -161,6 +170,8 @@ class _Template:
                     continue
                 text, descriptors = receive_with_descriptors(self._requests, _REQUEST_BYTES)
                 if not text:
+                    if self._isolation.inits is None:
+                        leftovers.end_child_processes()
                     os._exit(0)
                 self._serve_request(ForkRequest.decode(text), descriptors)
 
@@ -239,6 +250,14 @@ class _Template:
         except ProcessLookupError:
             pass  # the driver was first
         os.close(running.init)
+
+
+def _end_like(wait_status: int) -> NoReturn:
+    """End this process as another one ended."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    os._exit(code & 0xFF)
 
 
 def _preload(settings: TemplateSettings) -> str:
