@@ -76,6 +76,7 @@ class Attack:
         limits: Of each call.
         tried: Where it is tried; None is everywhere.
         needs_victim: Whether a process of the driver is started for it.
+        is_alone: Whether it is made after the others, because it would disturb them.
     """
 
     id: str
@@ -89,6 +90,7 @@ class Attack:
     limits: Limits | None = None
     tried: frozenset[Where] | None = None
     needs_victim: bool = False
+    is_alone: bool = False
 
     def is_tried(self, where: Where) -> bool:
         return self.tried is None or where in self.tried

@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -103,6 +104,7 @@ class Driver:
             "log": self._log,
             "at": {
                 "driver": os.getpid(),
+                "descriptors": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
                 "spill": str(self._spill),
                 "planted": str(planted / "result"),
                 "on_sys_path": str(on_sys_path),
@@ -122,7 +124,10 @@ class Driver:
             async with slots:
                 return attack.id, await self._attack(attack)
 
-        results = dict(await asyncio.gather(*map(one, attacks)))
+        results = dict(await asyncio.gather(*(one(attack) for attack in attacks if not attack.is_alone)))
+        for attack in attacks:
+            if attack.is_alone:
+                results[attack.id] = await self._attack(attack)
         alive = await self._call("def attack(at): return 'alive'", {}, 30.0, None)
         await self._backend.shutdown(wait=True)
         left = [entry.name for entry in self._spill.iterdir() if entry.name != "planted.scratch"]

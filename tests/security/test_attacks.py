@@ -6,6 +6,7 @@ sandbox is off they must get through: an attack that could not work anywhere wou
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import itertools
 import json
@@ -14,6 +15,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,9 +39,14 @@ _GROUPS = [pytest.param(user, where, id=f"{user}-{where}") for user in _USERS fo
 
 
 class Reports:
-    """What came of all attacks, by user and preset. Some drivers run at once: mostly they wait."""
+    """What came of all attacks, by user and preset. Some drivers run at once: mostly they wait.
 
-    def __init__(self) -> None:
+    Args:
+        folder: Shared with the other processes of a parallel test run: one of them makes each report.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._threads = ThreadPoolExecutor(_DRIVERS_AT_ONCE)
         self._found: dict[tuple[str, Where], Future[dict[str, Any]]] = {}
 
@@ -47,7 +54,7 @@ class Reports:
         """Wait for a report. With the first one asked for, all are begun that make sense here."""
         if not self._found:
             for case in itertools.product(_USERS, Where):
-                self._found[case] = self._threads.submit(_report, *case)
+                self._found[case] = self._threads.submit(_report, self._folder, *case)
         found = self._found[user, where].result()
         if "skip" in found:
             pytest.skip(found["skip"])
@@ -57,10 +64,17 @@ class Reports:
         self._threads.shutdown(cancel_futures=True)
 
 
-def _report(user: str, where: Where) -> dict[str, Any]:
+def _report(folder: Path, user: str, where: Where) -> dict[str, Any]:
     if why_not := _why_not(user):
         return {"skip": why_not}
-    text = users.run_driver(_uid(user), where, secret=f"secret{uuid.uuid4().hex}", timeout_s=_TIMEOUT_S)
+    with open(folder / f"attacks-{user}-{where}.json", "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        text = file.read()
+        if not text:
+            secret = f"secret{uuid.uuid4().hex}"
+            text = users.run_driver(_uid(user), where, secret=secret, timeout_s=_TIMEOUT_S)
+            file.write(text)
     found: dict[str, Any] = json.loads(text)
     return found
 
@@ -77,9 +91,10 @@ def _uid(user: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def reports() -> Iterator[Reports]:
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
     """The drivers of this module, which end with it."""
-    made = Reports()
+    folder = tmp_path_factory.getbasetemp()
+    made = Reports(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
     yield made
     made.close()
 

@@ -12,6 +12,7 @@ from tests.security.attack import (
     Where,
     ended_not_as,
     ended_ok,
+    said_so,
     took_longer_than,
 )
 
@@ -250,6 +251,32 @@ RESOURCES = (
         """,
         lambda attempt: not attempt.outcome.ok or attempt.bait.has_old_scratch(),
         through=NOWHERE,
+    ),
+    Attack(
+        "descriptors-under-way",
+        "have as many descriptors under way on sockets as the driver may, which keeps it from sending any",
+        """
+        def attack(at):
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            attempts(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard)))
+            numbers, sent, pairs = [os.dup(0) for _ in range(100)], 0, []
+            while sent < at['descriptors']:
+                pairs.append(socket.socketpair())
+                pairs[-1][0].setblocking(False)
+                try:
+                    while sent < at['descriptors']:
+                        socket.send_fds(pairs[-1][0], [b'x'], numbers)
+                        sent += len(numbers)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    return False
+            return True
+        """,
+        said_so,
+        through=NOWHERE,
+        tried=ALL_CONFINED,
+        is_alone=True,
     ),
     Attack(
         "output-flood",
