@@ -145,9 +145,9 @@ RESOURCES = (
         """
         def attack(at):
             forge_value('answered')
-            for _ in range(40):
+            for _ in range(8):
                 if os.fork() == 0:
-                    kept = bytearray(os.urandom(1 << 20) * 25)
+                    kept = b'x' * (50 << 20)
                     time.sleep(10)
             time.sleep(10)
         """,
