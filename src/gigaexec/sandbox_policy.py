@@ -41,8 +41,8 @@ class SandboxPolicy:
     Under `standard` and `strict` a program can read the interpreter, its libraries, `sys.path`, the call's
     `python_path` and what `read` names; it can write to a scratch folder of its own, which is its current
     folder, HOME and TMPDIR, and is removed after the call. It has no network, no capability and no view of
-    other processes. A folder of `sys.path` that contains the home folder or the spill directory is left
-    out: name what is needed of it in `read`.
+    other processes. Of a folder of `sys.path` that contains the home folder or the spill directory it can
+    list the names and read the modules that lie in it; `/` is left out.
 
     A folder of `python_path` is not left out, whatever it contains.
 
