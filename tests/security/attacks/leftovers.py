@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.security.attack import NOWHERE, OFF, Attack, Where, said_so
+from tests.security.attack import NO_LANDLOCK, NOWHERE, OFF, Attack, Where, said_so
 
 _NEITHER = frozenset({Where.NEITHER})
 
@@ -16,8 +16,9 @@ LEFTOVERS = (
             return os.getcwd() + '/' + at['marker']
         """,
         said_so,
-        then="def attack(at): return os.path.exists(at['earlier']) or os.path.exists(at['marker'])",
+        then="def attack(at): return 'here' in attempts(lambda: read(at['earlier']), lambda: read(at['marker']))",
         through=NOWHERE,
+        depends=NO_LANDLOCK,  # it is removed a moment after its call
     ),
     Attack(
         "leave-in-tmp",

@@ -361,8 +361,9 @@ RESOURCES = (
             os.write(number, head)
             send(result(['data', len(head), [], len(head)]), descriptors=[number])
         """,
-        any_of(took_longer_than(5.0), ended_not_as("error")),
+        any_of(took_longer_than(10.0), ended_not_as("error")),
         through=NOWHERE,
         tried=ALL_CONFINED,
+        is_alone=True,
     ),
 )
