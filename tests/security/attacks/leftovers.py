@@ -16,7 +16,10 @@ LEFTOVERS = (
             return os.getcwd() + '/' + at['marker']
         """,
         said_so,
-        then="def attack(at): return 'here' in attempts(lambda: read(at['earlier']), lambda: read(at['marker']))",
+        then="""
+        def attack(at):
+            return 'here' in attempts(lambda: read(at['earlier']), lambda: read(at['marker']))
+        """,
         through=NOWHERE,
         depends=NO_LANDLOCK,  # it is removed a moment after its call
     ),
