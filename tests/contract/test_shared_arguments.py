@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import pickle
 import threading
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gigaexec import InvalidCallError, Limits, Outcome, WorkerCall
+from gigaexec import InvalidCallError, Limits, Outcome, OutcomeStatus, WorkerCall
+from gigaexec.dispatch import worker_handle
 from tests.contract.conftest import MakeBackend, Run
 
 _MB = 2**20
@@ -151,3 +153,23 @@ def test_what_cannot_be_pickled_is_refused_at_once(backend: Any) -> None:
 def test_it_goes_nowhere_but_into_a_call(backend: Any) -> None:
     with pytest.raises(TypeError, match="only as an argument of a call"):
         pickle.dumps(backend.share(1))
+
+
+def test_r33_a_call_that_cannot_be_sent_is_infrastructure_and_the_next_one_runs(
+    backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(backend.run(WorkerCall("def f(): return 1", "f"), deadline_s=30.0))
+    send = worker_handle.send_with_descriptors
+    refusals = [OSError(errno.ETOOMANYREFS, "Too many references: cannot splice")]
+
+    def send_or_refuse(*arguments: Any) -> int:
+        if refusals:
+            raise refusals.pop()
+        return send(*arguments)
+
+    monkeypatch.setattr(worker_handle, "send_with_descriptors", send_or_refuse)
+    call = WorkerCall("def f(x): return x", "f", [backend.share("shared")])
+    refused = asyncio.run(backend.run(call, deadline_s=30.0))
+    assert refused.status is OutcomeStatus.INFRASTRUCTURE
+    assert "Too many references" in str(refused.error)
+    assert asyncio.run(backend.execute(call, deadline_s=30.0)) == "shared"

@@ -407,11 +407,17 @@ class WorkerHandle:
                 self._pipes.channel, selectors.EVENT_READ | selectors.EVENT_WRITE, self._on_channel
             )
             return
-        except OSError as error:
+        except (BrokenPipeError, ConnectionResetError) as error:
             # The worker ended while it was idle. Its death is on the way through the selector.
             logger.debug("worker %s cannot be sent a call: %s", self.worker_id, error)
             self.got_nothing_of_call = [*map(len, self._unsent)] == [*map(len, self.job.frames)]
             self._unsent = []
+            return
+        except OSError as error:
+            # Too many descriptors are under way (ETOOMANYREFS), or the kernel has no memory for it.
+            self._unsent = []
+            self.death = EndingKind.NOT_STARTED, f"the call cannot be sent to a worker: {error}"
+            self.kill()
             return
         if self._waits_to_send:
             self._waits_to_send = False
