@@ -15,6 +15,7 @@ import pytest
 
 from gigaexec import InvalidCallError, Limits, Outcome, OutcomeStatus, WorkerCall
 from gigaexec.dispatch import worker_handle
+from gigaexec.worker import channel
 from tests.contract.conftest import MakeBackend, Run
 
 _MB = 2**20
@@ -159,7 +160,7 @@ def test_r33_a_call_that_cannot_be_sent_is_infrastructure_and_the_next_one_runs(
     backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asyncio.run(backend.run(WorkerCall("def f(): return 1", "f"), deadline_s=30.0))
-    send = worker_handle.send_with_descriptors
+    send = channel.send_with_descriptors
     refusals = [OSError(errno.ETOOMANYREFS, "Too many references: cannot splice")]
 
     def send_or_refuse(*arguments: Any) -> int:
