@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -75,15 +74,22 @@ MIN_OPEN_FILES = 24
 """A worker holds about ten descriptors; programs that import anything need some more."""
 
 
+_LARGEST_COUNT = 2**60
+_LONGEST_S = 1e9
+"""Beyond these the kernel's own limits have no numbers; None is no limit at all."""
+
+
 def _require_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise ConfigurationError(f"{name} must be a positive whole number, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST_COUNT:
+        raise ConfigurationError(f"{name} must be a whole number from 1 to 2**60, or None, not {value!r:.80}")
 
 
 def _require_seconds(name: str, value: Any) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value <= 0:
-        raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
+    if not is_number or not 0 < value <= _LONGEST_S:
+        raise ConfigurationError(
+            f"{name} must be a number of seconds above 0 and up to 1e9, or None, not {value!r:.80}"
+        )
 
 
 def require_limits(value: object) -> Limits:

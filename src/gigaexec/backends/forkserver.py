@@ -20,6 +20,7 @@ from gigaexec.config import WorkerConfig
 from gigaexec.dispatch.forked_worker import ForkedWorkers
 from gigaexec.errors import ConfigurationError, UnsupportedPlatformError
 from gigaexec.transport.spill import SpillDirectory
+from gigaexec.worker.sandbox import EXECUTABLE_FOLDERS
 
 
 class ForkserverBackend(LocalBackend):
@@ -36,8 +37,8 @@ class ForkserverBackend(LocalBackend):
 
     Raises:
         UnsupportedPlatformError: On another system than Linux.
-        ConfigurationError: The configuration asks for reused workers, or for a sandbox that names files which
-            do not exist.
+        ConfigurationError: It asks for reused workers, or for a sandbox that names files which
+            do not exist, or whose programs could read the spill directory.
     """
 
     _names_results = False
@@ -59,6 +60,26 @@ class ForkserverBackend(LocalBackend):
             for place in places:
                 if not Path(place).exists():
                     raise ConfigurationError(f"{name} of the sandbox names {place!r}, which does not exist")
+
+        if policy.confines:
+            self._require_private_spill_dir()
+
+    def _require_private_spill_dir(self) -> None:
+        """Scratch folders and results must not lie where every confined program can read."""
+        spill_dir = self.config.spill_dir
+        places = (
+            *EXECUTABLE_FOLDERS,
+            sys.prefix,
+            sys.base_prefix,
+            sys.exec_prefix,
+            *self.config.sandbox.read,
+        )
+        for place in places:
+            if spill_dir.is_relative_to(Path(place).resolve()):
+                raise ConfigurationError(
+                    f"the spill directory {spill_dir} lies in {place}, which confined programs can read: "
+                    "they would see the files of other calls. Set another spill_dir."
+                )
 
     def _worker_source(self, spill: SpillDirectory) -> ForkedWorkers:
         return ForkedWorkers(self.config, spill.new_scratch, worker_was_started)

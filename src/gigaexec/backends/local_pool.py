@@ -150,7 +150,7 @@ class Pool:
             files=arguments.files,
             own_bytes=arguments.own_bytes,
             limits=request.limits,
-            shared=SharedFiles(arguments.shared_inodes, arguments.shared_bytes),
+            shared=SharedFiles(arguments.shared_inodes),
         )
         self._dispatcher.submit(job)
         try:

@@ -40,7 +40,6 @@ from gigaexec.dispatch.limit_watch import LimitWatch
 from gigaexec.dispatch.orphans import Orphans
 from gigaexec.dispatch.worker_handle import Answer, WorkerHandle, WorkerState
 from gigaexec.dispatch.worker_process import WorkerProcess, WorkerSource
-from gigaexec.sandbox_policy import SandboxLevel
 from gigaexec.worker.channel import Ready
 
 logger = logging.getLogger(__name__)
@@ -102,6 +101,8 @@ class Dispatcher:
         self._orphans = Orphans(has_guard=source.leaves_orphans)
         self._limit_watch = LimitWatch(self._on_limit)
         self._failed_starts = 0
+        self._last_failed_origin: object = None
+        self._last_start_error = ""
         self._is_full = False
         self._not_full_since = 0.0
         self._must_start_more = False
@@ -191,7 +192,7 @@ class Dispatcher:
                 ready = self._selector.select(self._plan_wake())
                 with self._lock:
                     for key, events in ready:
-                        key.data(key.fd, events)
+                        self._serve(key.data, key.fd, events)
                     # Before the timers: a queue_timeout_s of 0 takes a worker that is free, or starts one.
                     self._give_out()
                     self._start_missing_worker()
@@ -203,6 +204,17 @@ class Dispatcher:
             raise
         finally:
             self._end()
+
+    def _serve(self, callback: Callable[[int, int], None], descriptor: int, events: int) -> None:
+        """Serve one event. What goes wrong with one worker ends that worker alone."""
+        try:
+            callback(descriptor, events)
+        except Exception:
+            worker = getattr(callback, "__self__", None)
+            if not isinstance(worker, WorkerHandle) or worker.is_closed:
+                raise
+            logger.exception("pool %s: worker %s is killed", self._config.pool_id, worker.worker_id)
+            self._kill(worker, EndingKind.NOT_STARTED, "the driver could not serve the call's worker")
 
     def _accept(self, job: Job) -> None:
         if self._failure:
@@ -295,34 +307,49 @@ class Dispatcher:
         worker_id = uuid.uuid4().hex[:12]
         try:
             self._orphans.expect_from(worker_id)
-            process, pipes = self._source.start_worker(worker_id)
+            worker = self._new_worker(worker_id)
         except Exception as error:  # whatever the system refuses: descriptors, processes, memory
-            logger.warning("pool %s: no worker could be started", self._config.pool_id, exc_info=True)
+            if repr(error) != self._last_start_error:  # once for each cause: it may be tried again very often
+                self._last_start_error = repr(error)
+                logger.warning("pool %s: no worker could be started", self._config.pool_id, exc_info=True)
             if self._count_alive() == 0:
                 self._on_failed_start(
                     f"a worker process could not be started: {type(error).__name__}: {error}"
                 )
             return False
-        worker = WorkerHandle(
-            worker_id,
-            process,
-            pipes,
-            self._selector,
-            self._config.captured_output_bytes,
-            self._config.node_id,
-            self._on_message,
-            self._on_death,
-            self._on_limit,
-            may_refuse=self._config.sandbox.level is SandboxLevel.STRICT,
-        )
         self._workers.add(worker)
         return True
 
-    def _on_failed_start(self, message: str) -> None:
+    def _new_worker(self, worker_id: str) -> WorkerHandle:
+        process, pipes = self._source.start_worker(worker_id)
+        try:
+            return WorkerHandle(
+                worker_id,
+                process,
+                pipes,
+                self._selector,
+                self._config.captured_output_bytes,
+                self._config.node_id,
+                self._on_message,
+                self._on_death,
+                self._on_limit,
+                sandbox=self._config.sandbox.level,
+            )
+        except BaseException:  # the user's epoll watches are used up, say
+            process.kill(None)
+            pipes.close()
+            self._disposals.put(process)
+            raise
+
+    def _on_failed_start(self, message: str, origin: object = None) -> None:
         """Try again, and after some failures in a row end one waiting call for each.
 
         So a start that fails by chance harms no call, and a pool whose workers cannot start does not hang.
+        Workers of one origin that fail with it count as one failure.
         """
+        if origin is not None and origin is self._last_failed_origin:
+            return
+        self._last_failed_origin = origin
         self._failed_starts += 1
         if self._failed_starts >= _FAILED_STARTS_ALLOWED:
             self._queue.end_first(EndingKind.NOT_STARTED, message)
@@ -352,6 +379,11 @@ class Dispatcher:
         self._make_idle(worker)
 
     def _on_answer(self, worker: WorkerHandle, job: Job, answer: Answer) -> None:
+        worker.drain_output()
+        if worker.state is not WorkerState.BUSY:  # it had written more than it may
+            if answer.file is not None:
+                answer.file.close()
+            return
         worker.calls_done += 1
         layout, limit = answer.result.layout, job.limits.result_bytes
         # The worker has looked already, if it was the worker that answered.
@@ -412,6 +444,7 @@ class Dispatcher:
         self._must_start_more = True  # this may be the last event for long
         if worker in self._idle:
             self._idle.remove(worker)
+        worker.drain_output()  # it may hit a limit
         job, (kind, message) = worker.job, worker.death
         exit_code = worker.process.exit_code()
         ending = ending_by_death(worker, job, exit_code)
@@ -434,7 +467,8 @@ class Dispatcher:
         elif worker.state is WorkerState.STARTING:
             known = worker.process.failure() if exit_code is None else ""
             facts = known or f"a worker process ended with exit code {exit_code} while it started"
-            self._on_failed_start(f"{facts}\n{ending.output.as_report()}".rstrip())
+            text = f"{facts}\n{ending.output.as_report()}".rstrip()
+            self._on_failed_start(text, worker.process.origin)
 
     # Timers.
 
@@ -474,8 +508,12 @@ class Dispatcher:
 
     def _expire(self, worker: WorkerHandle) -> None:
         limit_s = self._config.start_timeout_s
-        if worker.state is WorkerState.STARTING:
+        if worker.has_lost_channel:
+            worker.end_for_lost_channel()
+        elif worker.state is WorkerState.STARTING:
             self._kill(worker, EndingKind.NOT_STARTED, f"a worker process did not start within {limit_s:g} s")
+            if not self._count(WorkerState.BUSY) and not self._count(WorkerState.ENDING):
+                self._source.replace_hung()
         elif worker.state is WorkerState.IDLE:
             self._kill(worker, EndingKind.CANCELLED)
         elif worker.state is WorkerState.ENDING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -31,15 +32,22 @@ class ForkedProcess:
     Args:
         control: This process's end of the keeper's own socket.
         scratch: The call's scratch folder, or None.
+        origin: The template that it is forked from.
         why_no_template: Says how the template ended, or "".
     """
 
     is_single_use = True
 
     def __init__(
-        self, control: socket.socket, scratch: Scratch | None, why_no_template: Callable[[], str]
+        self,
+        control: socket.socket,
+        scratch: Scratch | None,
+        origin: object,
+        why_no_template: Callable[[], str],
     ) -> None:
+        self.origin = origin
         self._control = control
+        self._worker: OwnedDescriptor | None = None
         self._why_no_template = why_no_template
         self._scratch = scratch
         self._report: WorkerReport | None = None
@@ -64,15 +72,23 @@ class ForkedProcess:
         keeper, worker = files
         self.root_pid, self._has_namespace = _pid_of(keeper.number)
         self.pid, _ = _pid_of(worker.number)
-        worker.close()
+        self._worker = worker
         return keeper.release()
 
+    def is_dead(self) -> bool:
+        if self._worker is None:
+            return False
+        poll = select.poll()
+        poll.register(self._worker.number, select.POLLIN)
+        return bool(poll.poll(0))
+
     def has_ended(self) -> bool:
-        raise AssertionError("a forked worker is never polled")
+        return self.is_dead()
 
     def kill(self, pidfd: int | None) -> bool:
         """Kill the keeper, and all processes of the call with it."""
-        assert pidfd is not None
+        if pidfd is None:
+            return True  # it was never introduced: nothing runs in it, and it ends with its channels
         if not self._has_namespace:
             return process_tree.kill_tree(self.root_pid, pidfd)
         try:
@@ -104,13 +120,18 @@ class ForkedProcess:
         return self._scratch.used_bytes(max_entries) if self._scratch is not None else 0
 
     def forget_after_fork(self) -> None:
-        self._control.close()
+        self._close()
 
     def dispose(self) -> None:
         """Remove the scratch folder."""
-        self._control.close()
+        self._close()
         if self._scratch is not None:
             self._scratch.remove()
+
+    def _close(self) -> None:
+        self._control.close()
+        if self._worker is not None:
+            self._worker.close()
 
     def _read_report(self) -> None:
         if self._is_read:
@@ -186,8 +207,16 @@ class ForkedWorkers:
                 request, [their_channel.fileno(), their_control.fileno(), their_stdout, their_stderr]
             )
             ours.pop_all()
-            process = ForkedProcess(control, scratch, lambda: self._why_no_template(template))
+            process = ForkedProcess(control, scratch, template, lambda: self._why_no_template(template))
             return process, WorkerPipes(channel, None, stdout, stderr)
+
+    def replace_hung(self) -> None:
+        """End the template, which may hang. The next worker gets another one."""
+        if self._running is not None:
+            logger.warning(
+                "pool %s: the template process starts no worker and is ended", self._config.pool_id
+            )
+        self.close()
 
     def rest(self) -> None:
         """End the template until it is needed again."""

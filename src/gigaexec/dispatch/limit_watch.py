@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from gigaexec.calls import LimitHit
 from gigaexec.dispatch.jobs import Job
@@ -15,7 +15,7 @@ _INTERVAL_S = 0.02
 
 # A scratch folder is walked file by file, 4 us each. What lies behind so many of them is not found; they
 # alone count for 80 MB.
-_SCRATCH_INTERVAL_S = 0.25
+_SCRATCH_INTERVAL_S = 0.1
 _SCRATCH_ENTRIES = 20_000
 
 
@@ -39,22 +39,34 @@ class LimitWatch:
 
     def look(self, workers: Iterable[WorkerHandle]) -> None:
         """Look at every call that runs."""
-        now = time.monotonic()
-        looks_at_scratch = self._next_scratch_look_at <= now
-        if looks_at_scratch:
-            self._next_scratch_look_at = now + _SCRATCH_INTERVAL_S
         self.next_look_at = float("inf")
-        for worker in tuple(workers):
+        watched = tuple(workers)
+        scratch_of = self._next_scratch(watched)
+        for worker in watched:
             job = worker.job
             # After its answer, too: a program may forge one and go on.
             is_running = worker.state in (WorkerState.BUSY, WorkerState.ENDING)
             if job is None or not is_running or not _is_watched(job):
                 continue
-            hit = next(_hits(worker, job, looks_at_scratch=looks_at_scratch), None)
+            hit = next(_hits(worker, job, looks_at_scratch=worker is scratch_of), None)
             if hit is not None:
                 self._on_limit(worker, hit)
             else:
                 self.next_look_at = time.monotonic() + _INTERVAL_S
+
+    def _next_scratch(self, workers: Sequence[WorkerHandle]) -> WorkerHandle | None:
+        """The worker whose scratch folder is looked at in this round, or None.
+
+        One in a round, in turn: folders that are full of files must not keep the other calls waiting.
+        """
+        now = time.monotonic()
+        candidates = [each for each in workers if each.job and each.job.limits.scratch_bytes is not None]
+        if not candidates or self._next_scratch_look_at > now:
+            return None
+        self._next_scratch_look_at = now + _SCRATCH_INTERVAL_S / len(candidates)
+        candidates.sort(key=lambda each: each.scratch_seen_at)
+        candidates[0].scratch_seen_at = now
+        return candidates[0]
 
 
 def hit_at_end(worker: WorkerHandle, job: Job) -> LimitHit | None:
@@ -82,8 +94,9 @@ def _hits(worker: WorkerHandle, job: Job, *, looks_at_scratch: bool) -> Iterator
     if sample is not None:
         if limits.processes is not None and len(sample.pids) > limits.processes:
             yield LimitHit("processes", limits.processes, len(sample.pids))
-        if limits.memory_bytes is not None and sample.memory_bytes > limits.memory_bytes:
-            memory_bytes = sample.proportional_memory_bytes
+        before_bytes = worker.memory_before_bytes
+        if limits.memory_bytes is not None and sample.memory_bytes - before_bytes > limits.memory_bytes:
+            memory_bytes = sample.exact_memory_bytes(job.shared) - before_bytes
             if memory_bytes > limits.memory_bytes:
                 yield LimitHit("memory_bytes", limits.memory_bytes, memory_bytes)
         if limits.cpu_time_s is not None:

@@ -45,6 +45,10 @@ class LokyProcess:
         self.pid: int = process.pid
 
     @property
+    def origin(self) -> object:
+        return self
+
+    @property
     def root_pid(self) -> int:
         return self.pid
 
@@ -63,6 +67,9 @@ class LokyProcess:
 
     def introduce(self, files: Sequence[OwnedDescriptor]) -> None:
         raise ValueError(f"{len(files)} descriptors from a worker that needs no introduction")
+
+    def is_dead(self) -> bool:
+        return False  # its own end is what is waited for
 
     def kill(self, pidfd: int | None) -> bool:
         return process_tree.kill_tree(self.pid, pidfd)
@@ -146,6 +153,9 @@ class LokyWorkers:
             process.dispose()
             raise
         return process, pipes
+
+    def replace_hung(self) -> None:
+        pass
 
     def rest(self) -> None:
         pass

@@ -180,8 +180,8 @@ def _crash(ending: Ending) -> WorkerCrashedError:
         message = f"the worker process exited with code {code} during the call"
     else:
         message = (
-            "the worker process ended during the call; its exit code is unknown, because nobody told this "
-            "process: an application that ignores SIGCHLD or waits for any child takes it away"
+            "the worker process ended during the call; its exit code is unknown: who knows it ended with it, "
+            "or an application that ignores SIGCHLD or waits for any child took it away"
         )
     return WorkerCrashedError(
         message,

@@ -75,10 +75,16 @@ class TemplateProcess:
                 pass_fds=descriptors,
             )
             self._requests.send(pickle.dumps(settings, protocol=5))
+            self._requests.setblocking(False)
             ours.pop_all()
 
     def ask(self, request: ForkRequest, descriptors: list[int]) -> None:
-        """Ask for a worker. Raises OSError where the template has ended."""
+        """Ask for a worker. Never blocks.
+
+        Raises:
+            BlockingIOError: It has not read many requests before this one.
+            OSError: It has ended.
+        """
         send_with_descriptors(self._requests, [request.encode()], descriptors)
 
     def has_ended(self) -> bool:

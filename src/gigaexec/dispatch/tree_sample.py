@@ -15,7 +15,10 @@ _MEMORY_FILES = ("/memfd:", "/dev/shm/", "/SYSV")
 # How the kernel shows the target of a descriptor whose file was removed (proc(5)).
 _DELETED = " (deleted)"
 
-_MOST_FILES_LOOKED_AT = 256
+_MOST_FILES_LOOKED_AT = 4096
+
+# Each may have children of its own, and each is a file to read.
+_MOST_THREADS_LOOKED_AT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,6 @@ class SharedFiles:
     """Memory files that processes of a call use and that belong to none of them."""
 
     inodes: frozenset[int] = frozenset()
-    total_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,11 @@ class TreeSample:
 
     Args:
         pids: Which they are.
-        memory_bytes: Private resident memory of all, with shared memory and memory files. Pages that forked
-            processes still share count for each of them: see `proportional_memory_bytes`.
+        private_and_shared_bytes: Private and shared resident memory of each.
+        memory_bytes: Private resident memory of all, with shared memory and memory files, at most: pages that
+            forked processes still share count for each of them, and shared arguments count. See
+            `exact_memory_bytes`.
+        file_bytes: Memory files that they have open, shared arguments not counted.
         peak_rss_kb: The largest process's peak of resident memory, KiB.
         deleted_bytes: Disk space of files that are open and have no name any more.
         user_time_s: CPU time in user mode of all, and of those they have waited for.
@@ -41,7 +46,9 @@ class TreeSample:
     """
 
     pids: tuple[int, ...]
+    private_and_shared_bytes: tuple[tuple[int, int], ...]
     memory_bytes: int
+    file_bytes: int
     peak_rss_kb: int
     deleted_bytes: int
     user_time_s: float
@@ -51,12 +58,17 @@ class TreeSample:
     def cpu_time_s(self) -> float:
         return self.user_time_s + self.sys_time_s
 
-    @property
-    def proportional_memory_bytes(self) -> int:
-        """The same with shared pages counted once. Takes 0.5 ms for a GiB."""
-        if len(self.pids) < 2:
+    def exact_memory_bytes(self, shared: SharedFiles) -> int:
+        """The same with each page counted once, and without shared arguments. Takes 0.5 ms for a GiB."""
+        if len(self.pids) < 2 and not shared.inodes:
             return self.memory_bytes
-        return min(self.memory_bytes, sum(map(_proportional_bytes, self.pids)))
+        each = [
+            _proportional_bytes(pid, shared) or parts
+            for pid, parts in zip(self.pids, self.private_and_shared_bytes, strict=True)
+        ]
+        private_bytes = sum(private for private, _ in each)
+        shared_bytes = sum(shared_memory for _, shared_memory in each)
+        return min(self.memory_bytes, private_bytes + max(self.file_bytes, shared_bytes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +110,15 @@ def sample_tree(root: int, worker: int, shared: SharedFiles) -> TreeSample | Non
     for each in measured.values():
         files |= each.memory_files
         deleted |= each.deleted_files
-    mapped = max(each.shared_bytes for each in measured.values()) - shared.total_bytes
+    file_bytes = sum(files.values())
     # A memory file may be mapped, or open, or both, and by several processes.
-    memory_bytes = sum(each.private_bytes for each in measured.values()) + max(sum(files.values()), mapped)
+    mapped = sum(each.shared_bytes for each in measured.values())
+    memory_bytes = sum(each.private_bytes for each in measured.values()) + max(file_bytes, mapped)
     return TreeSample(
         pids=tuple(measured),
+        private_and_shared_bytes=tuple((each.private_bytes, each.shared_bytes) for each in measured.values()),
         memory_bytes=memory_bytes,
+        file_bytes=file_bytes,
         peak_rss_kb=max(each.peak_rss_kb for each in measured.values()),
         deleted_bytes=sum(deleted.values()),
         user_time_s=sum(each.user_ticks for each in measured.values()) / _TICKS_PER_S,
@@ -118,7 +133,7 @@ def _tree(roots: set[int]) -> Iterator[int]:
         yield pid
         try:
             # Plain functions of os: this happens 50 times a second for each worker that is watched.
-            for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+            for thread in os.listdir(f"/proc/{pid}/task")[:_MOST_THREADS_LOOKED_AT]:  # noqa: PTH208
                 children = set(map(int, _read(f"/proc/{pid}/task/{thread}/children").split()))
                 unvisited.extend(children - seen)
                 seen |= children
@@ -127,17 +142,22 @@ def _tree(roots: set[int]) -> Iterator[int]:
 
 
 def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
+    place = f"/proc/{pid}"
     try:
-        fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        fields = _read(f"{place}/stat").rpartition(b")")[2].split()
         if fields[0] in (b"Z", b"X"):
-            return None
-        status = _read(f"/proc/{pid}/status")
+            # Its first thread has ended. Others may go on, and they show what is left.
+            others = [task for task in os.listdir(f"{place}/task") if task != str(pid)]  # noqa: PTH208
+            if not others:
+                return None
+            place = f"{place}/task/{others[0]}"
+        status = _read(f"{place}/status")
     except OSError:
         return None
-    memory_files, deleted_files = _open_files(pid)
+    memory_files, deleted_files = _open_files(place)
     user, system, children_user, children_system = map(int, fields[11:15])  # fields 14 to 17 of proc(5)
     return _Measured(
-        private_bytes=_kib(status, b"RssAnon:") * 1024,
+        private_bytes=(_kib(status, b"RssAnon:") + _kib(status, b"VmPTE:")) * 1024,
         shared_bytes=_kib(status, b"RssShmem:") * 1024,
         peak_rss_kb=_kib(status, b"VmHWM:"),
         user_ticks=user + children_user,
@@ -147,11 +167,11 @@ def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
     )
 
 
-def _open_files(pid: int) -> tuple[dict[int, int], dict[int, int]]:
+def _open_files(place: str) -> tuple[dict[int, int], dict[int, int]]:
     """The memory files that a process has open, and the files without a name: inode -> space taken up."""
     memory_files: dict[int, int] = {}
     deleted_files: dict[int, int] = {}
-    folder = f"/proc/{pid}/fd"
+    folder = f"{place}/fd"
     try:
         numbers = os.listdir(folder)[:_MOST_FILES_LOOKED_AT]  # noqa: PTH208
     except OSError:
@@ -173,12 +193,33 @@ def _open_files(pid: int) -> tuple[dict[int, int], dict[int, int]]:
     return memory_files, deleted_files
 
 
-def _proportional_bytes(pid: int) -> int:
+def _proportional_bytes(pid: int, shared: SharedFiles) -> tuple[int, int] | None:
+    """A process's share of its private and of its shared memory, shared arguments left out.
+
+    None where that cannot be read: a process can hide it from a plain user (PR_SET_DUMPABLE).
+    """
     try:
         text = _read(f"/proc/{pid}/smaps_rollup")
+        not_its_own = _mapped_bytes(pid, shared.inodes) if shared.inodes else 0
     except OSError:
-        return 0
-    return (_kib(text, b"Pss_Anon:") + _kib(text, b"Pss_Shmem:")) * 1024
+        return None
+    if not text:
+        return None
+    private, shared_memory = _kib(text, b"Pss_Anon:"), _kib(text, b"Pss_Shmem:")
+    return private * 1024, max(0, shared_memory * 1024 - not_its_own)
+
+
+def _mapped_bytes(pid: int, inodes: Collection[int]) -> int:
+    """How much of its memory (its share of the pages) a process has mapped of certain files."""
+    total = 0
+    counts = False
+    with open(f"/proc/{pid}/smaps", "rb") as file:
+        for line in file:
+            if line.startswith(b"Pss:"):
+                total += int(line.split()[1]) * 1024 if counts else 0
+            elif b"-" in line.split(None, 1)[0]:  # a map: addresses, access, offset, device, inode, name
+                counts = int(line.split(None, 5)[4]) in inodes
+    return total
 
 
 def _kib(text: bytes, name: bytes) -> int:

@@ -6,7 +6,6 @@ import enum
 import fcntl
 import logging
 import os
-import select
 import selectors
 import socket
 import struct
@@ -20,10 +19,12 @@ from gigaexec.config import WorkerConfig
 from gigaexec.dispatch.jobs import EndingKind, Job
 from gigaexec.dispatch.tree_sample import TreeSample, sample_tree
 from gigaexec.dispatch.worker_process import WorkerPipes, WorkerProcess
+from gigaexec.sandbox_policy import SandboxLevel
 from gigaexec.transport.descriptors import OwnedDescriptor
 from gigaexec.transport.output import HeadTailBuffer
 from gigaexec.worker.channel import (
     Confined,
+    DescriptorsLostError,
     FrameDecoder,
     ProtocolError,
     Ready,
@@ -41,7 +42,7 @@ _MAX_DESCRIPTORS_OF_MESSAGE = 2
 
 # A process that ends closes its channel a moment before its end can be seen. A worker whose channel closes
 # and that lives longer than this has been robbed of it by its program.
-_EXIT_GRACE_MS = 100
+_EXIT_GRACE_S = 0.1
 
 # A worker of one call ends right after its answer. One whose program keeps it from that is killed.
 _END_GRACE_S = 0.5
@@ -78,7 +79,7 @@ class WorkerHandle:
         on_message: Called with the handle and each record that the worker sends.
         on_death: Called with the handle once the process is dead.
         on_limit: Called when the call has written more than it may.
-        may_refuse: Whether a step of the sandbox that is missing keeps the worker from running a program.
+        sandbox: How its programs are confined, and so which refusals of it can be believed.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class WorkerHandle:
         on_death: Callable[[WorkerHandle], None],
         on_limit: Callable[[WorkerHandle, LimitHit], None],
         *,
-        may_refuse: bool = True,
+        sandbox: SandboxLevel = SandboxLevel.OFF,
     ) -> None:
         self.worker_id = worker_id
         self.node_id = node_id
@@ -113,6 +114,8 @@ class WorkerHandle:
         self.peak_tree_kb = 0
         self.last_sample: TreeSample | None = None
         self.cpu_time_before_s = 0.0
+        self.memory_before_bytes = 0
+        self.scratch_seen_at = 0.0
         self.calls_done = 0
         self.started_at = time.monotonic()
         self.ready_at = 0.0
@@ -132,14 +135,20 @@ class WorkerHandle:
         }
         self._open_outputs = set(self._buffers)
         self._is_closed = False
+        self._channel_lost_at = float("inf")
         self._is_confined = False
         self._has_nonsense = False
-        self._may_refuse = may_refuse
+        self._sandbox = sandbox
         self._received_descriptors: list[OwnedDescriptor] = []
         self._watched: set[int] = set()
         self._pidfd = process.open_pidfd()
         self._introduction = process.introduction()
-        self._register()
+        try:
+            self._register()
+        except BaseException:
+            for number in self._watched:
+                selector.unregister(number)
+            raise
 
     def send(self, job: Job, pool_not_full_since: float) -> None:
         """Give the worker a call. What it printed since its last call is dropped.
@@ -156,9 +165,10 @@ class WorkerHandle:
         self.peak_tree_kb = 0
         self.last_sample = None
         self.cpu_time_before_s = 0.0
-        if job.limits.cpu_time_s is not None and not self.process.is_single_use:
-            before = self.sample()
-            self.cpu_time_before_s = before.cpu_time_s if before is not None else 0.0
+        self.memory_before_bytes = 0
+        if job.limits.need_watching and not self.process.is_single_use and (before := self.sample()):
+            self.cpu_time_before_s = before.cpu_time_s
+            self.memory_before_bytes = before.memory_bytes
         awaited_since = max(self.started_at, pool_not_full_since)
         job.mark_dispatched(awaited_since, self.ready_at, is_first_call=self.calls_done == 0)
         self._unsent = [memoryview(frame) for frame in job.frames]
@@ -170,6 +180,11 @@ class WorkerHandle:
         if self.state is not WorkerState.DYING:
             self.state = WorkerState.DYING
             self._kill_tree()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether everything that was held for it has been let go of."""
+        return self._is_closed
 
     @property
     def must_be_polled(self) -> bool:
@@ -187,11 +202,12 @@ class WorkerHandle:
         """When the state that it is in has lasted too long, on the monotonic clock; infinity for never."""
         if self.state is WorkerState.STARTING:
             return self.started_at + config.start_timeout_s
+        lost = self._channel_lost_at + _EXIT_GRACE_S
         if self.state is WorkerState.IDLE:
-            return self.idle_since + config.idle_timeout_s
+            return min(lost, self.idle_since + config.idle_timeout_s)
         if self.state is WorkerState.BUSY and self.job is not None:
             if self.job.started_at is not None:
-                return self.job.started_at + self.job.deadline_s
+                return min(lost, self.job.started_at + self.job.deadline_s)
             if self.job.dispatched_at is not None:
                 return self.job.dispatched_at + config.start_timeout_s
         if self.state is WorkerState.ENDING:
@@ -219,7 +235,7 @@ class WorkerHandle:
 
     def captured_output(self) -> CapturedOutput:
         """What the current call wrote up to now."""
-        self._drain_output()
+        self.drain_output()
         stdout, stderr = (self._buffers[pipe] for pipe in (self._pipes.stdout, self._pipes.stderr))
         return CapturedOutput(stdout.text(), stderr.text(), stdout.total_bytes, stderr.total_bytes)
 
@@ -286,8 +302,8 @@ class WorkerHandle:
             self._selector.unregister(number)
 
     def _watch(self, number: int, callback: Callable[[int, int], None]) -> None:
-        self._watched.add(number)
         self._selector.register(number, selectors.EVENT_READ, callback)
+        self._watched.add(number)
 
     # One select() may report a worker's death and, after it, its output or its channel. Those are closed by
     # then, and their numbers may belong to another worker.
@@ -323,6 +339,11 @@ class WorkerHandle:
             # Linux says so instead of "end of file" when the other side ended with data unread (unix(7)).
             self.left_call_unread = True
             data, descriptors = b"", []
+        except DescriptorsLostError as error:
+            self.death = EndingKind.NOT_STARTED, f"an answer of a worker was lost: {error}"
+            self._has_nonsense = True
+            self.kill()
+            return False
         except OSError as error:
             logger.debug("worker %s: %s", self.worker_id, error)
             data, descriptors = b"", []
@@ -362,12 +383,17 @@ class WorkerHandle:
     def _answer(self, result: WorkerResult) -> Answer:
         """Put a result together with its file, if it has one."""
         files, self._received_descriptors = self._received_descriptors, []
+        hit = result.error.hit if result.error is not None else None
+        if hit is not None and (self.job is None or getattr(self.job.limits, hit.name, None) != hit.limit):
+            raise ProtocolError("a limit that the call does not have")
         if self.process.is_single_use and (self.answer is not None or result.spill_path is not None):
             raise ProtocolError("a second result, or one in a file with a name")
         kind = result.error.kind if result.error is not None else None
         if kind is ErrorKind.SETUP and self._is_confined:
             raise ProtocolError("limits that failed after they were applied")
-        if kind is ErrorKind.SANDBOX and not (self._may_refuse and any(not step.held for step in self.steps)):
+        may_refuse = self._sandbox is SandboxLevel.STRICT and any(not step.held for step in self.steps)
+        may_fail = self._sandbox is not SandboxLevel.OFF and not self._is_confined
+        if kind is ErrorKind.SANDBOX and not (may_refuse or may_fail):
             raise ProtocolError("a sandbox that failed after it was entered")
         is_in_unnamed_file = (
             result.layout is not None and result.inline_value is None and result.spill_path is None
@@ -382,11 +408,22 @@ class WorkerHandle:
             return  # it ends as well, and may say why
         if self._pidfd is None:
             self._kill_tree()  # `poll` will find it dead
-        elif self.state not in (WorkerState.DYING, WorkerState.ENDING) and not _is_readable(
-            self._pidfd, _EXIT_GRACE_MS
-        ):
-            self.fault = "the program closed its worker's channel to the driver"
-            self._kill_tree()
+        elif self.state not in (WorkerState.DYING, WorkerState.ENDING):
+            self._channel_lost_at = time.monotonic()
+
+    @property
+    def has_lost_channel(self) -> bool:
+        """Whether the channel closed some time ago, and the process's end has not followed."""
+        return time.monotonic() >= self._channel_lost_at + _EXIT_GRACE_S
+
+    def end_for_lost_channel(self) -> None:
+        """End a worker that has lost its channel, unless its end is on the way."""
+        if self.process.is_dead():
+            self._channel_lost_at = float("inf")  # who tells of it is slow
+            return
+        self._channel_lost_at = float("inf")
+        self.fault = "the program closed its worker's channel to the driver"
+        self._kill_tree()
 
     def _on_bad_message(self, error: ProtocolError) -> None:
         self._has_nonsense = True
@@ -433,7 +470,8 @@ class WorkerHandle:
             count -= len(first)
             self._unsent.pop(0)
 
-    def _drain_output(self) -> None:
+    def drain_output(self) -> None:
+        """Read what the call has written up to now. It may hit its limit by that."""
         # Not until it blocks: a thread that the program left behind may write faster than this reads.
         for descriptor in tuple(self._open_outputs):
             if waiting := _waiting_bytes(descriptor):
@@ -460,12 +498,6 @@ class WorkerHandle:
     def _stop_watching_output(self, descriptor: int) -> None:
         self._open_outputs.discard(descriptor)
         self._unregister(descriptor)
-
-
-def _is_readable(descriptor: int, timeout_ms: int) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(timeout_ms))
 
 
 def _waiting_bytes(descriptor: int) -> int:

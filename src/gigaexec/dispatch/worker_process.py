@@ -55,6 +55,11 @@ class WorkerProcess(Protocol):
         ...
 
     @property
+    def origin(self) -> object:
+        """What it was forked from, whose end is the end of all that come from it; else the process itself."""
+        ...
+
+    @property
     def root_pid(self) -> int:
         """The process that adopts what the call's processes orphan, and whose end is the end of all of them;
         0 before it is known.
@@ -79,6 +84,10 @@ class WorkerProcess(Protocol):
 
     def has_ended(self) -> bool:
         """Whether it is dead. For systems without pidfds; it may reap the process."""
+        ...
+
+    def is_dead(self) -> bool:
+        """Whether the worker itself is dead, though the process whose end is waited for may not be."""
         ...
 
     def kill(self, pidfd: int | None) -> bool:
@@ -129,6 +138,10 @@ class WorkerSource(Protocol):
 
     def start_worker(self, worker_id: str) -> tuple[WorkerProcess, WorkerPipes]:
         """Start the process of the worker with that id. May raise anything; nothing is left then."""
+        ...
+
+    def replace_hung(self) -> None:
+        """A worker did not start in time, and no call runs: what should have started it may hang."""
         ...
 
     def rest(self) -> None:

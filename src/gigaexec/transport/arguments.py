@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import fcntl
 import io
+import logging
 import os
 import pickle
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ from gigaexec.errors import InfrastructureError, InvalidCallError
 from gigaexec.transport.descriptors import OwnedDescriptor
 from gigaexec.worker.arguments import load_shared
 from gigaexec.worker.channel import MAX_DESCRIPTORS, ArgumentMap
+
+logger = logging.getLogger(__name__)
 
 # Below this a copy through the socket is cheaper than a file, a map and its page faults.
 _OWN_FILE_BYTES = 1024 * 1024
@@ -145,9 +149,42 @@ def encode_arguments(call: WorkerCall) -> EncodedArguments:
     inodes = frozenset(os.fstat(file.number).st_ino for file in files)
     shared_bytes = sum(share.size_bytes for share in shares)
     if buffers:
-        own_file, own_map = _write_file(b"", buffers, is_shared=False)
-        files.append(own_file)
-        maps.append(own_map)
+        own = _own_file(buffers)
+        if own is None:
+            return _encode_in_one(call, maps, files, inodes, shared_bytes)
+        files.append(own[0])
+        maps.append(own[1])
+    return EncodedArguments(pickled, tuple(maps), tuple(files), inodes, shared_bytes)
+
+
+# Each waiting call with a large argument holds one. Beyond these, large arguments are copied into the pickle:
+# descriptors are few, and a queue may be long.
+_MOST_OWN_FILES = 64
+_own_files: weakref.WeakSet[OwnedDescriptor] = weakref.WeakSet()
+
+
+def _own_file(buffers: list[memoryview]) -> tuple[OwnedDescriptor, ArgumentMap] | None:
+    """A file for a call's own buffers; None where descriptors are short."""
+    if len(_own_files) >= _MOST_OWN_FILES:
+        return None
+    try:
+        file, layout = _write_file(b"", buffers, is_shared=False)
+    except InfrastructureError as error:
+        logger.debug("%s; the arguments are sent in one piece", error)
+        return None
+    _own_files.add(file)
+    return file, layout
+
+
+def _encode_in_one(
+    call: WorkerCall,
+    maps: list[ArgumentMap],
+    files: list[OwnedDescriptor],
+    inodes: frozenset[int],
+    shared_bytes: int,
+) -> EncodedArguments:
+    with _encoding():
+        pickled = _pickle((call.args, call.kwargs), [], None)
     return EncodedArguments(pickled, tuple(maps), tuple(files), inodes, shared_bytes)
 
 
@@ -161,17 +198,20 @@ def _encoding() -> Iterator[_Encoding]:
         _encodings.current = outer
 
 
-def _pickle(value: object, buffers: list[memoryview], separate_bytes: int) -> bytes:
+def _pickle(value: object, buffers: list[memoryview], separate_bytes: int | None) -> bytes:
+    """Pickle a value; the contents of arrays from `separate_bytes` on go to `buffers`. None: none do."""
+
     def take(buffer: pickle.PickleBuffer) -> bool:
         """Take a buffer out of the pickle; true leaves it in."""
         raw = buffer.raw()
-        if raw.nbytes < separate_bytes:
+        if separate_bytes is None or raw.nbytes < separate_bytes:
             return True
         buffers.append(raw)
         return False
 
     sink = io.BytesIO()
-    cloudpickle.CloudPickler(sink, protocol=5, buffer_callback=take).dump(value)
+    callback = take if separate_bytes is not None else None
+    cloudpickle.CloudPickler(sink, protocol=5, buffer_callback=callback).dump(value)
     return sink.getvalue()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import mmap
 import os
 import pickle
 import stat
@@ -13,6 +12,7 @@ from gigaexec.calls import ValueLayout
 from gigaexec.errors import ValueNotReadableError
 from gigaexec.sandbox_policy import ResultFormat
 from gigaexec.transport.descriptors import OwnedDescriptor
+from gigaexec.worker.private_map import map_privately
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def read_value_file(file: OwnedDescriptor, layout: ValueLayout, expected: Result
             another size than was said: no worker sends that, but its program can. Or as `decode_value`.
     """
     try:
-        _check(file.number, layout.total_bytes)
+        _check(file.number, layout.total_bytes, must_be_written=expected is ResultFormat.DATA)
         contents = _contents(file.number, layout.total_bytes)
     except OSError as error:  # it can be sent a descriptor that cannot be read
         raise ValueNotReadableError(f"the file with the result cannot be read: {error}") from error
@@ -74,7 +74,7 @@ def read_value_file(file: OwnedDescriptor, layout: ValueLayout, expected: Result
     return decode_value(contents, layout, expected)
 
 
-def _check(descriptor: int, expected_bytes: int) -> None:
+def _check(descriptor: int, expected_bytes: int, *, must_be_written: bool) -> None:
     found = os.fstat(descriptor)
     problem = ""
     if not stat.S_ISREG(found.st_mode):
@@ -87,8 +87,9 @@ def _check(descriptor: int, expected_bytes: int) -> None:
         problem = f"holds {found.st_size} bytes; the worker wrote {expected_bytes}"
     elif found.st_size == 0:
         problem = "is empty"
-    elif os.lseek(descriptor, 0, os.SEEK_HOLE) != found.st_size:
-        # Workers write every byte. What was not written costs nobody anything, until it is read here.
+    elif must_be_written and os.lseek(descriptor, 0, os.SEEK_HOLE) != found.st_size:
+        # Workers write every byte. What was not written costs nobody anything, until it is read here. Only
+        # for data: some file systems make holes of zeros, and nobody sends pickles who means harm.
         problem = "has holes"
     if problem:
         raise ValueNotReadableError(f"the file with the result {problem}")
@@ -96,8 +97,7 @@ def _check(descriptor: int, expected_bytes: int) -> None:
 
 def _contents(descriptor: int, count: int) -> memoryview:
     try:
-        protection = mmap.PROT_READ | mmap.PROT_WRITE
-        return memoryview(mmap.mmap(descriptor, count, flags=mmap.MAP_PRIVATE, prot=protection))
+        return map_privately(descriptor, count)
     except OSError as error:  # some network filesystems refuse
         logger.debug("mmap refused (%s); reading instead", error)
         try:

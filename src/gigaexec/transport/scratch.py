@@ -35,20 +35,29 @@ class Scratch:
         total = seen = 0
         unvisited = [self.path]
         while unvisited:
+            folder = unvisited.pop()
             try:
-                entries = list(os.scandir(unvisited.pop()))
-            except OSError:
-                continue  # gone, or closed to its owner
-            for entry in entries:
-                seen += 1
-                if seen > max_entries:
-                    return total
+                entries = os.scandir(folder)
+            except PermissionError:
+                # Nobody but the program closed it, to hide what is in it.
                 try:
-                    total += max(entry.stat(follow_symlinks=False).st_blocks * 512, _SMALLEST_ENTRY_BYTES)
-                    if entry.is_dir(follow_symlinks=False):
-                        unvisited.append(entry.path)
+                    os.chmod(folder, 0o700)  # noqa: PTH101
+                    entries = os.scandir(folder)
                 except OSError:
                     continue
+            except OSError:
+                continue  # it is gone
+            with entries:  # not as a list: there may be a million
+                for entry in entries:
+                    seen += 1
+                    if seen > max_entries:
+                        return total
+                    try:
+                        total += max(entry.stat(follow_symlinks=False).st_blocks * 512, _SMALLEST_ENTRY_BYTES)
+                        if entry.is_dir(follow_symlinks=False):
+                            unvisited.append(entry.path)
+                    except OSError:
+                        continue
         return total
 
     def remove(self) -> None:
@@ -74,9 +83,9 @@ def remove_folder(path: str) -> None:
     Raises:
         OSError: Something cannot be removed.
     """
+    os.chmod(path, 0o700)  # noqa: PTH101 - it may be closed even to its owner
     top = os.open(path, _FOLDER_FLAGS)
     try:
-        os.fchmod(top, 0o700)
         prefix, moved = uuid.uuid4().hex, 0  # a name that nobody has taken
         pending = _remove_files(top)
         while pending:

@@ -100,7 +100,14 @@ class SpillDirectory:
         return str(self._path)
 
     def new_scratch(self) -> Scratch:
-        """Make a folder for one call's files."""
+        """Make a folder for one call's files. Raises OSError."""
+        try:
+            return self._make_scratch()
+        except FileNotFoundError:
+            self.repair()
+            return self._make_scratch()
+
+    def _make_scratch(self) -> Scratch:
         return Scratch(f"{self._path}/pool-{self._token}-{next(self._numbers)}{_SCRATCH_SUFFIX}")
 
     def repair(self) -> None:
@@ -228,5 +235,8 @@ def _remove_pool(directory: Path, token: str) -> None:
     for spilled in directory.glob(f"pool-{token}-*{_SPILL_SUFFIX}"):
         remove_spill(str(spilled))
     for folder in directory.glob(f"pool-{token}-*{_SCRATCH_SUFFIX}"):
-        remove_folder(str(folder))
+        try:
+            remove_folder(str(folder))
+        except OSError as error:
+            logger.warning("the scratch folder %s could not be removed: %s", folder, error)
     remove_spill(str(directory / f"pool-{token}{_LOCK_SUFFIX}"))

@@ -6,12 +6,12 @@ the call alone is mapped copy-on-write; one that calls share is mapped read-only
 
 from __future__ import annotations
 
-import mmap
 import os
 import pickle
 from typing import Any
 
 from gigaexec.worker.channel import ArgumentMap, ReceivedCall
+from gigaexec.worker.private_map import map_privately
 
 _files: list[_Mapped] = []
 
@@ -43,8 +43,7 @@ class _Mapped:
     def __init__(self, layout: ArgumentMap, descriptor: int) -> None:
         self.is_shared = layout.is_shared
         # Private in both cases: a file whose writing is sealed can be mapped shared only since Linux 6.7.
-        protection = mmap.PROT_READ if layout.is_shared else mmap.PROT_READ | mmap.PROT_WRITE
-        view = memoryview(mmap.mmap(descriptor, layout.total_bytes, flags=mmap.MAP_PRIVATE, prot=protection))
+        view = map_privately(descriptor, layout.total_bytes, writable=not layout.is_shared)
         self._head = view[: layout.head_bytes]
         self.buffers = [view[offset : offset + size] for offset, size in layout.buffers]
 

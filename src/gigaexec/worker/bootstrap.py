@@ -69,6 +69,7 @@ def become_worker(settings: WorkerSettings) -> tuple[socket.socket, StandardStre
     os.setsid()  # the terminal's Ctrl-C is for the driver, which then decides
     streams = StandardStreams(settings.stdout, settings.stderr)
     warnings += adopt_orphans()
+    volunteer_for_oom_killer()
     prepare_interpreter()
     os.set_inheritable(settings.channel, False)
     return socket.socket(fileno=settings.channel), streams, warnings
@@ -80,7 +81,6 @@ def prepare_interpreter() -> None:
     All of it is inherited by forked processes.
     """
     _reset_signals()
-    _volunteer_for_oom_killer()
     faulthandler.enable(file=2, all_threads=True)
     # What started this process may have left its own method here, which fails in programs.
     multiprocessing.set_start_method(None, force=True)
@@ -205,7 +205,7 @@ def adopt_orphans() -> list[str]:
     return _prctl("PR_SET_CHILD_SUBREAPER", _PR_SET_CHILD_SUBREAPER, 1)
 
 
-def _volunteer_for_oom_killer() -> None:
+def volunteer_for_oom_killer() -> None:
     """When memory runs out, the kernel should end a program rather than the driver."""
     try:
         with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:

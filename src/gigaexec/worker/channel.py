@@ -9,6 +9,8 @@ a name comes with its descriptor. `messages` turns those records into bytes.
 from __future__ import annotations
 
 import array
+import errno
+import os
 import socket
 import struct
 from collections.abc import Sequence
@@ -23,8 +25,8 @@ _LENGTH = struct.Struct("!Q")
 MAX_DESCRIPTORS = 250
 """Linux carries 253 in one message (SCM_MAX_FD)."""
 
-MAX_REPLY_BYTES = 16 * 2**20
-"""A larger frame from a worker is an error: inline values and error texts are bounded far below this."""
+MAX_REPLY_BYTES = 4 * 2**20
+"""A larger frame from a worker is an error: inline values and error texts are bounded below this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,10 @@ class Ready:
     problem: str = ""
     warnings: tuple[str, ...] = ()
     steps: tuple[ConfinementStep, ...] = ()
+
+
+class DescriptorsLostError(OSError):
+    """Descriptors came, and this process may open no more files."""
 
 
 class ProtocolError(Exception):
@@ -186,12 +192,21 @@ def send_with_descriptors(
 
 
 def receive_with_descriptors(connection: socket.socket, count: int) -> tuple[bytes, list[int]]:
-    """Receive at most `count` bytes and the descriptors that come with them, none of them inheritable."""
+    """Receive at most `count` bytes and the descriptors that come with them, none of them inheritable.
+
+    Raises:
+        DescriptorsLostError: This process is out of descriptors. What was sent is lost.
+        OSError: Whatever the socket raises.
+    """
     # Not socket.recv_fds: until Python 3.12 it forgets the flag, and the descriptors are inheritable.
     room = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
-    data, ancillary, _, _ = connection.recvmsg(count, room, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+    data, ancillary, flags, _ = connection.recvmsg(count, room, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
     received = array.array("i")
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             received.frombytes(content[: len(content) - len(content) % received.itemsize])
+    if flags & socket.MSG_CTRUNC:
+        for descriptor in received:
+            os.close(descriptor)
+        raise DescriptorsLostError(errno.EMFILE, "no descriptor is free for those that were sent")
     return data, received.tolist()

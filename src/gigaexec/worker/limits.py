@@ -27,11 +27,16 @@ DATA_HEADROOM_BYTES = 256 * 2**20
 # of one process, ends it where the driver is too busy.
 _CPU_HEADROOM_S = 5
 
-_RAISE_OPCODES = ("RAISE_VARARGS", "RERAISE")
+# Where the program itself raised it, or threw it into a generator.
+_RAISE_OPCODES = ("RAISE_VARARGS", "RERAISE", "YIELD_VALUE", "RESUME", "SEND")
 
 # Unlike `error.errno` these run no code of the error's class.
 _TRACEBACK_OF = vars(BaseException)["__traceback__"].__get__
 _ERRNO_OF = vars(OSError)["errno"].__get__
+
+
+CONFINED_OPEN_FILES = 256
+"""What a confined process may open where `Limits.open_files` says nothing."""
 
 
 class LimitFailure(Exception):
@@ -65,13 +70,20 @@ def apply_limits(limits: Limits, *, for_good: bool) -> None:
 
 
 def leave_descriptors_to_driver() -> None:
-    """Let a confined program open half as many files as its driver may, for good.
+    """Let a confined program open few files, for good.
 
     Descriptors that are under way on sockets count for the user, and each sender's own limit is what stops
     it (unix(7), ETOOMANYREFS). A program that could send as many as the driver could keep it from sending.
+    What a user may watch with epoll is bounded by it as well.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft // 2, soft // 2))
+    most = min(CONFINED_OPEN_FILES, soft // 2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def forbid_core_dumps() -> None:
+    """Leave no core dump, for good. Where a program receives them the kernel takes 1 byte as "none"."""
+    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
 
 
 def lift_file_size_limit(limits: Limits) -> None:
@@ -90,14 +102,12 @@ def limit_behind(error: BaseException, limits: Limits) -> LimitHit | None:
     kind = type(error)  # no isinstance: a class of the program may lie about itself
     if not issubclass(kind, MemoryError | OSError) or _was_raised_by_statement(_TRACEBACK_OF(error)):
         return None
-    if issubclass(kind, MemoryError):
+    number = errno.ENOMEM if issubclass(kind, MemoryError) else _ERRNO_OF(error)
+    if number == errno.ENOMEM:
         return _hit("memory_bytes", limits)
-    number = _ERRNO_OF(error)
-    if number == errno.ENOMEM:  # mmap, say
-        return _hit("memory_bytes", limits)
-    if number == errno.EMFILE:
+    if number == errno.EMFILE and resource.getrlimit(resource.RLIMIT_NOFILE)[0] == limits.open_files:
         return _hit("open_files", limits)
-    if number == errno.EFBIG:
+    if number == errno.EFBIG and resource.getrlimit(resource.RLIMIT_FSIZE)[0] == limits.file_size_bytes:
         return _hit("file_size_bytes", limits)
     return None
 
@@ -127,7 +137,7 @@ def _set(name: str, kind: int, value: int, for_good: bool) -> None:
         value = hard  # this machine's owner allows less than the call's limit
     try:
         resource.setrlimit(kind, (value, value if for_good else hard))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise LimitFailure(f"{name} = {value} cannot be applied: {error}") from error
 
 

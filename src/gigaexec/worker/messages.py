@@ -8,7 +8,6 @@ them field by field and believes nothing that it has not checked.
 from __future__ import annotations
 
 import json
-import math
 import struct
 from collections.abc import Callable
 from dataclasses import fields
@@ -28,6 +27,9 @@ from gigaexec.worker.channel import Confined, ProtocolError, Ready
 _HEADER_LENGTH = struct.Struct("!I")
 _METRICS_FIELDS = tuple(each.name for each in fields(ExecutionMetrics))
 _MAX_NUMBER = 2**64
+
+MAX_INLINE_BYTES = 64 * 1024
+"""A larger value lies in a file, and is decoded on a thread of its own."""
 
 # Bound here: programs replace `json.dumps` for types of their own, and must still get their answer out.
 _encode_json = json.JSONEncoder().encode
@@ -70,8 +72,9 @@ def decode_message(frame: bytes) -> Message:
             raise ProtocolError("a truncated header")
         ((kind, facts),) = json.loads(header).items()
         return _DECODERS[kind](facts, inline)
-    # RecursionError: JSON nested a hundred thousand deep.
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error) as error:
+    except ProtocolError:
+        raise
+    except Exception as error:  # whatever the checks above did not think of must not end the driver
         raise ProtocolError(f"no message of a worker: {type(error).__name__}") from error
 
 
@@ -119,6 +122,8 @@ def _decode_result(facts: Any, inline: bytes) -> WorkerResult:
     is_inline = _truth(facts["is_inline"])
     if is_inline and (layout is None or layout.total_bytes != len(inline)):
         raise ProtocolError("a value of another size than it says")
+    if len(inline) > MAX_INLINE_BYTES:
+        raise ProtocolError("a value that is too large to be inline")
     spill_path = facts["spill_path"]
     return WorkerResult(
         spill_path=None if spill_path is None else _text(spill_path),
@@ -218,7 +223,8 @@ def _count(value: Any) -> int:
 
 
 def _amount(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value < _MAX_NUMBER:
+    # The comparison alone also sorts out infinity and NaN; math.isfinite() raises at an int of 400 digits.
+    if type(value) not in (int, float) or not 0 <= value < _MAX_NUMBER:
         raise ProtocolError("no amount where there should be one")
     amount: float = value
     return amount

@@ -27,13 +27,19 @@ from gigaexec.worker.confine import namespaces
 _CLONE_VM = 0x00000100  # linux/sched.h
 _STACK_BYTES = 16 * 1024  # it runs one system call
 _WANTED = b"+"
+_MAKER_LIMIT_S = 5.0
 
 
 class NamespaceInits:
     """Makes PID namespaces. In the template; `start` it before anything else is loaded."""
 
-    def __init__(self, maker: socket.socket) -> None:
+    def __init__(self, maker: socket.socket, maker_pid: int) -> None:
         self._maker = maker
+        self._poll = select.poll()
+        self._poll.register(maker, select.POLLIN)
+        # Its inits hold its socket as well, so its end shows here alone.
+        self._maker_pidfd = os.pidfd_open(maker_pid)
+        self._poll.register(self._maker_pidfd, select.POLLIN)
         self._own = os.pidfd_open(os.getpid())
 
     @classmethod
@@ -44,11 +50,12 @@ class NamespaceInits:
             OSError: PID namespaces cannot be made or entered here.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        if os.fork() == 0:
+        maker_pid = os.fork()
+        if maker_pid == 0:
             ours.close()
             _make_inits(theirs)
         theirs.close()
-        inits = cls(ours)
+        inits = cls(ours, maker_pid)
         try:
             first = inits.new()
             try:
@@ -60,11 +67,15 @@ class NamespaceInits:
         except OSError:
             ours.close()
             os.close(inits._own)
+            os.close(inits._maker_pidfd)
             raise
         return inits
 
     def new(self) -> int:
-        """Return the pidfd of a new init, the caller's to close."""
+        """Return the pidfd of a new init, the caller's to close. Raises OSError where there is none."""
+        ready = [number for number, _ in self._poll.poll(_MAKER_LIMIT_S * 1000)]
+        if self._maker.fileno() not in ready:
+            raise OSError("the process that makes PID namespaces has ended or hangs")
         text, descriptors = receive_with_descriptors(self._maker, 4096)
         if len(descriptors) != 1:
             raise OSError(text.decode("utf-8", "replace") or "the process that makes PID namespaces ended")

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from gigaexec.calls import ErrorKind, WorkerError
 from gigaexec.sandbox_policy import ResultFormat
 from gigaexec.worker.accounting import Accountant
-from gigaexec.worker.bootstrap import die_with_parent
+from gigaexec.worker.bootstrap import die_with_parent, volunteer_for_oom_killer
 from gigaexec.worker.capture import InheritedStreams
 from gigaexec.worker.channel import (
     CallHeader,
@@ -25,7 +25,7 @@ from gigaexec.worker.channel import (
     frame_prefix,
 )
 from gigaexec.worker.imports import ImportsOfOneCall, ImportState
-from gigaexec.worker.limits import leave_descriptors_to_driver, lift_file_size_limit
+from gigaexec.worker.limits import forbid_core_dumps, leave_descriptors_to_driver, lift_file_size_limit
 from gigaexec.worker.main import EXIT_BROKEN, CallRunner, RefusedError, apply_limits_or_refuse
 from gigaexec.worker.messages import encode_message
 from gigaexec.worker.report import name_of_type
@@ -97,6 +97,7 @@ def run_one_call(place: CallPlace, root_pidfd: int, isolation: Isolation, engine
     """
     try:
         os.setsid()
+        volunteer_for_oom_killer()
         warnings = () if isolation.inits is not None else tuple(die_with_parent())
         isolation.isolate_call(place.scratch)
         worker = _OneCallWorker(place, isolation, engine)
@@ -134,11 +135,11 @@ class Engine:
         self.usual_ready = b""
         """The first message of a worker for which every step held, encoded."""
         self._modules = sys.modules.copy()
-        self._state = ImportState(os.getcwd())
+        self._state = ImportState(_current_folder())
 
     def imports(self, python_path: list[str]) -> ImportsOfOneCall:
         """The imports of a call that is about to run."""
-        folder = os.getcwd()
+        folder = _current_folder()
         if self._state.folder != folder:
             self._state = ImportState(folder)
         return ImportsOfOneCall(self._state, python_path, self._modules)
@@ -146,7 +147,7 @@ class Engine:
     def warm_up(self, results: ResultFormat, isolation: Isolation) -> None:
         """Run some calls of our own in this process. The next scope starts from what was before."""
         place = CallPlace("", "", folder="", scratch="", results=results, channel=-1, stdout=-1, stderr=-1)
-        path, handler = list(sys.path), signal.getsignal(signal.SIGINT)
+        path, finders, handler = list(sys.path), list(sys.meta_path), signal.getsignal(signal.SIGINT)
         arguments = pickle.dumps(([1], {}), protocol=5)
         ours, theirs = socket.socketpair()
         with ours, theirs:
@@ -161,6 +162,7 @@ class Engine:
                 ours.recv(_WARM_UP_REPLY_BYTES)
         self.usual_ready = encode_message(Ready(steps=isolation.expected_steps))
         sys.path[:] = path
+        sys.meta_path[:] = finders
         signal.signal(signal.SIGINT, handler)
         self._modules = sys.modules.copy()
 
@@ -198,6 +200,9 @@ class _OneCallWorker:
         channel.send(encode_message(ended.as_result()), [] if descriptor is None else [descriptor])
 
     def _prepare(self, call: ReceivedCall, seed: int, channel: WorkerChannel) -> None:
+        if not os.path.isdir(self._place.scratch or "/"):
+            text = f"the scratch folder {self._place.scratch} was removed before the call"
+            raise RefusedError(WorkerError(stderr=text, kind=ErrorKind.SPILL, summary=text))
         seed_generators(seed)
         if call.header.seed is not None:
             seed_hashing_of_children(seed)
@@ -205,7 +210,10 @@ class _OneCallWorker:
         if self._place.scratch:
             if call.header.limits.open_files is None:
                 leave_descriptors_to_driver()
+            forbid_core_dumps()
             self._isolation.confine_program(self._place.scratch, call.header.python_path)
+            if failure := self._isolation.landlock_failure:
+                raise RefusedError(WorkerError(stderr=failure, kind=ErrorKind.SANDBOX, summary=failure))
             channel.send(encode_message(Confined(self._isolation.steps)))
         if missing := self._isolation.missing():
             raise RefusedError(WorkerError(stderr=missing, kind=ErrorKind.SANDBOX, summary=missing))
@@ -223,6 +231,13 @@ class _OneCallWorker:
         except ValueNotDataError as failure:
             text = f"the return value of type {name_of_type(value)} is not plain data: {failure}"
             raise RefusedError(WorkerError(stderr=text, kind=ErrorKind.VALUE, summary=text)) from None
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # somebody removed it
+        return "/"
 
 
 def _move_to(scratch: str) -> None:

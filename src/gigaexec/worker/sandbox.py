@@ -28,7 +28,7 @@ from gigaexec.worker.confine.refusals import refusals
 from gigaexec.worker.confine.seccomp import Filter, build_program
 from gigaexec.worker.namespace_inits import NamespaceInits
 
-_EXECUTABLE_FOLDERS = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/nix/store")
+EXECUTABLE_FOLDERS = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/nix/store")
 _READABLE = (
     *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/timezone"),
     *("/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/mime.types", "/etc/fonts"),
@@ -68,6 +68,8 @@ class Isolation:
         self.inits: NamespaceInits | None = None
         """What makes a PID namespace for each call; None where there are none."""
         self.call_is_as_expected = False
+        self.landlock_failure = ""
+        """Why the program must not run, although this machine has Landlock; else ""."""
         self.has_namespaces = False
         """Whether this process is in namespaces of users and mounts; of processes its next child is."""
 
@@ -175,6 +177,8 @@ class Isolation:
             steps = self._landlock.restrict_self(self._rules_of_call(scratch, python_path))
             self._steps += steps
         except OSError as error:
+            if self._landlock.abi:  # this machine has it: the call is at fault, or the moment
+                self.landlock_failure = f"Landlock could not be applied to this call: {error}"
             for name in ("landlock_files", "landlock_network", "landlock_scopes"):
                 if name != "landlock_network" or not self._policy.network:
                     self._miss(name, str(error))
@@ -193,7 +197,7 @@ class Isolation:
         return f"the strict sandbox is not to be had here: {'; '.join(missing)}" if missing else ""
 
     def _static_rules(self) -> Iterator[FileRule]:
-        for folder in (*_EXECUTABLE_FOLDERS, sys.prefix, sys.base_prefix, sys.exec_prefix):
+        for folder in (*EXECUTABLE_FOLDERS, sys.prefix, sys.base_prefix, sys.exec_prefix):
             yield folder, Access.EXECUTE
         readable = [*_READABLE, *self._policy.read]
         if self._policy.network:

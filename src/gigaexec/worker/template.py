@@ -100,6 +100,10 @@ def main(requests_descriptor: int, lifeline: int) -> NoReturn:
         requests_descriptor: A socket; its first message is the pickled `TemplateSettings`.
         lifeline: A pipe's read end, whose end means that the driver is gone.
     """
+    # Both are inherited, and a driver may ignore SIGCHLD: then nobody can wait for a process.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _require_current_folder()
     os.set_inheritable(requests_descriptor, False)
     requests = socket.socket(fileno=requests_descriptor)
     settings: TemplateSettings = pickle.loads(requests.recv(_REQUEST_BYTES))
@@ -204,7 +208,11 @@ class _Template:
         if inits is None:
             pid, init = os.fork(), -1
         else:
-            init = inits.new()
+            try:
+                init = inits.new()
+            except OSError as error:
+                # For good: without it no call can be run. The driver starts another template.
+                raise RuntimeError(str(error)) from error
             inits.enter(init)
             pid = -1
             try:
@@ -250,6 +258,13 @@ class _Template:
         except ProcessLookupError:
             pass  # the driver was first
         os.close(running.init)
+
+
+def _require_current_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # the driver's was removed; workers are told where to run
+        os.chdir("/")
 
 
 def _end_like(wait_status: int) -> NoReturn:

@@ -20,10 +20,11 @@ from typing import Any, Protocol
 from cloudpickle import CloudPickler as _CloudPickler
 
 from gigaexec.calls import LimitHit, ValueLayout
+from gigaexec.worker.messages import MAX_INLINE_BYTES
 
 # Up to this size a value travels on the worker's socket; beyond it, one write to a file and one mmap are
 # cheaper than the copies, and the driver's memory no longer bounds the result.
-INLINE_VALUE_BYTES = 64 * 1024
+INLINE_VALUE_BYTES = MAX_INLINE_BYTES
 
 # A buffer of this size is worth a place of its own in the file.
 _SEPARATE_BUFFER_BYTES = 64 * 1024

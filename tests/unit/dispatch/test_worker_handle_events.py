@@ -32,6 +32,13 @@ class _Process:
     def introduce(self, _: object) -> None:
         raise AssertionError("it is known from its start")
 
+    def is_dead(self) -> bool:
+        return False
+
+    @property
+    def origin(self) -> object:
+        return self
+
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 

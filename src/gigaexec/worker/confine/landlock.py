@@ -203,5 +203,5 @@ def _open(place: str | int) -> int | None:
         return place
     try:
         return os.open(place, os.O_PATH | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # it is not there, or closed to this user: no rule for it only narrows what may be used
         return None

@@ -97,6 +97,10 @@ _REFUSED_ALWAYS = (
 _NOT_THERE = (
     *("io_uring_setup", "io_uring_enter", "io_uring_register", "clone3"),
     *("memfd_create", "memfd_secret"),
+    # Pins whole pages of memory in pipes, where no limit finds them.
+    "vmsplice",
+    # Requests of asynchronous reads are counted for the whole machine.
+    "io_setup",
 )
 
 # linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. And CLONE_PARENT, by which
@@ -114,7 +118,17 @@ _SOCK_TYPE_MASK = 0xF
 _PRIO_PROCESS = 0
 _IOPRIO_WHO_PROCESS = 1
 
+# asm-generic/mman-common.h. Such memory need not be in the process that holds it, and has no descriptor.
+_MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
+# linux/prctl.h: hides a process's memory maps and files from those who watch its limits.
+_PR_SET_DUMPABLE = 4
+# linux/fcntl.h: leases and delegations keep everybody else from opening a file; F_NOTIFY spies on a folder.
+_F_SETLEASE, _F_NOTIFY, _F_SETDELEG = 1024, 1026, 1040
+
 _REFUSED_BY_ARGUMENT = (
+    Refusal("mmap", errno.EPERM, (AnyBit(3, _MAP_SHARED), AnyBit(3, _MAP_ANONYMOUS))),
+    Refusal("prctl", errno.EPERM, (OneOf(0, (_PR_SET_DUMPABLE,)),)),
+    Refusal("fcntl", errno.EPERM, (OneOf(1, (_F_SETLEASE, _F_NOTIFY, _F_SETDELEG)),)),
     Refusal("clone", errno.EPERM, (AnyBit(0, _CLONE_NEW | _CLONE_PARENT),)),
     Refusal("ioctl", errno.EPERM, (OneOf(1, (_TIOCSTI, _TIOCLINUX)),)),
     # Turns off address randomisation and other protections of what is executed next.
@@ -162,5 +176,7 @@ def refusals(*, allow_network: bool = False, allow_unix_sockets: bool = False) -
         *(Refusal(call, errno.ENOSYS) for call in _NOT_THERE),
         *_REFUSED_BY_ARGUMENT,
         Refusal("socket", errno.EACCES, (NoneOf(0, families),) if families else ()),
+        # A pair of sockets can be given names, which other calls of the backend could see.
+        *(Refusal(call, errno.EACCES) for call in (() if families else ("bind", "listen"))),
         Refusal("socket", errno.EPROTONOSUPPORT, (OneOf(2, (_IPPROTO_MPTCP,)),)),
     )
