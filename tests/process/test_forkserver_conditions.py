@@ -1,0 +1,164 @@
+"""R33: what is short, broken or gone around a ForkserverBackend costs as few calls as it can."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from gigaexec import (
+    ConfigurationError,
+    ForkserverBackend,
+    OutcomeStatus,
+    SandboxPolicy,
+    WorkerCall,
+    WorkerConfig,
+)
+from tests.process.scripts import run_script
+
+ONE = WorkerCall("def f():\n    return 1", "f")
+MakeForkserver = Callable[..., ForkserverBackend]
+
+
+@pytest.fixture
+def make(spill_dir: Path) -> Iterator[MakeForkserver]:
+    made: list[ForkserverBackend] = []
+
+    def make_one(**settings: Any) -> ForkserverBackend:
+        backend = ForkserverBackend(WorkerConfig(**{"max_workers": 2, "spill_dir": spill_dir, **settings}))
+        made.append(backend)
+        return backend
+
+    yield make_one
+    for backend in made:
+        backend.shutdown_now(wait=True)
+
+
+def launchers() -> list[psutil.Process]:
+    """The launchers of this process's templates."""
+    children = psutil.Process().children()
+    return [child for child in children if any("worker.template" in part for part in child.cmdline())]
+
+
+def test_r33_calls_run_where_the_application_ignores_sigchld() -> None:
+    run_script(
+        """
+        import signal
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        import asyncio
+        from gigaexec import ForkserverBackend, WorkerCall, WorkerConfig
+        async def main():
+            backend = ForkserverBackend(WorkerConfig(max_workers=1))
+            crash = await backend.run(WorkerCall("import os\\ndef f(): os._exit(3)", "f"), deadline_s=30)
+            assert "code 3" in str(crash.error), crash
+            assert await backend.execute(WorkerCall("def f(): return 1", "f"), deadline_s=30) == 1
+            await backend.shutdown(wait=True)
+        asyncio.run(main())
+        """
+    )
+
+
+def test_r33_the_death_of_a_template_fails_no_call_that_had_not_started(make: MakeForkserver) -> None:
+    backend = make(max_workers=8)
+
+    async def kill_while_workers_start() -> list[OutcomeStatus]:
+        calls = [asyncio.create_task(backend.run(ONE, deadline_s=30.0)) for _ in range(60)]
+        while not launchers():
+            await asyncio.sleep(0.001)
+        launchers()[0].send_signal(signal.SIGKILL)
+        return [(await call).status for call in calls]
+
+    statuses = asyncio.run(kill_while_workers_start())
+    assert set(statuses) <= {OutcomeStatus.OK, OutcomeStatus.CRASHED}
+    assert statuses.count(OutcomeStatus.CRASHED) <= 8, "at most those that ran"
+
+
+def test_results_that_are_kept_hold_no_descriptors(make: MakeForkserver) -> None:
+    backend = make()
+    call = WorkerCall("import numpy\ndef f(n): return numpy.full(20_000, n)", "f", [7])
+    first = asyncio.run(backend.execute(call, deadline_s=30.0))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    kept = [first] + [asyncio.run(backend.execute(call, deadline_s=30.0)) for _ in range(20)]
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 10
+    assert all((array == 7).all() for array in kept)
+
+
+def test_many_waiting_calls_with_large_arguments_hold_few_descriptors(make: MakeForkserver) -> None:
+    backend = make(max_workers=1)
+    array = np.arange(150_000.0)
+
+    async def queue_many() -> tuple[int, list[Any]]:
+        calls = [
+            asyncio.create_task(
+                backend.execute(WorkerCall("def f(a, n): return a[n]", "f", [array, n]), deadline_s=30.0)
+            )
+            for n in range(120)
+        ]
+        await asyncio.sleep(0)
+        held = len(list(Path("/proc/self/fd").iterdir()))
+        return held, list(await asyncio.gather(*calls))
+
+    held, values = asyncio.run(queue_many())
+    assert held < 64 + 60
+    assert values == list(range(120))
+
+
+def test_r22_a_spill_directory_that_was_removed_is_made_anew_for_scratch(
+    make: MakeForkserver, spill_dir: Path
+) -> None:
+    backend = make(sandbox=SandboxPolicy.standard())
+    assert asyncio.run(backend.execute(ONE, deadline_s=30.0)) == 1
+    shutil.rmtree(spill_dir)
+    outcomes = [asyncio.run(backend.run(ONE, deadline_s=30.0)).status for _ in range(6)]
+    assert set(outcomes) <= {OutcomeStatus.OK, OutcomeStatus.INFRASTRUCTURE}, "never the program's fault"
+    assert outcomes[-1] is OutcomeStatus.OK
+
+
+def test_a_spill_directory_that_programs_could_read_is_refused(tmp_path: Path) -> None:
+    policy = SandboxPolicy.standard(read=[tmp_path])
+    with pytest.raises(ConfigurationError, match="which confined programs can read"):
+        ForkserverBackend(WorkerConfig(spill_dir=tmp_path / "spill", sandbox=policy))
+
+
+def test_a_folder_that_cannot_be_opened_loosens_nothing(make: MakeForkserver, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("top")
+    backend = make(sandbox=SandboxPolicy.standard())
+    call = WorkerCall("def f(path): return open(path).read()", "f", [str(secret)])
+    too_long = "/" + "x" * 300
+    outcome = asyncio.run(
+        backend.run(
+            WorkerCall(call.code, "f", call.args, python_path=[too_long]),
+            deadline_s=30.0,
+        )
+    )
+    assert "PermissionError" in str(outcome.error)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
+def test_a_scratch_folder_that_its_program_closed_is_removed(tmp_path: Path) -> None:
+    run_script(
+        """
+        import os, sys
+        from gigaexec.transport.scratch import Scratch
+        os.chmod(os.path.dirname(sys.argv[1]), 0o711)
+        os.chmod(os.path.dirname(os.path.dirname(sys.argv[1])), 0o711)
+        os.chown(sys.argv[1], 65534, 65534)
+        os.setgid(65534); os.setuid(65534)
+        scratch = Scratch(sys.argv[1] + "/scratch")
+        os.makedirs(scratch.path + "/a/b")
+        for path in ("/a/b", "/a", ""):
+            os.chmod(scratch.path + path, 0)
+        scratch.remove()
+        assert not os.path.exists(scratch.path)
+        """,
+        str(tmp_path),
+    )
