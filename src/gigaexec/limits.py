@@ -17,12 +17,14 @@ class Limits:
     before the program starts.
 
     Args:
-        memory_bytes: Resident memory of all processes of the call together: private pages, shared memory and
-            memory files. The interpreter's own 10 to 20 MiB, and what `preload` loaded, count. Looked at
+        memory_bytes: Resident memory of all processes of the call together: private pages and their page
+            tables, shared memory and memory files. In a fresh process the interpreter's own 10 to 20 MiB, and
+            what `preload` loaded, count; in a reused worker what it held before the call does not. Looked at
             every 20 ms; RLIMIT_DATA with 256 MiB of headroom bounds what can be missed in between.
         cpu_time_s: CPU seconds of all processes together.
         processes: How many processes the call may have at once, its first one included.
-        open_files: Highest number of open files of one process (RLIMIT_NOFILE).
+        open_files: Highest number of open files of one process (RLIMIT_NOFILE). None is 256 in a sandbox, or
+            half of the driver's own where that is less.
         file_size_bytes: Largest file that a process may write (RLIMIT_FSIZE).
         output_bytes: What it may write to stdout and stderr together.
         result_bytes: Size of its return value in transit.
