@@ -44,9 +44,7 @@ class LokyProcess:
         self._process = process
         self.pid: int = process.pid
 
-    @property
-    def origin(self) -> object:
-        return self
+    origin = None
 
     @property
     def root_pid(self) -> int:

@@ -199,12 +199,13 @@ def _proportional_bytes(pid: int, shared: SharedFiles) -> tuple[int, int] | None
     None where that cannot be read: a process can hide it from a plain user (PR_SET_DUMPABLE).
     """
     try:
-        text = _read(f"/proc/{pid}/smaps_rollup")
+        # In this order: where the process ends in between, it has no memory, rather than that of others.
         not_its_own = _mapped_bytes(pid, shared.inodes) if shared.inodes else 0
+        text = _read(f"/proc/{pid}/smaps_rollup")
+    except PermissionError:
+        return None
     except OSError:
-        return None
-    if not text:
-        return None
+        return 0, 0
     private, shared_memory = _kib(text, b"Pss_Anon:"), _kib(text, b"Pss_Shmem:")
     return private * 1024, max(0, shared_memory * 1024 - not_its_own)
 

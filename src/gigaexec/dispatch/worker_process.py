@@ -56,7 +56,7 @@ class WorkerProcess(Protocol):
 
     @property
     def origin(self) -> object:
-        """What it was forked from, whose end is the end of all that come from it; else the process itself."""
+        """What it was forked from, whose end is the end of all that come from it. None: it stands alone."""
         ...
 
     @property

@@ -26,6 +26,7 @@ Both:
 channel          length-prefixed frames on a socket, both sides
 messages         the records on it as bytes
 arguments        a call's arguments, from a pickle and files that it refers to
+private_map      maps of files that keep no descriptor
 program          code string -> module -> function call
 imports          what a call imports, and what of it stays loaded
 limits           resource limits that the kernel enforces

@@ -35,9 +35,7 @@ class _Process:
     def is_dead(self) -> bool:
         return False
 
-    @property
-    def origin(self) -> object:
-        return self
+    origin = None
 
     def has_ended(self) -> bool:
         return self._process.poll() is not None
