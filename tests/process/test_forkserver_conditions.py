@@ -144,21 +144,20 @@ def test_a_folder_that_cannot_be_opened_loosens_nothing(make: MakeForkserver, tm
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
-def test_a_scratch_folder_that_its_program_closed_is_removed(tmp_path: Path) -> None:
+def test_a_scratch_folder_that_its_program_closed_is_removed() -> None:
     run_script(
         """
-        import os, sys
+        import os, tempfile
         from gigaexec.transport.scratch import Scratch
-        os.chmod(os.path.dirname(sys.argv[1]), 0o711)
-        os.chmod(os.path.dirname(os.path.dirname(sys.argv[1])), 0o711)
-        os.chown(sys.argv[1], 65534, 65534)
+        folder = tempfile.mkdtemp()
+        os.chown(folder, 65534, 65534)
         os.setgid(65534); os.setuid(65534)
-        scratch = Scratch(sys.argv[1] + "/scratch")
+        scratch = Scratch(folder + "/scratch")
         os.makedirs(scratch.path + "/a/b")
         for path in ("/a/b", "/a", ""):
             os.chmod(scratch.path + path, 0)
         scratch.remove()
         assert not os.path.exists(scratch.path)
-        """,
-        str(tmp_path),
+        os.rmdir(folder)
+        """
     )

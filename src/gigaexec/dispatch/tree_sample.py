@@ -196,7 +196,8 @@ def _open_files(place: str) -> tuple[dict[int, int], dict[int, int]]:
 def _proportional_bytes(pid: int, shared: SharedFiles) -> tuple[int, int] | None:
     """A process's share of its private and of its shared memory, shared arguments left out.
 
-    None where that cannot be read: a process can hide it from a plain user (PR_SET_DUMPABLE).
+    None where that cannot be read, and there is a process: it can hide it from a plain user
+    (PR_SET_DUMPABLE), and the kernel does where its first thread has ended.
     """
     try:
         # In this order: where the process ends in between, it has no memory, rather than that of others.
@@ -205,7 +206,7 @@ def _proportional_bytes(pid: int, shared: SharedFiles) -> tuple[int, int] | None
     except PermissionError:
         return None
     except OSError:
-        return 0, 0
+        return None if len(_threads(pid)) > 1 else (0, 0)
     private, shared_memory = _kib(text, b"Pss_Anon:"), _kib(text, b"Pss_Shmem:")
     return private * 1024, max(0, shared_memory * 1024 - not_its_own)
 
@@ -221,6 +222,13 @@ def _mapped_bytes(pid: int, inodes: Collection[int]) -> int:
             elif b"-" in line.split(None, 1)[0]:  # a map: addresses, access, offset, device, inode, name
                 counts = int(line.split(None, 5)[4]) in inodes
     return total
+
+
+def _threads(pid: int) -> list[str]:
+    try:
+        return os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
+    except OSError:
+        return []
 
 
 def _kib(text: bytes, name: bytes) -> int:

@@ -13,6 +13,7 @@ from tests.security.attack import (
     any_of,
     ended_not_as,
     ended_ok,
+    kept_more_memory_than,
     said_so,
     took_longer_than,
 )
@@ -97,7 +98,7 @@ RESOURCES = (
                 os.write(os.memfd_create('x'), bytes(10 << 20))
             time.sleep(2)
         """,
-        through=OFF,
+        through=NOWHERE,
     ),
     _hides_memory(
         "memory-in-flight",
@@ -152,7 +153,7 @@ RESOURCES = (
                     time.sleep(10)
             time.sleep(10)
         """,
-        ended_ok,
+        kept_more_memory_than(100 * _MEBIBYTE),
         through=NOWHERE,
         limits=_MEMORY,
         tried=ALL_CONFINED,

@@ -67,7 +67,8 @@ def test_refused_calls(attempt: Callable[[], object], expected: str, user: int) 
 
 
 def run_machine_code(code: bytes) -> int:
-    with mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as memory:
+    protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    with mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=protection) as memory:
         memory.write(code)
         address = ctypes.c_char.from_buffer(memory)
         result: int = ctypes.CFUNCTYPE(ctypes.c_long)(ctypes.addressof(address))()
