@@ -227,6 +227,16 @@ def _pipe(reader_owner: ExitStack, writer_owner: ExitStack) -> tuple[int, int]:
     return reader, writer
 
 
+class _StartedProcesses(dict[int, Any]):
+    """What an executor keeps its processes in. It forgets one that ends at once; this remembers it."""
+
+    last: Any = None
+
+    def __setitem__(self, pid: int, process: Any) -> None:
+        self.last = process
+        super().__setitem__(pid, process)
+
+
 def _start_process(config: WorkerConfig, settings: WorkerSettings) -> LokyProcess:
     executor = loky.ProcessPoolExecutor(
         max_workers=1,
@@ -234,6 +244,7 @@ def _start_process(config: WorkerConfig, settings: WorkerSettings) -> LokyProces
         initargs=(settings,),
         env=_initial_environment(config, settings.worker_id),
     )
+    started = executor._processes = _StartedProcesses()
     try:
         executor.submit(serve)
         # As the interpreter exits, loky joins its threads; this one waits for a task that only our own
@@ -241,7 +252,8 @@ def _start_process(config: WorkerConfig, settings: WorkerSettings) -> LokyProces
         process_executor._threads_wakeups.pop(executor._executor_manager_thread, None)
         # loky means to register it once, forgets that it did, and would keep an entry for every worker.
         process_executor.process_pool_executor_at_exit = True
-        (process,) = executor._processes.values()
+        process = started.last
+        assert process is not None
     except BaseException:
         executor.shutdown(wait=False, kill_workers=True)
         raise

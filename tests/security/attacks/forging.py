@@ -330,7 +330,7 @@ FORGING = (
             os.write(number, head)
             send(result(['data', len(head), [], len(head)]), descriptors=[number])
         """,
-        ended_not_as("result_exceeded"),
+        ended_not_as("result_exceeded", "crashed"),
         through=NOWHERE,
         limits=Limits(result_bytes=1_000_000),
         tried=ALL_CONFINED,
