@@ -242,17 +242,6 @@ def ended_ok(attempt: Attempt) -> bool:
     return attempt.outcome.ok
 
 
-def kept_more_memory_than(limit_bytes: int) -> Callable[[Attempt], bool]:
-    """It ended well although it was seen to hold more; or left something running."""
-
-    def check(attempt: Attempt) -> bool:
-        metrics = attempt.outcome.metrics
-        was_seen = metrics is not None and metrics.peak_rss_kb * 1024 > limit_bytes
-        return (attempt.outcome.ok and was_seen) or survived(attempt)
-
-    return check
-
-
 def ended_not_as(*statuses: str) -> Callable[[Attempt], bool]:
     """It ended otherwise than as one of these, or left something running."""
 
