@@ -85,7 +85,7 @@ class _Measured:
 @functools.cache
 def can_sample() -> bool:
     """Whether this system shows what `sample_tree` needs (CONFIG_PROC_CHILDREN; not on macOS)."""
-    return os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # noqa: PTH110
+    return os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 
 def sample_tree(root: int, worker: int, shared: SharedFiles) -> TreeSample | None:
@@ -133,7 +133,7 @@ def _tree(roots: set[int]) -> Iterator[int]:
         yield pid
         try:
             # Plain functions of os: this happens 50 times a second for each worker that is watched.
-            for thread in os.listdir(f"/proc/{pid}/task")[:_MOST_THREADS_LOOKED_AT]:  # noqa: PTH208
+            for thread in os.listdir(f"/proc/{pid}/task")[:_MOST_THREADS_LOOKED_AT]:
                 children = set(map(int, _read(f"/proc/{pid}/task/{thread}/children").split()))
                 unvisited.extend(children - seen)
                 seen |= children
@@ -147,7 +147,7 @@ def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
         fields = _read(f"{place}/stat").rpartition(b")")[2].split()
         if fields[0] in (b"Z", b"X"):
             # Its first thread has ended. Others may go on, and they show what is left.
-            others = [task for task in os.listdir(f"{place}/task") if task != str(pid)]  # noqa: PTH208
+            others = [task for task in os.listdir(f"{place}/task") if task != str(pid)]
             if not others:
                 return None
             place = f"{place}/task/{others[0]}"
@@ -173,20 +173,20 @@ def _open_files(place: str) -> tuple[dict[int, int], dict[int, int]]:
     deleted_files: dict[int, int] = {}
     folder = f"{place}/fd"
     try:
-        numbers = os.listdir(folder)[:_MOST_FILES_LOOKED_AT]  # noqa: PTH208
+        numbers = os.listdir(folder)[:_MOST_FILES_LOOKED_AT]
     except OSError:
         return memory_files, deleted_files
     for number in numbers:
         path = f"{folder}/{number}"
         try:
-            target = os.readlink(path)  # noqa: PTH115
+            target = os.readlink(path)
             if target.startswith(_MEMORY_FILES):
                 kind = memory_files
             elif target.endswith(_DELETED):
                 kind = deleted_files
             else:
                 continue
-            found = os.stat(path)  # noqa: PTH116
+            found = os.stat(path)
             kind[found.st_ino] = found.st_blocks * 512
         except OSError:
             continue  # it was closed
@@ -226,7 +226,7 @@ def _mapped_bytes(pid: int, inodes: Collection[int]) -> int:
 
 def _threads(pid: int) -> list[str]:
     try:
-        return os.listdir(f"/proc/{pid}/task")  # noqa: PTH208
+        return os.listdir(f"/proc/{pid}/task")
     except OSError:
         return []
 
