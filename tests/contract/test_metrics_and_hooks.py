@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from gigaexec import (
     QueueTimeoutError,
     WorkerCall,
 )
+from gigaexec.worker.channel import send_with_descriptors
 from tests.conftest import wait_until
 from tests.contract.conftest import Kind, MakeBackend, Run
 from tests.contract.recorded_pids import NOTE_PROCESS, RecordedPids
@@ -126,6 +128,22 @@ def test_r61_the_three_clocks_are_apart(make_backend: MakeBackend) -> None:
     assert second.start_time_s < 0.1
     assert second.queue_time_s >= 0.3
     assert second.run_time_s >= 0.3
+
+
+def test_r61_a_driver_that_is_slow_after_it_sent_a_call_shortens_no_run(
+    make_backend: MakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send_and_pause(*args: Any) -> int:
+        sent = send_with_descriptors(*args)
+        time.sleep(0.2)  # the scheduler has something better to do
+        return sent
+
+    monkeypatch.setattr("gigaexec.dispatch.worker_handle.send_with_descriptors", send_and_pause)
+    call = WorkerCall("import time\ndef f(): time.sleep(0.3)", "f")
+    outcome = asyncio.run(make_backend(max_workers=1).run(call, deadline_s=30))
+    assert outcome.run_time_s >= 0.3
+    assert outcome.metrics is not None
+    assert outcome.metrics.wall_time_s >= 0.3
 
 
 class _Journal:

@@ -80,7 +80,7 @@ def _within(metrics: ExecutionMetrics, job: Job) -> ExecutionMetrics:
     """A program that took over its worker can claim any clock; none beyond what the driver saw."""
     if job.started_at is None or job.answered_at is None:
         return metrics
-    earliest_ns, latest_ns = int(job.started_at * 1e9) - _CLOCK_SLACK_NS, int(job.answered_at * 1e9)
+    earliest_ns, latest_ns = int(job.started_at * 1e9), int(job.answered_at * 1e9)
     started_at_ns = min(max(metrics.started_at_ns, earliest_ns), latest_ns)
     finished_at_ns = min(max(metrics.finished_at_ns, started_at_ns), latest_ns)
     return replace(
@@ -89,7 +89,3 @@ def _within(metrics: ExecutionMetrics, job: Job) -> ExecutionMetrics:
         finished_at_ns=finished_at_ns,
         wall_time_s=(finished_at_ns - started_at_ns) / 1e9,
     )
-
-
-# The worker may read its call before this process has noted that the call was sent.
-_CLOCK_SLACK_NS = 50_000_000

@@ -117,10 +117,10 @@ class Job:
         if is_first_call:
             self.start_time_s = max(0.0, worker_ready_at - max(awaited_since, self.submitted_at))
 
-    def mark_started(self) -> None:
-        """Note that the whole call is with an idle worker: its run begins."""
+    def mark_started(self, at: float) -> None:
+        """Note that the whole call is with an idle worker since `at`: its run has begun."""
         assert self.dispatched_at is not None
-        self.started_at = time.monotonic()
+        self.started_at = at
         self.start_time_s += self.started_at - self.dispatched_at
 
     def put_back(self, *, counts: bool) -> None:

@@ -435,6 +435,8 @@ class WorkerHandle:
         assert self.job is not None
         try:
             while self._unsent:
+                # Not after it is sent: the program may be running by the time this thread runs again.
+                last_part_at = time.monotonic()
                 sent = send_with_descriptors(self._pipes.channel, self._unsent, self._unsent_descriptors)
                 self._unsent_descriptors = []  # they went with the first byte
                 self._drop_sent(sent)
@@ -459,7 +461,7 @@ class WorkerHandle:
         if self._waits_to_send:
             self._waits_to_send = False
             self._selector.modify(self._pipes.channel, selectors.EVENT_READ, self._on_channel)
-        self.job.mark_started()
+        self.job.mark_started(last_part_at)
 
     def _drop_sent(self, count: int) -> None:
         while count:

@@ -171,7 +171,7 @@ def test_r34_queue_start_and_run_are_told_apart(monkeypatch: pytest.MonkeyPatch)
     clock.now_s = 104.0  # 1 s of these 4 a worker was starting for it
     job.mark_dispatched(awaited_since=102.5, worker_ready_at=103.5, is_first_call=True)
     clock.now_s = 104.25  # a large call takes a while to send
-    job.mark_started()
+    job.mark_started(clock.now_s)
     clock.now_s = 107.25
     job.end(Ending(EndingKind.ANSWERED))
     assert_clocks(endings[0], queue_time_s=3.0, start_time_s=1.25, run_time_s=3.0)
@@ -185,7 +185,7 @@ def test_r34_a_worker_that_was_started_earlier_costs_only_the_wait_for_it(
     job = make_job(endings)
     clock.now_s = 101.0
     job.mark_dispatched(awaited_since=90.0, worker_ready_at=101.0, is_first_call=True)
-    job.mark_started()
+    job.mark_started(clock.now_s)
     job.end(Ending(EndingKind.ANSWERED))
     assert_clocks(endings[0], queue_time_s=0.0, start_time_s=1.0, run_time_s=0.0)
 
@@ -196,7 +196,7 @@ def test_r34_a_warm_worker_costs_no_start(monkeypatch: pytest.MonkeyPatch) -> No
     job = make_job(endings)
     clock.now_s = 102.0
     job.mark_dispatched(awaited_since=90.0, worker_ready_at=91.0, is_first_call=False)
-    job.mark_started()
+    job.mark_started(clock.now_s)
     clock.now_s = 102.5
     job.end(Ending(EndingKind.ANSWERED))
     assert_clocks(endings[0], queue_time_s=2.0, start_time_s=0.0, run_time_s=0.5)
