@@ -24,11 +24,14 @@ def pytest_configure() -> None:
     resource_tracker.ensure_running()
 
 
-def wait_until(check: Callable[[], object], timeout_s: float = 10.0, what: str = "") -> None:
-    """Poll `check` until it is true, or fail."""
+def wait_until(
+    check: Callable[[], object], timeout_s: float = 10.0, what: str | Callable[[], str] = ""
+) -> None:
+    """Poll `check` until it is true, or fail with `what` should have come true, or what there is instead."""
     limit = time.monotonic() + timeout_s
     while not check():
-        assert time.monotonic() < limit, f"not within {timeout_s} s: {what or check}"
+        if time.monotonic() >= limit:
+            raise AssertionError(f"not within {timeout_s} s: {what() if callable(what) else what or check}")
         time.sleep(0.01)
 
 

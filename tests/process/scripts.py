@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -91,3 +93,18 @@ def is_running(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def described(pids: Iterable[int]) -> str:
+    """The processes as far as they are still there, for a failure: what they are, and what they wait for."""
+    return "; ".join(_description(pid) for pid in pids)
+
+
+def _description(pid: int) -> str:
+    fields = ("ppid", "status", "cmdline", "create_time", "num_threads", "cpu_times")
+    try:
+        facts = psutil.Process(pid).as_dict(fields)
+        kernel = Path(f"/proc/{pid}/stack").read_text().split("\n")
+    except (psutil.NoSuchProcess, OSError) as error:
+        return f"{pid} ({error})"
+    return f"{pid} {facts} age {time.time() - facts['create_time']:.2f} s, in the kernel: {kernel[:3]}"

@@ -18,7 +18,7 @@ import gigaexec
 from tests.conftest import wait_until
 from tests.process.marked import Mark
 from tests.process.refused_namespaces import REFUSE_NAMESPACES
-from tests.process.scripts import is_running, read_json, started_script
+from tests.process.scripts import described, is_running, read_json, started_script
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -117,8 +117,16 @@ class Driver:
         assert len(self._mark.pids()) >= 2, "the driver and at least one worker"
         self.process.send_signal(number)
         self.process.wait()
-        wait_until(lambda: not self._mark.pids(), GONE_WITHIN_S, "processes with the driver's mark")
-        wait_until(lambda: not any(map(is_running, children)), GONE_WITHIN_S, "the driver's children")
+        wait_until(
+            lambda: not self._mark.pids(),
+            GONE_WITHIN_S,
+            lambda: f"processes with the driver's mark: {described(self._mark.pids())}",
+        )
+        wait_until(
+            lambda: not any(map(is_running, children)),
+            GONE_WITHIN_S,
+            lambda: f"the driver's children: {described(filter(is_running, children))}",
+        )
 
 
 @contextmanager
