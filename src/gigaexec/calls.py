@@ -170,6 +170,7 @@ class WorkerResult:
         inline_value: The encoded value itself, where it was small.
         layout: Where the parts of the value lie; None on failure.
         retire_reason: Why this worker must not run another call (leftover threads, say), else "".
+        file_number: The worker's descriptor of the file without a name, where it could not be sent.
     """
 
     spill_path: str | None
@@ -178,6 +179,7 @@ class WorkerResult:
     inline_value: bytes | None = None
     layout: ValueLayout | None = None
     retire_reason: str = ""
+    file_number: int | None = None
 
     @property
     def peak_rss_kb(self) -> int:

@@ -171,7 +171,9 @@ def test_a_script_without_a_main_guard_is_not_run_again_by_its_workers(tmp_path:
 def test_r40_ctrl_c_ends_a_script_and_all_it_started(tmp_path: Path) -> None:
     mark = Mark()
     script = """
-    import sys, gigaexec
+    import signal, sys, gigaexec
+    # Ignored where the tests run in the background of a shell, which is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     print("1", flush=True)
     try:
         code = "import time\\ndef f(path):\\n    open(path, 'w')\\n    time.sleep(1000)"

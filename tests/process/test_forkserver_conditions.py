@@ -161,3 +161,48 @@ def test_a_scratch_folder_that_its_program_closed_is_removed() -> None:
         os.rmdir(folder)
         """
     )
+
+
+# Sends descriptors until no more may be under way, and lets nobody take them until a file is there.
+HOLD_DESCRIPTORS = """
+import errno, os, socket, time
+def f(ready, end):
+    pair, sent = socket.socketpair(), 0
+    pair[0].setblocking(False)
+    numbers, pairs = [os.dup(0) for _ in range(100)], [pair]
+    try:
+        while True:
+            try:
+                socket.send_fds(pairs[-1][0], [b"x"], numbers)
+                sent += 100
+            except BlockingIOError:
+                pairs.append(socket.socketpair())
+                pairs[-1][0].setblocking(False)
+    except OSError as error:
+        assert error.errno == errno.ETOOMANYREFS, error
+    open(ready, "w").close()
+    while not os.path.exists(end):
+        time.sleep(0.01)
+    return sent
+"""
+
+
+def test_r33_a_program_that_has_all_descriptors_under_way_costs_no_other_call_its_result(
+    make: MakeForkserver, tmp_path: Path
+) -> None:
+    ready, end = tmp_path / "ready", tmp_path / "end"
+    backend = make(sandbox=SandboxPolicy.standard(write=[tmp_path]))
+    large = WorkerCall("def f(): return b'x' * 3_000_000", "f")
+
+    async def beside_it() -> tuple[int, bytes]:
+        hold = WorkerCall(HOLD_DESCRIPTORS, "f", [str(ready), str(end)])
+        held = asyncio.create_task(backend.execute(hold, deadline_s=60))
+        while not ready.exists():
+            await asyncio.sleep(0.01)
+        value = await backend.execute(large, deadline_s=30)
+        end.touch()
+        return await held, value
+
+    sent, value = asyncio.run(beside_it())
+    assert sent >= 200
+    assert value == b"x" * 3_000_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -60,10 +61,13 @@ def test_leaving_map_early_ends_the_calls_in_flight() -> None:
     assert gigaexec.run(DOUBLE, "f", 3) == 6
 
 
-def test_ctrl_c_where_a_loop_is_running_does_not_wait_for_the_deadline() -> None:
+def test_ctrl_c_where_a_loop_is_running_does_not_wait_for_the_deadline(tmp_path: Path) -> None:
     printed = run_script(
         """
-        import asyncio, os, signal, threading, time, gigaexec
+        import asyncio, os, signal, sys, threading, time, gigaexec
+        # Ignored where the tests run in the background of a shell, which is inherited.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        path = sys.argv[1]
         program = "def f(path):\\n    open(path, 'w').close()\\n    while True: pass"
         def interrupt_when_it_runs():
             while not os.path.exists(path):
@@ -75,12 +79,11 @@ def test_ctrl_c_where_a_loop_is_running_does_not_wait_for_the_deadline() -> None
                 gigaexec.run(program, "f", path, deadline_s=600)
             except KeyboardInterrupt:
                 print("interrupted")
-        import tempfile
-        path = os.path.join(tempfile.mkdtemp(), "ready")
         loop = asyncio.new_event_loop()
         loop.run_until_complete(cell())
         loop.close()
         gigaexec.shutdown_executor(wait=True)
-        """
+        """,
+        str(tmp_path / "ready"),
     )
     assert printed == "interrupted\n"

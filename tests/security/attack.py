@@ -170,18 +170,29 @@ def send(facts, inline=b"", descriptors=()):
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(descriptors)}i", *descriptors))]
     connection = channel()
     frame = struct.pack("!Q", len(payload)) + payload
-    sent = connection.sendmsg([frame], rights if descriptors else [])
-    connection.sendall(frame[sent:])
-    connection.detach()
+    try:
+        while not (sent := attempts_to_send(connection, frame, rights if descriptors else [])):
+            time.sleep(0.01)
+        connection.sendall(frame[sent:])
+    finally:
+        connection.detach()
 
-def result(layout=None, error=None, is_inline=False, spill_path=None, cpu_s=0.0):
+def attempts_to_send(connection, frame, rights):
+    try:
+        return connection.sendmsg([frame], rights)
+    except OSError as error:
+        if error.errno != errno.ETOOMANYREFS:  # another attack has all descriptors under way, for a moment
+            raise
+        return 0
+
+def result(layout=None, error=None, is_inline=False, spill_path=None, cpu_s=0.0, file_number=None):
     """A result as a worker would send it; every claim in it can be a lie."""
     names = METRICS
     claims = {"worker_id": "forged", "node_id": "forged", "user_time_s": cpu_s, "wall_time_s": 1e9,
               "started_at_ns": 1, "finished_at_ns": 2**62}
     metrics = [claims.get(name, 0) for name in names]
     return {"result": {"error": error, "metrics": metrics, "layout": layout, "is_inline": is_inline,
-                       "spill_path": spill_path, "retire_reason": ""}}
+                       "spill_path": spill_path, "retire_reason": "", "file_number": file_number}}
 
 def forge_value(value, **claims):
     """Answer in the worker's place."""

@@ -16,7 +16,7 @@ from gigaexec.dispatch import process_tree
 from gigaexec.dispatch.template_process import TemplateProcess
 from gigaexec.dispatch.worker_process import KernelAccount, WorkerPipes
 from gigaexec.errors import WorkerStartError
-from gigaexec.transport.descriptors import OwnedDescriptor
+from gigaexec.transport.descriptors import OwnedDescriptor, open_file_of
 from gigaexec.transport.scratch import Scratch
 from gigaexec.worker.template import ForkRequest
 from gigaexec.worker.worker_report import WorkerReport
@@ -114,6 +114,13 @@ class ForkedProcess:
         if self._report is None:
             return None
         return KernelAccount(self._report.peak_rss_kb, self._report.used)
+
+    def open_file_of_worker(self, number: int) -> OwnedDescriptor:
+        file = open_file_of(self.pid, number)
+        if self.is_dead():
+            file.close()  # the number of the process may be another one's by now
+            raise ProcessLookupError("the worker has ended")
+        return file
 
     def scratch_bytes(self, max_entries: int) -> int:
         """Disk space that the scratch folder takes up; of at most so many entries."""

@@ -82,6 +82,9 @@ class LokyProcess:
         """What its calls used together says nothing about the last one."""
         return
 
+    def open_file_of_worker(self, number: int) -> OwnedDescriptor:
+        raise PermissionError(f"descriptor {number} of a worker whose files have names")
+
     def scratch_bytes(self, _: int) -> int:
         return 0
 

@@ -398,9 +398,19 @@ class WorkerHandle:
         is_in_unnamed_file = (
             result.layout is not None and result.inline_value is None and result.spill_path is None
         )
+        if is_in_unnamed_file and not files and result.file_number is not None:
+            files = [self._fetch_file(result.file_number)]
         if len(files) != is_in_unnamed_file:
             raise ProtocolError(f"a result with {len(files)} files")
         return Answer(result, files[0] if files else None)
+
+    def _fetch_file(self, number: int) -> OwnedDescriptor:
+        try:
+            file = self.process.open_file_of_worker(number)
+            self._pipes.channel.shutdown(socket.SHUT_WR)  # the worker waits for it
+        except OSError as error:
+            raise ProtocolError(f"a result in a file that cannot be had: {error}") from error
+        return file
 
     def _on_end_of_channel(self) -> None:
         self._unregister(self._pipes.channel)

@@ -106,6 +106,10 @@ class WorkerProcess(Protocol):
         """What is known of an end that no exit code tells of; else ""."""
         ...
 
+    def open_file_of_worker(self, number: int) -> OwnedDescriptor:
+        """Open for reading what is open in the living worker. Raises OSError."""
+        ...
+
     def scratch_bytes(self, max_entries: int) -> int:
         """Disk space in the call's scratch folder, if it has one; of at most so many entries."""
         ...

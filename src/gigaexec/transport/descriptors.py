@@ -1,8 +1,9 @@
-"""An open file that must be closed by whoever ends up with it."""
+"""Open files that must be closed by whoever ends up with them."""
 
 from __future__ import annotations
 
 import os
+import stat
 
 
 class OwnedDescriptor:
@@ -29,3 +30,19 @@ class OwnedDescriptor:
             os.close(number)
 
     __del__ = close
+
+
+def open_file_of(pid: int, number: int) -> OwnedDescriptor:
+    """Open for reading the regular file that another process has open as descriptor `number`. Linux only.
+
+    Raises:
+        OSError: There is none, or it is not to be had.
+    """
+    # First without opening it: to open a pipe can block, to open a device can do anything.
+    place = OwnedDescriptor(os.open(f"/proc/{pid}/fd/{number}", os.O_PATH | os.O_CLOEXEC))
+    try:
+        if not stat.S_ISREG(os.fstat(place.number).st_mode):
+            raise PermissionError(f"descriptor {number} of process {pid} is no regular file")
+        return OwnedDescriptor(os.open(f"/proc/self/fd/{place.number}", os.O_RDONLY | os.O_CLOEXEC))
+    finally:
+        place.close()

@@ -91,6 +91,7 @@ def _result_as_json(result: WorkerResult) -> dict[str, Any]:
         "is_inline": result.inline_value is not None,
         "spill_path": result.spill_path,
         "retire_reason": result.retire_reason,
+        "file_number": result.file_number,
     }
 
 
@@ -132,6 +133,7 @@ def _decode_result(facts: Any, inline: bytes) -> WorkerResult:
         inline_value=inline if is_inline else None,
         layout=layout,
         retire_reason=_text(facts["retire_reason"]),
+        file_number=None if facts["file_number"] is None else _count(facts["file_number"]),
     )
 
 

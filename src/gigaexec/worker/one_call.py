@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -26,7 +27,7 @@ from gigaexec.worker.channel import (
 )
 from gigaexec.worker.imports import ImportsOfOneCall, ImportState
 from gigaexec.worker.limits import forbid_core_dumps, leave_descriptors_to_driver, lift_file_size_limit
-from gigaexec.worker.main import EXIT_BROKEN, CallRunner, RefusedError, apply_limits_or_refuse
+from gigaexec.worker.main import EXIT_BROKEN, CallRunner, Ended, RefusedError, apply_limits_or_refuse
 from gigaexec.worker.messages import encode_message
 from gigaexec.worker.report import name_of_type
 from gigaexec.worker.sandbox import Isolation
@@ -196,8 +197,7 @@ class _OneCallWorker:
         )
         ended = replace(ended, metrics=replace(ended.metrics, seed=seed))
         self._engine.streams.flush()
-        descriptor = ended.encoded.descriptor if ended.encoded is not None else None
-        channel.send(encode_message(ended.as_result()), [] if descriptor is None else [descriptor])
+        _answer(ended, channel)
 
     def _prepare(self, call: ReceivedCall, seed: int, channel: WorkerChannel) -> None:
         if not os.path.isdir(self._place.scratch or "/"):
@@ -231,6 +231,20 @@ class _OneCallWorker:
         except ValueNotDataError as failure:
             text = f"the return value of type {name_of_type(value)} is not plain data: {failure}"
             raise RefusedError(WorkerError(stderr=text, kind=ErrorKind.VALUE, summary=text)) from None
+
+
+def _answer(ended: Ended, channel: WorkerChannel) -> None:
+    descriptor = ended.encoded.descriptor if ended.encoded is not None else None
+    result = ended.as_result()
+    try:
+        channel.send(encode_message(result), [] if descriptor is None else [descriptor])
+    except OSError as error:
+        # As many descriptors of this user are under way as this process may have open: another program sends
+        # them and lets nobody take them. The driver can open the file while it is open here.
+        if error.errno != errno.ETOOMANYREFS:
+            raise
+        channel.send(encode_message(replace(result, file_number=descriptor)))
+        channel.receive()  # ends when the driver has
 
 
 def _current_folder() -> str:

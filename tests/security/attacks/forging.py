@@ -330,9 +330,23 @@ FORGING = (
             os.write(number, head)
             send(result(['data', len(head), [], len(head)]), descriptors=[number])
         """,
-        ended_not_as("result_exceeded", "crashed"),
+        ended_not_as("result_exceeded"),
         through=NOWHERE,
         limits=Limits(result_bytes=1_000_000),
+        tried=ALL_CONFINED,
+    ),
+    Attack(
+        "name-a-pipe-as-result",
+        "have the driver open a pipe of the program as the result, which blocks whoever opens it",
+        """
+        def attack(at):
+            reader, writer = os.pipe()
+            os.close(writer)
+            send(result(['data', 100, [], 100], file_number=reader))
+            time.sleep(10)
+        """,
+        took_longer_than(3.0),
+        through=NOWHERE,
         tried=ALL_CONFINED,
     ),
     Attack(

@@ -12,6 +12,7 @@ import pytest
 
 from gigaexec.dispatch.worker_handle import WorkerHandle
 from gigaexec.dispatch.worker_process import WorkerPipes
+from gigaexec.transport.descriptors import OwnedDescriptor
 
 
 class _Process:
@@ -52,6 +53,9 @@ class _Process:
 
     def failure(self) -> str:
         return ""
+
+    def open_file_of_worker(self, number: int) -> OwnedDescriptor:
+        raise FileNotFoundError(number)
 
     def scratch_bytes(self, _: int) -> int:
         return 0
