@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import socket
@@ -20,9 +19,11 @@ _LAST_WORDS_BYTES = 8 * 1024
 # How long a template may take to end by itself.
 _LAST_WORDS_LIMIT_S = 1.0
 
-# sys.path comes first, because site-packages may lie elsewhere than a bare interpreter looks.
+# sys.path comes first, because site-packages may lie elsewhere than a bare interpreter looks. Before it is
+# set nothing may be imported from a file: the current folder would come first, and it is anybody's. -P keeps
+# the interpreter from that too: since 3.13 it imports a module to run what follows -c.
 _BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
+    "import sys; sys.path[:] = sys.argv[3:]; "
     "from gigaexec.worker.template import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 )
 
@@ -63,10 +64,11 @@ class TemplateProcess:
                 [
                     sys.executable,
                     *_interpreter_flags(),
+                    "-P",
                     "-c",
                     _BOOT,
                     *map(str, descriptors),
-                    json.dumps([entry for entry in sys.path if isinstance(entry, str)]),
+                    *(entry for entry in sys.path if isinstance(entry, str) and _is_path(entry)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -130,6 +132,14 @@ class TemplateProcess:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+
+def _is_path(text: str) -> bool:
+    """Whether it can be told to a process; what cannot is no folder either."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _interpreter_flags() -> list[str]:

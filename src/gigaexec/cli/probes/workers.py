@@ -40,7 +40,9 @@ def facts():
 
 # Runs a call, tells of its worker, then waits to be killed.
 _DRIVER = f"""
-import json, sys
+import sys
+sys.path[:] = sys.argv[1:]
+import json
 import gigaexec
 
 print(json.dumps(gigaexec.run({_WORKER_FACTS!r}, "facts")), flush=True)
@@ -76,7 +78,9 @@ def probe_parent_death(config: WorkerConfig) -> Finding:
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "GIGAEVO_EXECUTOR_SPILL_DIR": str(Path(folder) / "spill")}
         driver = subprocess.Popen(
-            [sys.executable, "-c", _DRIVER],
+            [sys.executable, "-c", _DRIVER, *map(os.path.abspath, sys.path)],
+            # It and what loky starts would import from the user's.
+            cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
