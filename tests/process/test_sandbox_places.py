@@ -8,6 +8,7 @@ import pytest
 
 import gigaexec
 from gigaexec import ConfigurationError, ForkserverBackend, SandboxPolicy, WorkerConfig
+from tests.process.scripts import run_script
 
 _READS = """
 import helper
@@ -48,3 +49,63 @@ def test_a_place_that_does_not_exist_is_refused_at_once(name: str, tmp_path: Pat
     policy = SandboxPolicy.standard(**{name: [tmp_path / "missing"]})
     with pytest.raises(ConfigurationError, match=f"{name} of the sandbox names .*missing.*does not exist"):
         ForkserverBackend(WorkerConfig(sandbox=policy))
+
+
+_ONE_CUTS_WHAT_THE_OTHER_RETURNS = """
+    import asyncio, os, pathlib, sys
+    from gigaexec import ForkserverBackend, SandboxPolicy, WorkerCall, WorkerConfig
+
+    RETURNS = '''
+    import os, time
+    def f(place):
+        import numpy
+        from gigaexec.worker import one_call
+        class File:
+            place = ""
+            def create(self):
+                return os.open(f"{place}/result", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            def finish(self, descriptor):
+                open(f"{place}/written", "w").close()
+                while not os.path.exists(f"{place}/opened"):
+                    time.sleep(0.01)
+                os.unlink(f"{place}/result")
+                return descriptor
+        one_call.UnnamedResultFile = lambda _: File()
+        return numpy.ones(1_000_000)
+    '''
+    CUTS = '''
+    import os, time
+    def f(place):
+        def wait_for(name):
+            while not os.path.exists(f"{place}/{name}"):
+                time.sleep(0.01)
+        wait_for("written")
+        # O_PATH, which no lease notices.
+        path_only = os.open(f"{place}/result", os.O_PATH)
+        open(f"{place}/opened", "w").close()
+        wait_for("received")
+        os.truncate(f"/proc/self/fd/{path_only}", 0)
+        return "cut"
+    '''
+
+    async def main(place, spill_dir):
+        policy = SandboxPolicy.standard(write=[place])
+        backend = ForkserverBackend(WorkerConfig(max_workers=2, spill_dir=spill_dir, sandbox=policy))
+        try:
+            calls = [WorkerCall(code, "f", [place]) for code in (CUTS, RETURNS)]
+            cutting = asyncio.create_task(backend.execute(calls[0], deadline_s=30))
+            array = await backend.execute(calls[1], deadline_s=30)
+            pathlib.Path(place, "received").touch()
+            assert await cutting == "cut"
+            print(array.sum())
+        finally:
+            backend.shutdown_now(wait=True)
+
+    asyncio.run(main(sys.argv[1], pathlib.Path(sys.argv[2])))
+"""
+
+
+def test_a_shared_folder_lets_no_program_change_or_cut_a_result_that_was_received(
+    tmp_path: Path, spill_dir: Path
+) -> None:
+    assert run_script(_ONE_CUTS_WHAT_THE_OTHER_RETURNS, str(tmp_path), str(spill_dir)).strip() == "1000000.0"

@@ -23,6 +23,7 @@ from gigaexec.dispatch.tree_sample import SharedFiles
 from gigaexec.dispatch.worker_process import WorkerSource
 from gigaexec.errors import GigaexecError, InvalidCallError, SpillError
 from gigaexec.limits import Limits
+from gigaexec.sandbox_policy import ResultFormat
 from gigaexec.transport.arguments import encode_arguments
 from gigaexec.transport.codec import decode_value, read_value_file
 from gigaexec.transport.spill import SpillDirectory, read_spilled_value, remove_spill
@@ -106,6 +107,7 @@ class Pool:
     ) -> None:
         self._names_results = names_results
         self._results = config.sandbox.format_of_results
+        self._has_shared_folders = bool(config.sandbox.write)
         self._spill = SpillDirectory(config.spill_dir)
         try:
             source = make_source(self._spill)
@@ -182,6 +184,17 @@ class Pool:
         if self._names_results:
             remove_spill(place)
 
+    def _has_file_alone(self, ending: Ending) -> bool:
+        """Whether only the call itself, which is dead, can have had the file with its result open.
+
+        Programs that can write to one folder can open each other's files, keep one, and cut it later.
+        """
+        if self._results is ResultFormat.PICKLE:  # such programs are trusted
+            return True
+        held = {step.name for step in ending.steps if step.held}
+        is_apart = "seccomp" in held and not held.isdisjoint({"landlock_files", "read_only_mounts"})
+        return is_apart and not self._has_shared_folders
+
     async def _read_outcome(self, ending: Ending, request: Request, place: str) -> Outcome:
         result = ending.result
         unreadable: GigaexecError | None = None
@@ -194,7 +207,11 @@ class Pool:
                 elif ending.file is not None:
                     # A large value takes long to decode; the event loop goes on meanwhile.
                     value = await asyncio.to_thread(
-                        read_value_file, ending.file, result.layout, self._results
+                        read_value_file,
+                        ending.file,
+                        result.layout,
+                        self._results,
+                        is_exclusive=self._has_file_alone(ending),
                     )
                 else:
                     value = await asyncio.to_thread(read_spilled_value, place, result.layout)

@@ -54,19 +54,29 @@ def decode_value(
         raise ValueNotReadableError(f"{what}: {type(error).__name__}: {error}") from error
 
 
-def read_value_file(file: OwnedDescriptor, layout: ValueLayout, expected: ResultFormat) -> Any:
+def read_value_file(
+    file: OwnedDescriptor, layout: ValueLayout, expected: ResultFormat, *, is_exclusive: bool = True
+) -> Any:
     """Decode a value from a file without a name. Closes the file.
 
-    The file is mapped copy-on-write, so arrays lie in it without a copy and can be changed; the map lives as
-    long as they do. Every process that could write to the file must be dead: cutting it would kill this one.
+    Args:
+        file: Open for reading.
+        layout: Where the parts of the value lie in it.
+        expected: The format that was asked for.
+        is_exclusive: Whether nobody else can have the file open. Then it is mapped copy-on-write: arrays lie
+            in it without a copy, and the map lives as long as they do. Otherwise it is read into memory, and
+            what is read is what is checked: whoever has it open could change a map after the check, or kill
+            this process by cutting the file under it. That nobody has it open cannot be asked of the kernel:
+            a lease (`F_SETLEASE`) is granted beside descriptors made with O_PATH, which can be opened anew.
 
     Raises:
         ValueNotReadableError: It is no regular file of this user without a name and without holes, or of
-            another size than was said: no worker sends that, but its program can. Or as `decode_value`.
+            another size than was said: no worker sends that, but its program can. Or there is no memory
+            for it. Or as `decode_value`.
     """
     try:
         _check(file.number, layout.total_bytes, must_be_written=expected is ResultFormat.DATA)
-        contents = _contents(file.number, layout.total_bytes)
+        contents = (_mapped if is_exclusive else _read)(file.number, layout.total_bytes)
     except OSError as error:  # it can be sent a descriptor that cannot be read
         raise ValueNotReadableError(f"the file with the result cannot be read: {error}") from error
     finally:
@@ -95,20 +105,22 @@ def _check(descriptor: int, expected_bytes: int, *, must_be_written: bool) -> No
         raise ValueNotReadableError(f"the file with the result {problem}")
 
 
-def _contents(descriptor: int, count: int) -> memoryview:
+def _mapped(descriptor: int, count: int) -> memoryview:
     try:
         return map_privately(descriptor, count)
     except OSError as error:  # some network filesystems refuse
         logger.debug("mmap refused (%s); reading instead", error)
-        try:
-            view, offset = memoryview(bytearray(count)), 0
-        except MemoryError:
-            raise ValueNotReadableError(f"there is no memory for a result of {count} bytes") from error
-        while offset < count:
-            received = os.preadv(descriptor, [view[offset:]], offset)
-            if received == 0:
-                raise ValueNotReadableError(
-                    f"the file with the result ends at {offset} of {count} bytes"
-                ) from error
-            offset += received
-        return view
+        return _read(descriptor, count)
+
+
+def _read(descriptor: int, count: int) -> memoryview:
+    try:
+        view, offset = memoryview(bytearray(count)), 0
+    except MemoryError as error:
+        raise ValueNotReadableError(f"there is no memory for a result of {count} bytes") from error
+    while offset < count:
+        received = os.preadv(descriptor, [view[offset:]], offset)
+        if received == 0:
+            raise ValueNotReadableError(f"the file with the result ends at {offset} of {count} bytes")
+        offset += received
+    return view
