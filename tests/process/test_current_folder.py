@@ -1,4 +1,4 @@
-"""Code that lies in the driver's current folder, which is on no import path, is run by none of its processes."""
+"""What lies in the driver's current folder is imported by none of its processes, unless it is on sys.path."""
 
 from __future__ import annotations
 

@@ -122,8 +122,9 @@ def test_r22_a_spill_directory_that_was_removed_is_made_anew_for_scratch(
     assert outcomes[-1] is OutcomeStatus.OK
 
 
-def test_a_spill_directory_that_programs_could_read_is_refused(tmp_path: Path) -> None:
-    policy = SandboxPolicy.standard(read=[tmp_path])
+@pytest.mark.parametrize("name", ["read", "write"])
+def test_a_spill_directory_that_programs_could_read_is_refused(name: str, tmp_path: Path) -> None:
+    policy = SandboxPolicy.standard(**{name: [tmp_path]})
     with pytest.raises(ConfigurationError, match="which confined programs can read"):
         ForkserverBackend(WorkerConfig(spill_dir=tmp_path / "spill", sandbox=policy))
 

@@ -195,9 +195,10 @@ def _steps(outcome: Outcome) -> dict[str, Any]:
 
 async def refused_by_strict(folder: Path) -> dict[str, Any]:
     """Run a program under `strict`, and say how that ended and whether it ran."""
-    marker = folder / "ran"
+    marker = folder / "writable" / "ran"
+    marker.parent.mkdir()
     config = WorkerConfig(
-        max_workers=1, spill_dir=folder / "spill", sandbox=SandboxPolicy.strict(write=[folder])
+        max_workers=1, spill_dir=folder / "spill", sandbox=SandboxPolicy.strict(write=[marker.parent])
     )
     backend = ForkserverBackend(config)
     call = WorkerCall(f"open({str(marker)!r}, 'w')\ndef f(): return 1", "f")

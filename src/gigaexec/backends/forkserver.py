@@ -65,7 +65,7 @@ class ForkserverBackend(LocalBackend):
             self._require_private_spill_dir()
 
     def _require_private_spill_dir(self) -> None:
-        """Scratch folders and results must not lie where every confined program can read."""
+        """Scratch folders and results must not lie where every confined program can read, or even write."""
         spill_dir = self.config.spill_dir
         places = (
             *EXECUTABLE_FOLDERS,
@@ -73,6 +73,7 @@ class ForkserverBackend(LocalBackend):
             sys.base_prefix,
             sys.exec_prefix,
             *self.config.sandbox.read,
+            *self.config.sandbox.write,
         )
         for place in places:
             if spill_dir.is_relative_to(Path(place).resolve()):
