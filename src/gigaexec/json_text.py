@@ -131,8 +131,10 @@ def _pieces(value: Any) -> Iterator[str]:
         yield from _enclosed("frozenset({", value, "})")
     elif kind is int and not _has_digits(value):
         yield f"<int of {value.bit_length()} bits>"
-    elif any(kind is shown for shown in _SHOWN_BY_REPR) or is_numpy_data(value):
+    elif any(kind is shown for shown in _SHOWN_BY_REPR):
         yield repr(value)
+    elif is_numpy_data(value):
+        yield _numpy_repr(value)
     else:
         yield _as_object(value)
 
@@ -144,6 +146,15 @@ def _enclosed(opening: str, items: Iterable[Any], closing: str) -> Iterator[str]
             yield ", "
         yield from _pieces(item)
     yield closing
+
+
+def _numpy_repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001
+        # numpy refuses to write some of what it holds, such as dates without a unit. It runs no code of a
+        # program: what it raises tells nothing that the name of the class does not.
+        return _as_object(value)
 
 
 def _as_object(value: object) -> str:

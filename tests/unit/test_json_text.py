@@ -104,6 +104,14 @@ def test_what_numpy_brings_has_its_usual_repr() -> None:
     assert safe_repr(np.array([object()])) == "<ndarray object>"
 
 
+def test_what_numpy_refuses_to_write_is_named() -> None:
+    dates = np.array([5]).view("M8")  # of no unit
+    with pytest.raises(ValueError, match="generic units"):
+        repr(dates)
+    assert safe_repr([dates, dates[0], 1]) == "[<ndarray object>, <datetime64 object>, 1]"
+    assert metric_as_json(dates[0]) == "<datetime64 object>"
+
+
 def test_value_that_contains_itself_has_a_repr_that_ends() -> None:
     loop: list[object] = []
     loop.append(loop)
