@@ -55,7 +55,7 @@ def decode_value(
 
 
 def read_value_file(
-    file: OwnedDescriptor, layout: ValueLayout, expected: ResultFormat, *, is_exclusive: bool = True
+    file: OwnedDescriptor, layout: ValueLayout, expected: ResultFormat, *, is_exclusive: bool
 ) -> Any:
     """Decode a value from a file without a name. Closes the file.
 

@@ -22,6 +22,9 @@ _SIMPLE_DTYPE = re.compile(
     r"[<>|](?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[SUV][1-9][0-9]{0,9}"
     r"|[mM]8(?:\[(?:[1-9][0-9]{0,9})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
 )
+# numpy keeps sizes in a C ssize_t. Beyond it an int can have millions of digits: multiplying two of those
+# takes minutes, in which no other thread of this process runs.
+_MAX_SIZE = 2**63 - 1
 # numpy keeps the size of an item in a C int.
 _MAX_ITEM_BYTES = 2**31 - 1
 # Structures in structures: more than anyone writes, and far from the limit of recursion.
@@ -54,7 +57,7 @@ def make_array(
         Exception: Something is not valid. numpy finds some of that, in its own words.
     """
     dtype = _dtype_of(description)
-    if order not in ("C", "F") or len(shape) > _MAX_DIMENSIONS or any(size < 0 for size in shape):
+    if order not in ("C", "F") or len(shape) > _MAX_DIMENSIONS or not all(map(_is_size, shape)):
         raise ArrayError("an array of another order, or of an impossible shape")
     if math.prod(shape) * dtype.itemsize != content.nbytes:
         raise ArrayError(
@@ -141,7 +144,13 @@ def _next(parts: Iterator[Any], kind: type) -> Any:
     part = next(parts)
     if type(part) is not kind:
         raise ArrayError(f"{type(part).__name__} in a dtype where {kind.__name__} belongs")
+    if kind is int and not _is_size(part):
+        raise ArrayError("a dtype with an impossible size or offset")
     return part
+
+
+def _is_size(number: Any) -> bool:
+    return 0 <= number <= _MAX_SIZE
 
 
 def _check_content(array: numpy.ndarray[Any, Any]) -> None:

@@ -45,7 +45,6 @@ def decode_data(
     *,
     max_depth: int = fmt.DEFAULT_MAX_DEPTH,
     max_count: int = fmt.DEFAULT_MAX_COUNT,
-    max_bytes: int | None = None,
 ) -> Any:
     """The value that `encode_data` encoded, or an error, whatever the bytes are.
 
@@ -61,14 +60,13 @@ def decode_data(
         buffers: Contents of arrays and large bytes. Their sizes need no alignment; aligned ones are faster.
         max_depth: Levels of nesting, as in `encode_data`.
         max_count: Leaves, and ops, each.
-        max_bytes: Of the head and the buffers together; None for no limit.
 
     Raises:
         ValueNotReadableError: The bytes are no such value, exceed a limit, or hold an array and numpy
             cannot be imported here.
     """
     try:
-        return _Decoding(buffers, max_depth, max_count, max_bytes).decode(head)
+        return _Decoding(buffers, max_depth, max_count).decode(head)
     except _BadDataError as error:
         raise ValueNotReadableError(f"the result is not valid data: {error}") from None
     except Exception as error:
@@ -93,18 +91,16 @@ class _Decoding:
         buffers: Sequence[memoryview | bytes | bytearray],
         max_depth: int,
         max_count: int,
-        max_bytes: int | None,
     ) -> None:
         self._buffers: list[memoryview | None] = [memoryview(buffer).cast("B") for buffer in buffers]
         self._max_depth = max_depth
         self._max_count = min(max_count, fmt.LARGEST_MAX_COUNT)
-        self._max_bytes = max_bytes
         self.hashing = _HashingBudget()
-        self.has_large_int = False
         self.has_decimal = False
 
     def decode(self, head: bytes | memoryview) -> Any:
-        self._check_sizes(head)
+        if _leaf_count(head) > self._max_count:
+            raise _BadDataError(f"more than {self._max_count} items")
         leaves, ops, raw = _HEAD.decode(head)
         if len(ops) % 4:
             raise _BadDataError("its ops are cut off")
@@ -117,13 +113,6 @@ class _Decoding:
         if any(buffer is not None for buffer in self._buffers):
             raise _BadDataError("a buffer that no array uses")
         return values[0]
-
-    def _check_sizes(self, head: bytes | memoryview) -> None:
-        size_bytes = len(head) + sum(buffer.nbytes for buffer in self._buffers if buffer is not None)
-        if self._max_bytes is not None and size_bytes > self._max_bytes:
-            raise _BadDataError(f"{size_bytes} bytes; the limit is {self._max_bytes} bytes")
-        if _leaf_count(head) > self._max_count:
-            raise _BadDataError(f"more than {self._max_count} items")
 
     def _walk(self, leaves: list[Any], ops: memoryview, raw: bytes) -> list[Any]:
         """Make what the ops say; return what is left when they end."""
@@ -201,13 +190,15 @@ class _HashingBudget:
 
     def __init__(self) -> None:
         self._left_s = 0.0
+        self.has_large_int = False
 
     def allow(self, items: int) -> None:
         self._left_s = self._BASE_S + self._PER_ITEM_S * items
 
     def insert(self, add: Callable[[int, int], object], keys: Sequence[Any]) -> None:
         """Call `add(start, end)` for parts of the keys until all are in."""
-        are_leaves = _LEAF_TYPES.issuperset(map(type, keys))
+        # A comparison of large ints takes up to as long as reading them: 64 keys of 1 MB take 0.3 s.
+        are_leaves = not self.has_large_int and _LEAF_TYPES.issuperset(map(type, keys))
         step = self.LEAF_KEYS_PER_STEP if are_leaves else self.OTHER_KEYS_PER_STEP
         if are_leaves and len(keys) <= step:
             add(0, len(keys))
@@ -262,7 +253,8 @@ def _make_set(items: list[Any], decoding: _Decoding) -> set[Any]:
 
 def _check_comparable(keys: list[Any], decoding: _Decoding) -> None:
     # Decimal == int converts the int, which takes time in the square of its length: 0.8 s for 100 kB.
-    if decoding.has_large_int and decoding.has_decimal and not _LEAF_TYPES.issuperset(map(type, keys)):
+    may_be_slow = decoding.hashing.has_large_int and decoding.has_decimal
+    if may_be_slow and not _LEAF_TYPES.issuperset(map(type, keys)):
         raise _BadDataError("keys that may be both Decimals and large ints, which take long to compare")
 
 
@@ -280,7 +272,7 @@ def _make_record(items: list[Any], decoding: _Decoding) -> DataRecord:
 
 def _make_big_int(items: list[Any], decoding: _Decoding) -> int:
     (data,) = _exactly(items, bytes)
-    decoding.has_large_int = decoding.has_large_int or len(data) > _LARGE_INT_BYTES
+    decoding.hashing.has_large_int |= len(data) > _LARGE_INT_BYTES
     return int.from_bytes(data, "little", signed=True)
 
 

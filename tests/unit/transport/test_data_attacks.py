@@ -14,10 +14,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from gigaexec.data_record import DataRecord
 from gigaexec.errors import ValueNotReadableError
+from gigaexec.json_text import safe_repr
+from gigaexec.transport import data_decoder
 from gigaexec.transport.data_decoder import decode_data
 from gigaexec.worker import data_format as fmt
 from gigaexec.worker.data_encoder import encode_data
@@ -40,8 +42,16 @@ def flat(code: int, *leaves: Any) -> bytes:
 
 
 def array_head(*dtype: Any, shape: tuple[int, ...] = (1,), raw: bytes = bytes(8), order: Any = "C") -> bytes:
-    leaves = [order, len(shape), *shape, *dtype]
-    ops = (op(fmt.OPEN), op(fmt.LEAVES, 1), op(fmt.BYTES, len(raw)), op(fmt.LEAVES, len(leaves) - 1))
+    leaves = [order]
+    ops = [op(fmt.OPEN), op(fmt.LEAVES, 1), op(fmt.BYTES, len(raw))]
+    for part in (len(shape), *shape, *dtype):
+        if type(part) is int and not -(2**63) <= part < 2**64:
+            size = part.bit_length() // 8 + 1
+            raw += part.to_bytes(size, "little", signed=True)
+            ops += [op(fmt.OPEN), op(fmt.BYTES, size), op(fmt.CLOSE, fmt.BIG_INT)]
+        else:
+            leaves.append(part)
+            ops.append(op(fmt.LEAVES, 1))
     return head_of(leaves, *ops, op(fmt.CLOSE, fmt.ARRAY), raw=raw)
 
 
@@ -52,6 +62,8 @@ def structure(itemsize: int, *fields: tuple[str, int, str], is_aligned: Any = Fa
 IN_A_FIELD = (fmt.STRUCTURE, 8, False, 1, "a", 0)
 NESTED_SUBARRAYS = (fmt.SUBARRAY, 1, 1) * 100_000
 HUGE = 2**64 - 1
+# Multiplying two of these takes 5 s, and no other thread runs meanwhile.
+MILLIONS_OF_DIGITS = (1 << 16_000_000) - 1
 
 ATTACKS = {
     "nothing": b"",
@@ -122,6 +134,13 @@ ATTACKS = {
     "a negative dimension": array_head("<f8", shape=(-1, -1)),
     "dimensions that overflow to the size": array_head("|u1", shape=(2**32, 2**32, 8), raw=b""),
     "an empty array with a huge dimension": array_head("<f8", shape=(0, 2**62), raw=b""),
+    "dimensions of millions of digits": array_head("|u1", shape=(MILLIONS_OF_DIGITS,) * 2),
+    "a subarray with such dimensions": array_head(
+        *IN_A_FIELD, fmt.SUBARRAY, 2, *[MILLIONS_OF_DIGITS] * 2, "<f8"
+    ),
+    "an item of such a size": array_head(fmt.STRUCTURE, MILLIONS_OF_DIGITS, False, 0, shape=(2**62,)),
+    "a field at such an offset": array_head(*structure(8, ("a", MILLIONS_OF_DIGITS, "<u4"))),
+    "as many fields": array_head(fmt.STRUCTURE, 8, False, MILLIONS_OF_DIGITS, "a", 0, "<u4"),
     "too many dimensions": array_head("<f8", shape=(1,) * 65),
     "a million dimensions": array_head("<f8", shape=(HUGE,) * 10**5),
     "too little content": array_head("<f8", shape=(2,)),
@@ -226,6 +245,12 @@ def test_s16_colliding_keys_are_refused_before_they_cost_seconds(members: list[A
     assert time.thread_time() - began < 15
 
 
+def test_s16_a_few_large_keys_are_measured_like_many_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_decoder._HashingBudget, "_BASE_S", 0.001)
+    with pytest.raises(ValueNotReadableError, match="keys of its sets and dicts collide"):
+        decode_data(*hostile_set([n * ((1 << 61) - 1) for n in range(1 << 400_000, (1 << 400_000) + 60)]))
+
+
 def test_s16_a_decimal_and_a_large_int_are_not_compared() -> None:
     large = (1 << 8_000_000) - 1
     members = [large, decimal.Decimal(large % ((1 << 61) - 1))]
@@ -285,4 +310,36 @@ def test_changed_bytes_give_a_value_or_the_error(changes: list[tuple[int, int]])
         value = decode_data(bytes(data), [])
     except ValueNotReadableError:
         return
-    repr(value)
+    safe_repr(value)
+
+
+SIZES = st.sampled_from([-1, 0, 1, 2, 8, 2**31, 2**63 - 1, 2**63, HUGE, MILLIONS_OF_DIGITS]) | st.integers()
+DTYPES = st.recursive(
+    st.sampled_from(["<f8", "|u1", "|b1", "<U1", "<M8", "<m8", "<M8[as]", "<f16", "|V3", "|O"]).map(
+        lambda text: (text,)
+    ),
+    lambda dtypes: (
+        st.tuples(SIZES, dtypes).map(lambda parts: (fmt.SUBARRAY, 1, parts[0], *parts[1]))
+        | st.tuples(SIZES, SIZES, SIZES, dtypes).map(
+            lambda parts: (fmt.STRUCTURE, parts[0], False, parts[1], "a", parts[2], *parts[3])
+        )
+        | st.tuples(SIZES, dtypes).map(lambda parts: (fmt.STRUCTURE, 8, False, 1, "a", parts[0], *parts[1]))
+    ),
+    max_leaves=3,
+)
+
+
+@given(DTYPES, st.lists(SIZES, max_size=3), st.sampled_from([0, 1, 2, 8, 16]))
+@example(("<M8",), [1], 8)
+@example(("|u1",), [MILLIONS_OF_DIGITS] * 2, 1)
+@settings(max_examples=300, deadline=None)
+def test_arrays_of_any_size_and_dtype_give_a_value_that_can_be_shown_or_the_error(
+    dtype: tuple[Any, ...], shape: list[int], content_bytes: int
+) -> None:
+    head = array_head(*dtype, shape=tuple(shape), raw=b"\1" * content_bytes)
+    began = time.thread_time()
+    try:
+        safe_repr(decode_data(head, []))
+    except ValueNotReadableError:
+        pass
+    assert time.thread_time() - began < 2
