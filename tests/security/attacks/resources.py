@@ -141,6 +141,42 @@ RESOURCES = (
             time.sleep(3)
         """,
     ),
+    _hides_memory(
+        "memory-behind-threads",
+        "the same, and have one of many threads start them",
+        """
+        def attack(at):
+            threading.stack_size(64 << 10)
+            end = threading.Event()
+            for _ in range(700):
+                threading.Thread(target=end.wait, daemon=True).start()
+            def start():
+                for _ in range(10):
+                    if os.fork() == 0:
+                        kept = bytearray(os.urandom(1 << 20) * 25)
+                        time.sleep(10)
+                        os._exit(0)
+                time.sleep(3)
+            thread = threading.Thread(target=start, daemon=True)
+            thread.start()
+            thread.join()
+        """,
+    ),
+    _hides_memory(
+        "memory-in-page-tables",
+        "take it as page tables, with a child beside it",
+        """
+        def attack(at):
+            if os.fork() == 0:
+                time.sleep(10)
+                os._exit(0)
+            size, step, no_reserve = 256 << 30, 2 << 20, 0x4000
+            kept = mmap.mmap(-1, size, mmap.MAP_PRIVATE | no_reserve, mmap.PROT_READ)
+            for offset in range(0, size, step):
+                kept[offset]
+            time.sleep(2)
+        """,
+    ),
     Attack(
         "memory-after-answer",
         "answer, then take memory",
