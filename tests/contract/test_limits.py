@@ -216,6 +216,45 @@ def test_what_a_program_raises_itself_is_its_error_though_it_looks_like_a_limit(
     assert type(outcome.error) is ExecRunnerError
 
 
+_NESTED = "'-' * 20_000 + '1'"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"def f(_): return eval({_NESTED})",
+        f"def f(_): return compile({_NESTED}, '', 'exec')",
+        f"import builtins\ndef f(_): builtins.exec(\n    {_NESTED}\n)",
+        f"import ast\ndef f(_): return ast.literal_eval({_NESTED})",
+        f"def f(folder):\n    open(folder + '/nested.py', 'w').write({_NESTED})\n    import nested",
+        "def f(_): return " + "-" * 20_000 + "1",
+    ],
+    ids=["eval", "compile", "exec", "literal", "import", "program"],
+)
+def test_what_the_compiler_finds_nested_too_deep_is_an_error_however_much_memory_there_is(
+    backend: Any, code: str, tmp_path: Path
+) -> None:
+    call = WorkerCall(code, "f", [str(tmp_path)], python_path=[str(tmp_path)])
+    outcome = asyncio.run(backend.run(call, deadline_s=30, limits=Limits(memory_bytes=800 * _MB)))
+    assert outcome.status is OutcomeStatus.ERROR
+    assert "MemoryError" in str(outcome.error)
+
+
+def test_the_compiler_runs_out_of_memory_like_everything_else(backend: Any) -> None:
+    code = """
+import mmap, resource
+def f():
+    data_kib = int(open("/proc/self/status").read().partition("VmData:")[2].split()[0])
+    left = resource.getrlimit(resource.RLIMIT_DATA)[0] - data_kib * 1024
+    held = mmap.mmap(-1, left - (8 << 20), mmap.MAP_PRIVATE)
+    compile("x = [" + "[1]," * 300_000 + "]", "", "exec")
+"""
+    outcome = asyncio.run(
+        backend.run(WorkerCall(code, "f"), deadline_s=30, limits=Limits(memory_bytes=200 * _MB))
+    )
+    assert outcome.status is OutcomeStatus.MEMORY_EXCEEDED, outcome.error
+
+
 def test_a_class_that_lies_about_its_number_is_an_error_like_any_other(backend: Any) -> None:
     code = """
 class Liar(OSError):

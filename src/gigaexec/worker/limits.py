@@ -6,6 +6,7 @@ together, their number) the driver watches.
 
 from __future__ import annotations
 
+import enum
 import errno
 import os
 import resource
@@ -29,6 +30,13 @@ _CPU_HEADROOM_S = 5
 
 # Where the program itself raised it, or threw it into a generator.
 _RAISE_OPCODES = ("RAISE_VARARGS", "RERAISE", "YIELD_VALUE", "RESUME", "SEND")
+
+# What runs the compiler. The last one is importlib's, whose frames are mostly cut out of tracebacks.
+_COMPILER_NAMES = frozenset({"compile", "eval", "exec"})
+_IMPORT_OPCODE, _IMPORT_FUNCTION = "IMPORT_NAME", "_call_with_frames_removed"
+
+# What compiling an ordinary program takes at most, and has given back when its error is looked at.
+_COMPILER_ROOM_BYTES = 32 * 2**20
 
 # Unlike `error.errno` these run no code of the error's class.
 _TRACEBACK_OF = vars(BaseException)["__traceback__"].__get__
@@ -97,13 +105,17 @@ def lift_file_size_limit(limits: Limits) -> None:
 def limit_behind(error: BaseException, limits: Limits) -> LimitHit | None:
     """Say which limit made the system refuse what raised `error`; None where it was none.
 
-    An exception that a `raise` statement raised is the program's own, whatever its type.
+    An exception that a `raise` statement raised is the program's own, whatever its type. The compiler raises
+    MemoryError for what is nested too deep; its errors count where little memory is left.
     """
     kind = type(error)  # no isinstance: a class of the program may lie about itself
-    if not issubclass(kind, MemoryError | OSError) or _was_raised_by_statement(_TRACEBACK_OF(error)):
+    if not issubclass(kind, MemoryError | OSError):
+        return None
+    raiser = _raiser_of(_TRACEBACK_OF(error))
+    if raiser is _Raiser.STATEMENT:
         return None
     number = errno.ENOMEM if issubclass(kind, MemoryError) else _ERRNO_OF(error)
-    if number == errno.ENOMEM:
+    if number == errno.ENOMEM and (raiser is not _Raiser.COMPILER or _is_data_used_up()):
         return _hit("memory_bytes", limits)
     if number == errno.EMFILE and resource.getrlimit(resource.RLIMIT_NOFILE)[0] == limits.open_files:
         return _hit("open_files", limits)
@@ -117,18 +129,45 @@ def _hit(name: str, limits: Limits) -> LimitHit | None:
     return None if limit is None else LimitHit(name, limit)
 
 
-def _was_raised_by_statement(trace: TracebackType | None) -> bool:
+class _Raiser(enum.Enum):
+    """What raised an exception."""
+
+    STATEMENT = "a statement of Python code"
+    COMPILER = "the compiler, or what called it"
+    SYSTEM = "the interpreter or a library"
+
+
+def _raiser_of(trace: TracebackType | None) -> _Raiser:
     if trace is None:
-        return True
+        return _Raiser.STATEMENT
     while trace.tb_next is not None:
         trace = trace.tb_next
     import dis  # only for a failed call under a limit
 
     code: Any = trace.tb_frame.f_code
-    for instruction in dis.get_instructions(code):
-        if instruction.offset == trace.tb_lasti:
-            return instruction.opname in _RAISE_OPCODES
-    return False
+    instructions = list(dis.get_instructions(code))
+    last = next((each for each in instructions if each.offset == trace.tb_lasti), None)
+    if last is None:
+        return _Raiser.SYSTEM
+    if last.opname in _RAISE_OPCODES:
+        return _Raiser.STATEMENT
+    if last.opname == _IMPORT_OPCODE or code.co_name == _IMPORT_FUNCTION:
+        return _Raiser.COMPILER
+    # An expression that is called begins where its call begins.
+    called = {each.argval for each in instructions if _start_of(each) == _start_of(last)}
+    return _Raiser.SYSTEM if _COMPILER_NAMES.isdisjoint(called) else _Raiser.COMPILER
+
+
+def _start_of(instruction: Any) -> tuple[int | None, int | None]:
+    return instruction.positions.lineno, instruction.positions.col_offset
+
+
+def _is_data_used_up() -> bool:
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    try:
+        return limit != resource.RLIM_INFINITY and _data_bytes() + _COMPILER_ROOM_BYTES > limit
+    except LimitFailure:
+        return False  # not known
 
 
 def _set(name: str, kind: int, value: int, for_good: bool) -> None:
