@@ -150,7 +150,7 @@ def _next(parts: Iterator[Any], kind: type) -> Any:
 
 
 def _is_size(number: Any) -> bool:
-    return 0 <= number <= _MAX_SIZE
+    return bool(0 <= number <= _MAX_SIZE)
 
 
 def _check_content(array: numpy.ndarray[Any, Any]) -> None:

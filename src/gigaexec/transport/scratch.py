@@ -6,14 +6,20 @@ import logging
 import os
 import stat
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
+_PLACE_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 # An empty file takes up a name and an inode. Counted as nothing, any number would not count.
 _SMALLEST_ENTRY_BYTES = 4096
+
+# Levels of a tree whose folders stay open while what is below is walked. Below them the way back is "..",
+# which a program that moves folders can mislead: then the rest of that branch is not seen.
+_MOST_OPEN_LEVELS = 32
 
 
 class Scratch:
@@ -31,34 +37,11 @@ class Scratch:
         os.mkdir(path, 0o700)  # noqa: PTH102 - for every call
 
     def used_bytes(self, max_entries: int) -> int:
-        """Disk space under it, in bytes; of at most so many entries. Links are not followed."""
-        total = seen = 0
-        unvisited = [self.path]
-        while unvisited:
-            folder = unvisited.pop()
-            try:
-                entries = os.scandir(folder)
-            except PermissionError:
-                # Nobody but the program closed it, to hide what is in it.
-                try:
-                    os.chmod(folder, 0o700)  # noqa: PTH101
-                    entries = os.scandir(folder)
-                except OSError:
-                    continue
-            except OSError:
-                continue  # it is gone
-            with entries:  # not as a list: there may be a million
-                for entry in entries:
-                    seen += 1
-                    if seen > max_entries:
-                        return total
-                    try:
-                        total += max(entry.stat(follow_symlinks=False).st_blocks * 512, _SMALLEST_ENTRY_BYTES)
-                        if entry.is_dir(follow_symlinks=False):
-                            unvisited.append(entry.path)
-                    except OSError:
-                        continue
-        return total
+        """Disk space under it, in bytes; of at most so many entries, however deep. Links are not followed.
+
+        The program may be running, and change what it wants. Folders that it has closed are opened.
+        """
+        return _Walk(max_entries).used_bytes(self.path)
 
     def remove(self) -> None:
         """Remove it with all that is in it, however deep. Does not raise. No process of the call may run."""
@@ -75,6 +58,99 @@ class Scratch:
             logger.warning("the scratch folder %s could not be removed: %s", self.path, error)
 
 
+@dataclass(slots=True)
+class _Level:
+    """A folder on the way down, and the names of folders in it that are still to be visited.
+
+    `descriptor` is None where it was closed, to keep the number of open ones small.
+    """
+
+    descriptor: int | None
+    identity: tuple[int, int]
+    pending: list[str]
+
+    def close(self) -> None:
+        number, self.descriptor = self.descriptor, None
+        if number is not None:
+            os.close(number)
+
+
+class _Walk:
+    """Adds up a tree that a program may change meanwhile. By descriptors: a path can be too long to open."""
+
+    def __init__(self, max_entries: int) -> None:
+        self._entries_left = max_entries
+        self._total_bytes = 0
+        self._levels: list[_Level] = []
+
+    def used_bytes(self, path: str) -> int:
+        try:
+            self._enter(path, None)
+            while self._levels and self._entries_left > 0:
+                level = self._levels[-1]
+                if level.descriptor is not None and level.pending:
+                    self._enter(level.pending.pop(), level.descriptor)
+                else:
+                    self._leave()
+        finally:
+            for level in self._levels:
+                level.close()
+        return self._total_bytes
+
+    def _enter(self, name: str, parent: int | None) -> None:
+        try:
+            folder = _open_folder(parent, name)
+        except OSError:
+            return  # it is gone
+        if len(self._levels) > _MOST_OPEN_LEVELS:
+            self._levels[-1].close()
+        level = _Level(folder, _identity(folder), [])
+        self._levels.append(level)
+        try:
+            with os.scandir(folder) as entries:  # not as a list: there may be a million
+                for entry in entries:
+                    self._entries_left -= 1
+                    if self._entries_left < 0:
+                        return
+                    self._add(entry, level)
+        except OSError:
+            pass  # it is gone
+
+    def _add(self, entry: os.DirEntry[str], level: _Level) -> None:
+        try:
+            used_bytes = entry.stat(follow_symlinks=False).st_blocks * 512
+            self._total_bytes += max(used_bytes, _SMALLEST_ENTRY_BYTES)
+            if entry.is_dir(follow_symlinks=False):
+                level.pending.append(entry.name)
+        except OSError:
+            pass  # it is gone
+
+    def _leave(self) -> None:
+        left = self._levels.pop()
+        parent = self._levels[-1] if self._levels else None
+        try:
+            if parent is not None and parent.descriptor is None and left.descriptor is not None:
+                parent.descriptor = _open_if_same(left.descriptor, "..", parent.identity)
+        finally:
+            left.close()
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
+
+
+def _open_if_same(parent: int, name: str, identity: tuple[int, int]) -> int | None:
+    try:
+        folder = os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+    except OSError:
+        return None
+    if _identity(folder) == identity:
+        return folder
+    os.close(folder)
+    return None
+
+
 def remove_folder(path: str) -> None:
     """Remove a folder that a hostile program has filled. Follows no link, and no depth is too great.
 
@@ -83,8 +159,7 @@ def remove_folder(path: str) -> None:
     Raises:
         OSError: Something cannot be removed.
     """
-    os.chmod(path, 0o700)  # noqa: PTH101 - it may be closed even to its owner
-    top = os.open(path, _FOLDER_FLAGS)
+    top = _open_folder(None, path)
     try:
         prefix, moved = uuid.uuid4().hex, 0  # a name that nobody has taken
         pending = _remove_files(top)
@@ -95,7 +170,7 @@ def remove_folder(path: str) -> None:
                 for inner in _remove_files(folder):
                     moved += 1
                     new_name = f"{prefix}-{moved}"
-                    os.chmod(inner, 0o700, dir_fd=folder)  # its ".." changes
+                    os.close(_open_folder(folder, inner))  # to move a folder is to write its ".."
                     os.rename(inner, new_name, src_dir_fd=folder, dst_dir_fd=top)
                     pending.append(new_name)
             finally:
@@ -117,7 +192,19 @@ def _remove_files(folder: int) -> list[str]:
     return folders
 
 
-def _open_folder(parent: int, name: str) -> int:
-    # A folder may be closed even to its owner. Not through a link: nobody else acts here any more.
-    os.chmod(name, 0o700, dir_fd=parent)
-    return os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+def _open_folder(parent: int | None, name: str) -> int:
+    """Open a folder, and to its owner if it is closed even to that.
+
+    Never by changing the mode of a name: a program can exchange the folder with a link at any moment, and
+    what the link leads to would be changed.
+
+    Raises:
+        OSError: There is none, or it is a link, or it belongs to somebody else.
+    """
+    place = os.open(name, _PLACE_FLAGS, dir_fd=parent)
+    try:
+        if os.fstat(place).st_mode & 0o700 != 0o700:
+            os.chmod(f"/proc/self/fd/{place}", 0o700)  # noqa: PTH101 - fchmod takes no O_PATH descriptor
+        return os.open(".", _FOLDER_FLAGS, dir_fd=place)
+    finally:
+        os.close(place)

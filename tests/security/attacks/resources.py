@@ -260,6 +260,22 @@ RESOURCES = (
         tried=ALL_CONFINED,
     ),
     Attack(
+        "fill-disk-deep",
+        "the same in folders nested deeper than paths can be",
+        """
+        def attack(at):
+            for _ in range(30):
+                os.mkdir('deep' * 50)
+                os.chdir('deep' * 50)
+            open('big', 'wb').write(bytes(20 << 20))
+            time.sleep(3)
+        """,
+        ended_not_as("scratch_exceeded"),
+        through=NOWHERE,
+        limits=Limits(scratch_bytes=5 * _MEBIBYTE),
+        tried=ALL_CONFINED,
+    ),
+    Attack(
         "fill-disk-without-names",
         "the same in files that have no name any more",
         """
@@ -394,6 +410,31 @@ RESOURCES = (
             assert ops[-1] == close_list
             ops[-1] = data_format.CLOSE | data_format.SET << data_format.CODE_BITS
             head = msgspec.msgpack.encode([leaves, ops.tobytes(), raw])
+            number = os.open('.', os.O_TMPFILE | os.O_RDWR)
+            os.write(number, head)
+            send(result(['data', len(head), [], len(head)]), descriptors=[number])
+        """,
+        any_of(took_longer_than(10.0), ended_not_as("error")),
+        through=NOWHERE,
+        tried=ALL_CONFINED,
+        is_alone=True,
+    ),
+    Attack(
+        "endless-dimensions",
+        "forge an array whose dimensions have millions of digits, which take long to multiply",
+        """
+        def attack(at):
+            import array, msgspec
+            from gigaexec.worker import data_format as fmt
+            def op(code, number=0):
+                return code | number << fmt.CODE_BITS
+            size = 5_000_000
+            ops = [fmt.OPEN, op(fmt.LEAVES, 1), op(fmt.BYTES, 1), op(fmt.LEAVES, 1)]
+            for _ in range(2):
+                ops += [fmt.OPEN, op(fmt.BYTES, size), op(fmt.CLOSE, fmt.BIG_INT)]
+            ops += [op(fmt.LEAVES, 1), op(fmt.CLOSE, fmt.ARRAY)]
+            raw = bytes(1) + b'\\x11' * (2 * size)
+            head = msgspec.msgpack.encode([['C', 2, '|u1'], array.array('I', ops).tobytes(), raw])
             number = os.open('.', os.O_TMPFILE | os.O_RDWR)
             os.write(number, head)
             send(result(['data', len(head), [], len(head)]), descriptors=[number])
