@@ -26,8 +26,9 @@ GROUPS: dict[str, tuple[Attack, ...]] = {
 ATTACKS: dict[str, Attack] = {attack.id: attack for group in GROUPS.values() for attack in group}
 
 
-# They meet the driver, or limits that the driver watches, by the same code with or without Landlock.
-_MET_BY_DRIVER = frozenset({*RESOURCES, *FORGING})
+# They meet the driver, or limits that the driver watches, by the same code with or without Landlock; all but
+# one, which Landlock stops.
+_MET_BY_DRIVER = frozenset({*RESOURCES, *FORGING}) - {ATTACKS["memory-in-device"]}
 
 
 def attacks_at(where: Where) -> list[Attack]:

@@ -38,7 +38,7 @@ class ForkserverBackend(LocalBackend):
     Raises:
         UnsupportedPlatformError: On another system than Linux.
         ConfigurationError: It asks for reused workers, or for a sandbox that names files which
-            do not exist, or whose programs could read the spill directory.
+            do not exist or cannot be written to, or whose programs could read the spill directory.
     """
 
     _names_results = False
@@ -63,6 +63,7 @@ class ForkserverBackend(LocalBackend):
 
         if policy.confines:
             self._require_private_spill_dir()
+            self._require_writable_places()
 
     def _require_private_spill_dir(self) -> None:
         """Scratch folders and results must not lie where every confined program can read, or even write."""
@@ -81,6 +82,14 @@ class ForkserverBackend(LocalBackend):
                     f"the spill directory {spill_dir} lies in {place}, which confined programs can read: "
                     "they would see the files of other calls. Set another spill_dir."
                 )
+
+    def _require_writable_places(self) -> None:
+        """No mount namespace makes writable what is read-only outside."""
+        for place in self.config.sandbox.write:
+            # Devices, pipes and sockets can be written to on any mount.
+            is_stored = Path(place).is_dir() or Path(place).is_file()
+            if is_stored and os.statvfs(place).f_flag & os.ST_RDONLY:
+                raise ConfigurationError(f"write of the sandbox names {place!r}, which is mounted read-only")
 
     def _worker_source(self, spill: SpillDirectory) -> ForkedWorkers:
         return ForkedWorkers(self.config, spill.new_scratch, worker_was_started)

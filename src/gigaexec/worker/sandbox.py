@@ -45,6 +45,10 @@ _SHARED_MEMORY = "/dev/shm"  # where the C library puts semaphores
 _SHARED_MEMORY_BYTES = 64 * 2**20
 """Room for semaphores and small blocks; what lies there is in no process's resident memory."""
 
+# Who may write to it can map it as memory that need be in no process, where no limit finds it. Landlock lets
+# programs read it, and a read-only mount everybody write.
+_SHARED_ZEROS = "/dev/zero"
+
 _NAMESPACES = ("user_namespace", "pid_namespace", "mount_namespace")
 
 Steps = tuple[ConfinementStep, ...]
@@ -64,6 +68,7 @@ class Isolation:
         self._steps: list[ConfinementStep] = []
         self._landlock: Landlock | None = None
         self._filter: Filter | None = None
+        self._are_mounts_read_only = False
         self._has_own_shared_memory = False
         self.inits: NamespaceInits | None = None
         """What makes a PID namespace for each call; None where there are none."""
@@ -130,10 +135,16 @@ class Isolation:
             return
         if self.has_namespaces:
             with self._step("read_only_mounts"):
-                namespaces.remount_read_only(self._policy.write)
+                namespaces.remount_read_only()
+                self._are_mounts_read_only = True
+                for folder in self._policy.write:
+                    namespaces.make_writable(folder)
         else:
             self._miss("read_only_mounts", "it needs a mount namespace")
         self._landlock = Landlock(self._static_rules(), allow_network=self._policy.network)
+        if self._are_mounts_read_only and not self._landlock.abi and os.path.exists(_SHARED_ZEROS):
+            with self._step("no_shared_zeros", is_reported=False):
+                namespaces.close_device(_SHARED_ZEROS)
         try:
             self._filter = Filter(build_program(refusals(allow_network=self._policy.network)))
         except OSError as error:  # a processor whose system calls are not known here
@@ -161,7 +172,7 @@ class Isolation:
             return
         with self._step("ipc_namespace"):
             namespaces.unshare(namespaces.NEW_IPC)
-        if self._held("read_only_mounts"):
+        if self._are_mounts_read_only:  # the step may have failed for a folder of `write` all the same
             namespaces.make_writable(scratch)
             with self._step("private_shared_memory", is_reported=False):
                 namespaces.mount_memory(_SHARED_MEMORY, _SHARED_MEMORY_BYTES)

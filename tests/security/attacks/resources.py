@@ -5,6 +5,7 @@ from __future__ import annotations
 from gigaexec import Limits
 from tests.security.attack import (
     ALL_CONFINED,
+    NEITHER,
     NOWHERE,
     OFF,
     Attack,
@@ -127,6 +128,19 @@ RESOURCES = (
                 shared[offset] = 1
             time.sleep(2)
         """,
+    ),
+    _hides_memory(
+        "memory-in-device",
+        "hide it in what /dev/zero gives to share, in pages that no process has mapped any more",
+        """
+        def attack(at):
+            shared = mmap.mmap(os.open('/dev/zero', os.O_RDWR), 250 << 20)
+            for offset in range(0, 250 << 20, 10 << 20):
+                shared[offset:offset + (10 << 20)] = b'x' * (10 << 20)
+                shared.madvise(mmap.MADV_DONTNEED)
+            time.sleep(2)
+        """,
+        through=OFF | NEITHER,
     ),
     _hides_memory(
         "memory-in-children",

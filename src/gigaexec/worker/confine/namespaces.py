@@ -7,7 +7,7 @@ The cheapest order, in which each step has the rights that it needs:
     write_identity_map(*ids)
     fork                                           the child is process 1 of the new PID namespace
         mount_proc()                               shows that namespace alone
-        remount_read_only([scratch])
+        remount_read_only(), make_writable(scratch)
         capabilities, Landlock, seccomp
 
 Nothing is brought up in the new network: not even the loopback address answers.
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
 
 from gigaexec.worker.confine.system_calls import library_call, system_call
 
@@ -38,6 +37,7 @@ _AT_RECURSIVE = 0x8000
 # struct mount_attr: what to set, what to clear, how mounts propagate, a user namespace to map ids by.
 _MOUNT_ATTR = struct.Struct("=QQQQ")
 _ALL_PRIVATE_AND_READ_ONLY = _MOUNT_ATTR.pack(_MOUNT_ATTR_RDONLY, 0, _MS_PRIVATE, 0)
+_WITHOUT_DEVICES = _MOUNT_ATTR.pack(_MOUNT_ATTR_NODEV, 0, 0, 0)
 _WRITABLE = _MOUNT_ATTR.pack(_MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV, _MOUNT_ATTR_RDONLY, 0, 0)
 
 _ALL_IDS = 0xFFFFFFFF  # of 32 bits; the last one, -1, is no id
@@ -138,39 +138,46 @@ def mount_proc(target: str = "/proc", *, is_read_only: bool = False) -> None:
     library_call("mount", b"proc", os.fsencode(target), b"proc", flags, None)
 
 
-def remount_read_only(writable: Iterable[str] = ()) -> None:
+def remount_read_only() -> None:
     """Make every mount read-only and private. After unshare(NEW_MOUNTS), which must have been successful.
 
-    This is what stops chmod, chown, utime and setxattr outside the writable folders, which Landlock does
-    not control. A descriptor of a folder that was opened before unshare still leads to the writable mount:
-    close all of them. Devices, pipes and sockets that exist can be written to as before.
-
-    Args:
-        writable: Folders that stay writable if they are now, without setuid programs and devices. What is
-            mounted below them becomes read-only.
+    This is what stops chmod, chown, utime and setxattr, which Landlock does not control. A descriptor of a
+    folder that was opened before unshare still leads to the writable mount: close all of them. Devices, pipes
+    and sockets that exist can be written to as before.
 
     Raises:
-        OSError: ENOSYS before Linux 5.12; EPERM if the mount of a writable folder was read-only outside. Then
-            all mounts may be read-only already.
+        OSError: Nothing is read-only; ENOSYS before Linux 5.12.
     """
-    # First, so that no window is left in which a writable copy exists: the bind mount starts read-only.
     _set_attributes(b"/", _AT_RECURSIVE, _ALL_PRIVATE_AND_READ_ONLY)
-    for folder in writable:
-        make_writable(folder)
 
 
 def make_writable(folder: str) -> None:
     """Make a folder writable again where `remount_read_only` made all mounts read-only.
 
-    In this process's mount namespace and its copies alone. What is mounted below the folder stays read-only.
+    In this process's mount namespace and its copies alone, without setuid programs and devices. What is
+    mounted below the folder stays read-only.
 
     Raises:
-        OSError: EPERM if its mount was read-only outside.
+        OSError: EPERM if its mount was read-only outside. Names the folder.
     """
     path = os.fsencode(folder)
-    # Recursive: a user namespace may not uncover what others mounted below.
-    library_call("mount", path, path, None, _MS_BIND | _MS_REC, None)
-    _set_attributes(path, 0, _WRITABLE)
+    try:
+        # Recursive: a user namespace may not uncover what others mounted below.
+        library_call("mount", path, path, None, _MS_BIND | _MS_REC, None)
+        _set_attributes(path, 0, _WRITABLE)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, folder) from error
+
+
+def close_device(path: str) -> None:
+    """Let nobody open a device any more, in this process's mount namespace and its copies.
+
+    Raises:
+        OSError: The kernel refused, or there is no such file (ENOENT).
+    """
+    device = os.fsencode(path)
+    library_call("mount", device, device, None, _MS_BIND, None)
+    _set_attributes(device, 0, _WITHOUT_DEVICES)
 
 
 def mount_memory(target: str, size_bytes: int) -> None:

@@ -14,6 +14,7 @@ from gigaexec.worker.confine.namespaces import (
     NEW_NETWORK,
     NEW_PID,
     NEW_USER,
+    close_device,
     make_mounts_private,
     make_writable,
     mount_memory,
@@ -80,7 +81,8 @@ def test_proc_shows_the_own_processes_alone(user: int) -> None:
 def test_read_only_but_for_the_scratch_folder(folders: Folders, user: int) -> None:
     def confine() -> object:
         enter(NEW_MOUNTS)
-        remount_read_only([str(folders.scratch)])
+        remount_read_only()
+        make_writable(str(folders.scratch))
         (folders.scratch / "file").write_text("text")
         (folders.scratch / "file").chmod(0o600)
         Path("/dev/null").write_bytes(b"gone")
@@ -134,10 +136,24 @@ def test_a_folder_opened_before_still_leads_to_the_writable_mount(folders: Folde
     assert in_child(confine, user) == ["", "EROFS"]
 
 
+def test_a_closed_device_can_be_opened_by_nobody_inside(user: int) -> None:
+    def confine() -> object:
+        enter(NEW_MOUNTS)
+        close_device("/dev/zero")
+        return errno_of(lambda: os.open("/dev/zero", os.O_RDONLY)), errno_of(
+            lambda: os.open("/dev/zero", os.O_RDWR)
+        )
+
+    assert in_child(confine, user) == ["EACCES", "EACCES"]
+    with Path("/dev/zero").open("rb") as device:
+        assert device.read(1) == b"\0"
+
+
 def test_a_missing_writable_folder_is_an_error(folders: Folders, user: int) -> None:
     def confine() -> object:
         enter(NEW_MOUNTS)
-        return errno_of(lambda: remount_read_only([str(folders.scratch / "missing")]))
+        remount_read_only()
+        return errno_of(lambda: make_writable(str(folders.scratch / "missing")))
 
     assert in_child(confine, user) == "ENOENT"
 
