@@ -27,12 +27,8 @@ _SIMPLE_DTYPE = re.compile(
 _MAX_SIZE = 2**63 - 1
 # numpy keeps the size of an item in a C int.
 _MAX_ITEM_BYTES = 2**31 - 1
-# Structures in structures: more than anyone writes, and far from the limit of recursion.
-_MAX_DTYPE_DEPTH = 16
 # numpy's own limit since 2.0; 32 before that.
 _MAX_DIMENSIONS = 64
-# Zero times anything is no memory, but a loop over the other dimension would never end.
-_MAX_EMPTY_EXTENT = 1 << 32
 
 _LAST_CODE_POINT = 0x10FFFF
 _LEAF_SCALAR_TYPES = {"b": bool, "i": int, "u": int, "f": float}
@@ -63,7 +59,9 @@ def make_array(
         raise ArrayError(
             f"an array whose content has {content.nbytes} bytes, not those of its shape and dtype"
         )
-    if math.prod(size or 1 for size in shape) * dtype.itemsize > max(content.nbytes, _MAX_EMPTY_EXTENT):
+    if math.prod(size or 1 for size in shape) * dtype.itemsize > max(
+        content.nbytes, fmt.MAX_EMPTY_EXTENT_BYTES
+    ):
         raise ArrayError("an empty array with a huge dimension")
     memory_order: Literal["C", "F"] = "F" if order == "F" else "C"
     if not content.nbytes:
@@ -105,7 +103,7 @@ def _simple_dtype(text: object) -> numpy.dtype[Any]:
 
 
 def _next_dtype(parts: Iterator[Any], depth: int) -> numpy.dtype[Any]:
-    if depth > _MAX_DTYPE_DEPTH:
+    if depth > fmt.MAX_DTYPE_DEPTH:
         raise ArrayError("a dtype that is nested too deep")
     word = next(parts)
     if word == fmt.STRUCTURE:

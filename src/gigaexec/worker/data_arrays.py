@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -27,7 +28,8 @@ def describe_array(value: Any) -> tuple[str, tuple[int, ...], list[Any]]:
     """Memory order, shape and dtype.
 
     Raises:
-        UnfitArrayError: It is of a subclass of numpy.ndarray, or its dtype is not data.
+        UnfitArrayError: It is of a subclass of numpy.ndarray, its dtype is not data, or it is empty and of an
+            extent that the decoder refuses.
     """
     numpy = sys.modules["numpy"]
     kind = type(value)
@@ -35,6 +37,12 @@ def describe_array(value: Any) -> tuple[str, tuple[int, ...], list[Any]]:
         raise UnfitArrayError(
             f"is a {kind.__module__}.{kind.__qualname__}, a subclass of numpy.ndarray, which is not data; "
             "numpy.asarray() makes an ordinary array"
+        )
+    extent_bytes = math.prod(size or 1 for size in value.shape) * value.dtype.itemsize
+    if not value.size and extent_bytes > fmt.MAX_EMPTY_EXTENT_BYTES:
+        raise UnfitArrayError(
+            f"is an empty array of shape {value.shape}, whose other dimensions are {extent_bytes} bytes; "
+            f"that is not data beyond {fmt.MAX_EMPTY_EXTENT_BYTES} bytes"
         )
     is_fortran = value.flags.f_contiguous and not value.flags.c_contiguous
     return "F" if is_fortran else "C", value.shape, _describe_dtype(value.dtype)
@@ -74,17 +82,21 @@ def _check_scalar_type(value: Any, expected: type) -> None:
         raise UnfitArrayError(f"is of a subclass of numpy.{expected.__name__}, which is not data")
 
 
-def _describe_dtype(dtype: Any) -> list[Any]:
+def _describe_dtype(dtype: Any, depth: int = 0) -> list[Any]:
     """Leaves as data_format.py says."""
+    if depth > fmt.MAX_DTYPE_DEPTH:
+        raise UnfitArrayError(
+            f"is of a dtype with more than {fmt.MAX_DTYPE_DEPTH} levels of structures, which is not data"
+        )
     if dtype.hasobject:
         raise UnfitArrayError(f"is of dtype {dtype}, which holds Python objects and is not data")
     if dtype.itemsize == 0:
         raise UnfitArrayError(f"is of dtype {dtype!r}, whose items take no bytes; that is not data")
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
-        return [fmt.SUBARRAY, len(shape), *shape, *_describe_dtype(base)]
+        return [fmt.SUBARRAY, len(shape), *shape, *_describe_dtype(base, depth + 1)]
     if dtype.names is not None:
-        return _describe_structure(dtype)
+        return _describe_structure(dtype, depth)
     text: str = dtype.str
     # Types of other packages, such as bfloat16, call themselves raw bytes there.
     if dtype.kind not in _SIMPLE_KINDS or sys.modules["numpy"].dtype(text) != dtype:
@@ -92,7 +104,7 @@ def _describe_dtype(dtype: Any) -> list[Any]:
     return [text]
 
 
-def _describe_structure(dtype: Any) -> list[Any]:
+def _describe_structure(dtype: Any, depth: int) -> list[Any]:
     described = [fmt.STRUCTURE, dtype.itemsize, dtype.isalignedstruct, len(dtype.names)]
     end = 0
     by_offset = sorted((dtype.fields[name] for name in dtype.names), key=lambda field: field[1])
@@ -104,5 +116,5 @@ def _describe_structure(dtype: Any) -> list[Any]:
         field_dtype, offset, *title = dtype.fields[name]
         if title:
             raise UnfitArrayError(f"is of dtype {dtype}, which has titles; that is not data")
-        described += [name, offset, *_describe_dtype(field_dtype)]
+        described += [name, offset, *_describe_dtype(field_dtype, depth + 1)]
     return described

@@ -93,7 +93,8 @@ def encode_data(
     - a named tuple: its `_fields`;
     - a dataclass instance: its fields in the order of the class, then other attributes it has;
     - an instance of another class written in Python: what its `__slots__` hold, base classes first, then
-      its `__dict__`. Attributes without a value are left out. Properties are not computed.
+      its `__dict__`. Attributes without a value are left out. Properties are not computed. Instances of the
+      standard library's own classes are refused, but for SimpleNamespace and argparse.Namespace.
 
     OrderedDict, defaultdict and Counter come back as dict, numpy.memmap as an array. Instances of other
     subclasses of built-in types, and of array classes, are refused, not silently turned into less.
@@ -252,19 +253,30 @@ class _Encoding:
         return take_apart
 
     def check_keys(self, keys: Iterable[Any]) -> None:
-        """Refuse a key that can be hashed here, by its identity for one, but not as a record."""
+        """Refuse keys that are good here, by their identity for one, but not as records."""
         if _LEAF_TYPES.issuperset(map(type, keys)):
             return
+        seen = set()
         for key in keys:
-            if type(key) in _LEAF_TYPES or type(key) in _TAKE_APART or is_numpy(key, "generic"):
+            if type(key) in _LEAF_TYPES or (type(key) is tuple and _LEAF_TYPES.issuperset(map(type, key))):
                 continue
             try:
-                hash(_record_of(key))
+                received = _as_received(key)
+            except (NotARecordError, RecursionError):
+                continue  # refused when the walk comes to it, which knows its place
+            try:
+                is_new = received not in seen
             except TypeError as error:
                 raise _RefusedError(
-                    f"has a key of type {type_name_of(type(key))}, which comes back as a DataRecord that "
-                    f"cannot be a key: {error}. {_HOW_TO_ALLOW}"
+                    f"has a key of type {type_name_of(type(key))}, which comes back as a DataRecord, "
+                    f"or with one, that cannot be a key: {error}. {_HOW_TO_ALLOW}"
                 ) from None
+            if not is_new:
+                raise _RefusedError(
+                    f"has two keys of type {type_name_of(type(key))} that differ here, but come back as "
+                    f"equal records. {_HOW_TO_ALLOW}"
+                )
+            seen.add(received)
 
     def add_raw(self, value: bytes) -> None:
         self._raw += value
@@ -339,14 +351,25 @@ def _mark_if_unfit(item: Any) -> Any:
 def _record_of(value: Any) -> DataRecord:
     if type(value) is DataRecord:
         return value
-    try:
-        return DataRecord(type_name_of(type(value)), fields_of(value))
-    except NotARecordError as error:
-        raise _RefusedError(f"{error}. {_HOW_TO_ALLOW}") from None
+    return DataRecord(type_name_of(type(value)), fields_of(value))
+
+
+def _as_received(key: Any) -> Any:
+    """A key with records in place of instances, as it comes back. Raises NotARecordError."""
+    kind = type(key)
+    if kind is tuple or kind is frozenset:
+        return kind(map(_as_received, key))
+    if kind is not DataRecord and (kind in _LEAF_TYPES or kind in _TAKE_APART or is_numpy(key, "generic")):
+        return key
+    record = _record_of(key)
+    return DataRecord(record.type_name, {name: _as_received(value) for name, value in record.fields.items()})
 
 
 def _record_parts(value: Any, _: _Encoding) -> _Parts:
-    record = _record_of(value)
+    try:
+        record = _record_of(value)
+    except NotARecordError as error:
+        raise _RefusedError(f"{error}. {_HOW_TO_ALLOW}") from None
     return fmt.RECORD, [record.type_name, *record.fields, *record.fields.values()]
 
 

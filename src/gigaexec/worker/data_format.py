@@ -51,5 +51,11 @@ DEFAULT_MAX_DEPTH = 200
 DEFAULT_MAX_COUNT = 4_000_000
 LARGEST_MAX_COUNT = (1 << 32 - CODE_BITS) - 1
 
+# Zero times anything is no memory, but a loop over the other dimension of an empty array would never end.
+MAX_EMPTY_EXTENT_BYTES = 1 << 32
+
+# Structures in structures: more than anyone writes, and far from the limit of recursion.
+MAX_DTYPE_DEPTH = 16
+
 # Longer contents are buffers: up to here the copies are cheaper than a buffer with its bookkeeping.
 INLINE_CONTENT_BYTES = 16 * 1024

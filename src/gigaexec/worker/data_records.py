@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from types import MemberDescriptorType, MethodDescriptorType, SimpleNamespace, WrapperDescriptorType
+import sys
+from types import MemberDescriptorType, MethodDescriptorType, WrapperDescriptorType
 from typing import Any
 
 _POINTER_BYTES = object.__basicsize__ // 2  # a reference count and a type
 _IS_HEAP_TYPE = (
     1 << 9
 )  # Py_TPFLAGS_HEAPTYPE, Include/object.h: made at run time, as each class statement does
+
+# Of the standard library, and made of attributes that their users choose.
+_NAMESPACES = ("types.SimpleNamespace", "argparse.Namespace")
 
 
 class NotARecordError(Exception):
@@ -42,6 +46,8 @@ def fields_of(value: Any) -> dict[str, Any]:
     for name in _slots_of(kind):
         _add(fields, name, value)
     for name, held in getattr(value, "__dict__", {}).items():
+        if name == "__orig_class__":  # where typing keeps the `Box[int]` of `Box[int]()`
+            continue
         fields.setdefault(name, held)
     if odd := [name for name in fields if type(name) is not str]:
         raise NotARecordError(f"has an attribute whose name is a {type(odd[0]).__name__}, not a text")
@@ -73,13 +79,18 @@ def _why_no_record(kind: type, value: Any) -> str:
     name = type_name_of(kind)
     if isinstance(value, type):
         return f"the class {type_name_of(value)}"
-    if kind is SimpleNamespace:
+    if type_name_of(kind) in _NAMESPACES:
         return ""
     if not kind.__flags__ & _IS_HEAP_TYPE:
         return f"a {kind.__qualname__ if kind.__module__ == 'builtins' else name}"
     built_in = next((base for base in kind.__mro__[:-1] if not base.__flags__ & _IS_HEAP_TYPE), None)
     if built_in is not None:
         return f"a {name}, a subclass of {type_name_of(built_in)}"
+    if _is_of_standard_library(kind):
+        return f"a {name}, a class of the standard library whose attributes are internal"
+    for base in kind.__mro__[1:-1]:
+        if _is_of_standard_library(base) and _slots_of(base):
+            return f"a {name}, a subclass of {type_name_of(base)}"
     if any(map(_is_written_in_c, kind.__mro__[:-1])):
         return f"a {name}, whose contents are not in attributes of Python"
     # C may add to a Python class what only C can see; such instances are larger than their parts.
@@ -89,6 +100,10 @@ def _why_no_record(kind: type, value: Any) -> str:
     if kind.__basicsize__ > expected_bytes or kind.__itemsize__:
         return f"a {name}, whose contents are not in attributes of Python"
     return ""
+
+
+def _is_of_standard_library(kind: type) -> bool:
+    return str(kind.__module__).partition(".")[0] in sys.stdlib_module_names
 
 
 def _is_written_in_c(kind: type) -> bool:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import collections
 import dataclasses
 import datetime
 import enum
 import fractions
 import io
+import pathlib
 import subprocess
 import sys
 import threading
 import time
 import types
+import uuid
 import zoneinfo
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pytest
@@ -77,6 +80,29 @@ class Unhashable:
         self.items = [1]
 
 
+class Identified:
+    pass
+
+
+class Identifier(uuid.UUID):
+    pass
+
+
+T = TypeVar("T")
+
+
+class Box(Generic[T]):
+    def __init__(self, item: T) -> None:
+        self.item = item
+
+
+def nested_dtype(levels: int) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = np.dtype("u1")
+    for _ in range(levels):
+        dtype = np.dtype([("a", dtype)])
+    return dtype
+
+
 class Raises:
     @property
     def __dict__(self) -> Any:  # type: ignore[override]
@@ -106,6 +132,8 @@ def with_extra(layer: Layer) -> Layer:
         (with_extra(Layer(5)), record("Layer", size=5, name="dense", kind=7, extra=True)),
         (Frozen(1), record("Frozen", a=1)),
         (Derived(), record("Derived", first=1, second=[2])),
+        (Box[int](1), record("Box", item=1)),
+        (argparse.Namespace(a=1), DataRecord("argparse.Namespace", {"a": 1})),
         (types.SimpleNamespace(a=1), DataRecord("types.SimpleNamespace", {"a": 1})),
         (
             {Colour.RED: 1, Point(1, 2): 2},
@@ -145,6 +173,28 @@ def holding(name: str, value: Any) -> Any:
         ),
         ([1, (2, {3: {"x": [lambda: 1]}})], r"^result\[1\]\[1\]\[3\]\['x'\]\[0\] is a function"),
         ([0, {1, sys}], r"^result\[1\] has|^result\[1\].* is a module"),
+        ({"a": {len: 1}}, r"^result\['a'\]\.keys\(\)\[0\] is a builtin_function"),
+        ([{len}], r"^result\[0\]\{\.\.\.\} is a builtin_function"),
+        (
+            {"a": {Identified(), Identified()}},
+            r"^result\['a'\] has two keys of type .*\.Identified that differ",
+        ),
+        (
+            [dict.fromkeys([(1, Identified()), (1, Identified())])],
+            r"^result\[0\] has two keys of type builtins\.tuple",
+        ),
+        ({"a": {(1, Unhashable())}}, r"^result\['a'\] has a key of type builtins\.tuple, which comes back"),
+        (
+            {"a": [np.empty((0, 1 << 34))]},
+            r"^result\['a'\]\[0\] is an empty array of shape \(0, 17179869184\)",
+        ),
+        ([np.zeros(1, nested_dtype(17))], r"^result\[0\] is of a dtype with more than 16 levels"),
+        (
+            {"a": fractions.Fraction(1, 3)},
+            r"^result\['a'\] is a fractions\.Fraction, a class of the standard library",
+        ),
+        ([pathlib.PurePosixPath("a")], r"^result\[0\] is a pathlib\.PurePosixPath, a class of the standard"),
+        ([Identifier(int=1)], r"^result\[0\] is a .*\.Identifier, a subclass of uuid\.UUID, which"),
         ({(1, print): 2}, r"^result\.keys\(\)\[0\]\[1\] is a builtin_function"),
         (Layer, r"^result is the class .*\.Layer, which"),
         ((n for n in "ab"), r"^result is a generator, which"),
@@ -264,8 +314,18 @@ def test_a_zone_without_a_key_is_refused() -> None:
         encode_data([zone])
 
 
-def test_fractions_and_their_kin_are_records() -> None:
-    assert round_trip(fractions.Fraction(1, 3)).fields == {"_numerator": 1, "_denominator": 3}
+def test_keys_that_are_different_records_come_back() -> None:
+    value = {(1, Point(1, 2)): 1, (1, Point(1, 3)): 2, Identified(): 3}
+    assert round_trip(value) == {
+        (1, record("Point", x=1, y=2)): 1,
+        (1, record("Point", x=1, y=3)): 2,
+        record("Identified"): 3,
+    }
+
+
+def test_what_the_encoder_takes_of_empty_and_nested_arrays_the_decoder_takes_too() -> None:
+    assert round_trip(np.empty((0, 1 << 29))).shape == (0, 1 << 29)
+    assert round_trip(np.zeros(1, nested_dtype(16))).dtype == nested_dtype(16)
 
 
 def test_numpy_is_not_imported() -> None:
