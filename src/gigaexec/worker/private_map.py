@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import mmap
 import os
 import sys
@@ -32,15 +33,21 @@ def map_privately(descriptor: int, size: int, *, writable: bool = True) -> memor
         return memoryview(mmap.mmap(descriptor, size, flags=mmap.MAP_PRIVATE, prot=protection, **options))
     room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     address = ctypes.addressof(ctypes.c_char.from_buffer(room))
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.restype = ctypes.c_void_p
-    libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
     flags = mmap.MAP_PRIVATE | _MAP_FIXED
-    if libc.mmap(address, size, protection, flags, descriptor, 0) == _FAILED:
+    if _mmap()(address, size, protection, flags, descriptor, 0) == _FAILED:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), "mmap")
     view = memoryview(room)
     return view if writable else view.toreadonly()
+
+
+@functools.cache
+def _mmap() -> Any:
+    """The C function. Found once: a library object, with its symbols, takes longer than a map."""
+    function = ctypes.CDLL(None, use_errno=True).mmap
+    function.restype = ctypes.c_void_p
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+    return function
 
 
 _MAP_FIXED = 0x10  # linux/mman.h, and sys/mman.h of macOS: replace what is mapped there
