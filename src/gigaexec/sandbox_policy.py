@@ -41,16 +41,14 @@ class SandboxPolicy:
     Under `standard` and `strict` a program can read the interpreter, its libraries, `sys.path`, the call's
     `python_path` and what `read` names; it can write to a scratch folder of its own, which is its current
     folder, HOME and TMPDIR, and is removed after the call. It has no network, no capability and no view of
-    other processes. Of a folder of `sys.path` that contains the home folder or the spill directory it can
-    list the names and read the modules that lie in it; `/` is left out.
-
-    A folder of `python_path` is not left out, whatever it contains.
+    other processes. Of a folder of `sys.path` or `python_path` that contains the home folder or the spill
+    directory it can list the names and read the modules that lie in it; `/` is left out.
 
     Args:
         level: Which preset.
         read: More files and folders that it may read.
         write: Files and folders that it may write to and read.
-        network: Whether it may use the network (IPv4 and IPv6). Unix sockets stay out of reach.
+        network: Whether it may use the network (IPv4 and IPv6), all of it. Unix sockets stay out of reach.
         results: How values come back. None is `data` where the program is confined, else `pickle`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Landlock: which files a process may use, which TCP ports, and which processes outside it may reach.
+"""Landlock: which files a process may use, whether it may use TCP, and which processes outside it may reach.
 
 What it does not control, as of ABI 9: stat, chmod, chown, utime and setxattr (`remount_read_only` stops the
 last four), descriptors that are open already, UDP, and TCP by MSG_FASTOPEN or MPTCP (seccomp stops these
@@ -36,11 +36,13 @@ _SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1, 2
 _SCOPES_ABI = 6
 
 _CREATE_RULESET_VERSION = 1
-_RULE_PATH_BENEATH, _RULE_NET_PORT = 1, 2
-# struct landlock_ruleset_attr (files, network, scopes) and the two structures of rules, the first packed.
+_RULE_PATH_BENEATH = 1
+# struct landlock_ruleset_attr (files, network, scopes) and the packed structure of a rule for files.
 _RULESET = struct.Struct("=QQQ")
 _PATH_BENEATH = struct.Struct("=Qi")
-_NET_PORT = struct.Struct("=QQ")
+
+# The moment is at fault, not the path: without its rule programs could not read what they may.
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class Access(enum.Enum):
@@ -78,34 +80,22 @@ class Landlock:
     """The part of a ruleset that all children share. Build it in the parent, apply it in each child.
 
     Args:
-        rules: What may be used. A path that does not exist is left out. Descriptors that are given belong
+        rules: What may be used. A path that cannot be opened is left out. Descriptors that are given belong
             to this object from then on.
-        allow_network: Leave TCP alone. Without it only the ports below.
-        connect_ports: TCP ports that may be connected to.
-        bind_ports: TCP ports that may be listened at.
+        allow_network: Leave TCP alone. Without it no port can be connected to or listened at.
 
     Raises:
-        OSError: A path cannot be opened, for another reason than that it is missing.
+        OSError: No descriptor or memory is left to open a path.
     """
 
-    def __init__(
-        self,
-        rules: Iterable[FileRule] = (),
-        *,
-        allow_network: bool = False,
-        connect_ports: Iterable[int] = (),
-        bind_ports: Iterable[int] = (),
-    ) -> None:
+    def __init__(self, rules: Iterable[FileRule] = (), *, allow_network: bool = False) -> None:
         self.abi = abi_version()
         self._files = sum(rights for abi, rights in _FILE_RIGHTS_BY_ABI if abi <= self.abi)
         network = _BIND_TCP | _CONNECT_TCP if self.abi >= _NETWORK_ABI and not allow_network else 0
         scopes = _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL if self.abi >= _SCOPES_ABI else 0
         # An older kernel takes a longer structure as well, provided that what it does not know is zero.
         self._ruleset = _RULESET.pack(self._files, network, scopes)
-        self._rules: list[tuple[int, bytes]] = []
-        if network:
-            self._rules += [(_RULE_NET_PORT, _NET_PORT.pack(_CONNECT_TCP, port)) for port in connect_ports]
-            self._rules += [(_RULE_NET_PORT, _NET_PORT.pack(_BIND_TCP, port)) for port in bind_ports]
+        self._rules: list[bytes] = []
         self._steps = _steps(self.abi, allow_network)
         self._descriptors: list[int] = []
         try:
@@ -113,7 +103,7 @@ class Landlock:
                 descriptor = _open(place)
                 if descriptor is not None:
                     self._descriptors.append(descriptor)
-                    self._rules.append((_RULE_PATH_BENEATH, self._file_rule(descriptor, access)))
+                    self._rules.append(self._file_rule(descriptor, access))
         except BaseException:
             self.close()
             raise
@@ -125,7 +115,7 @@ class Landlock:
         through them past read-only mounts. The parent's stay open, for the next child.
 
         Args:
-            rules: What else may be used by this child alone. A path that does not exist is left out.
+            rules: What else may be used by this child alone. A path that cannot be opened is left out.
 
         Returns:
             What holds: landlock_files, landlock_network unless all network is allowed, landlock_scopes.
@@ -146,8 +136,8 @@ class Landlock:
     def _restrict_self(self, rules: Iterable[FileRule]) -> None:
         ruleset = system_call("landlock_create_ruleset", self._ruleset, len(self._ruleset), 0)
         try:
-            for kind, rule in self._rules:
-                system_call("landlock_add_rule", ruleset, kind, rule, 0)
+            for rule in self._rules:
+                system_call("landlock_add_rule", ruleset, _RULE_PATH_BENEATH, rule, 0)
             for place, access in rules:
                 descriptor = _open(place)
                 if descriptor is None:
@@ -203,5 +193,7 @@ def _open(place: str | int) -> int | None:
         return place
     try:
         return os.open(place, os.O_PATH | os.O_CLOEXEC)
-    except OSError:  # it is not there, or closed to this user: no rule for it only narrows what may be used
-        return None
+    except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise
+        return None  # it is not there, or closed to this user: no rule for it only narrows what may be used

@@ -156,21 +156,16 @@ _REFUSED_BY_ARGUMENT = (
 )
 
 
-def refusals(*, allow_network: bool = False, allow_unix_sockets: bool = False) -> tuple[Refusal, ...]:
+def refusals(*, allow_network: bool = False) -> tuple[Refusal, ...]:
     """All that is refused.
 
     Args:
         allow_network: Let sockets of IPv4 and IPv6 be made. Names are looked up without AF_NETLINK as well.
-        allow_unix_sockets: Let sockets be made that reach services of this machine, by path.
 
     Returns:
         In any order, but several for one call apply one after the other.
     """
-    families: tuple[int, ...] = ()
-    if allow_network:
-        families += (socket.AF_INET, socket.AF_INET6)
-    if allow_unix_sockets:
-        families += (socket.AF_UNIX,)
+    families = (socket.AF_INET, socket.AF_INET6) if allow_network else ()
     return (
         *(Refusal(call, errno.EPERM) for call in _REFUSED_ALWAYS),
         *(Refusal(call, errno.ENOSYS) for call in _NOT_THERE),

@@ -81,7 +81,7 @@ def test_each_number_gets_the_verdict_of_the_list(machine: str) -> None:
 )
 @MACHINES
 def test_what_no_program_may_do(machine: str, call: str) -> None:
-    assert answer(machine, call, allow_network=True, allow_unix_sockets=True) == "EPERM"
+    assert answer(machine, call, allow_network=True) == "EPERM"
 
 
 @MACHINES
@@ -148,11 +148,6 @@ def test_calls_that_depend_on_their_arguments(
     [
         ({}, set()),
         ({"allow_network": True}, {socket.AF_INET, socket.AF_INET6}),
-        ({"allow_unix_sockets": True}, {socket.AF_UNIX}),
-        (
-            {"allow_network": True, "allow_unix_sockets": True},
-            {socket.AF_INET, socket.AF_INET6, socket.AF_UNIX},
-        ),
     ],
 )
 def test_sockets_of_the_allowed_families(machine: str, allowed: dict[str, bool], families: set[int]) -> None:
