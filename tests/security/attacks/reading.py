@@ -275,6 +275,19 @@ READING = (
         through=OFF | ALL_CONFINED,
     ),
     Attack(
+        "lock-file",
+        "lock a file that it may only read, so that the driver waits to write to it",
+        """
+        def attack(at):
+            number = os.open(at['on_sys_path'] + '/settings.py', os.O_RDONLY)
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(number, fcntl.F_SETLK, struct.pack('hhqqi4x', fcntl.F_RDLCK, 0, 0, 0, 0))
+            return True
+        """,
+        said_so,
+        through=OFF | ALL_CONFINED,
+    ),
+    Attack(
         "kernel-memory",
         "read the kernel's memory, its log or the memory of devices",
         """
