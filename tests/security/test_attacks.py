@@ -22,12 +22,14 @@ import pytest
 
 from tests.security import users
 from tests.security.attack import Verdict, Where
-from tests.security.table import ATTACKS, attacks_at
+from tests.security.table import ATTACKS, WORKS_FOR_ROOT, attacks_at
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is for Linux")
 
 _TIMEOUT_S = 110.0
 _DRIVERS_AT_ONCE = 3
+# CAP_CHOWN, CAP_SETGID, CAP_SETUID, CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_SYS_ADMIN of linux/capability.h.
+_CAPABILITIES = (0, 6, 7, 18, 19, 21)
 _USERS = {"root": 0, "nobody": users.NOBODY}
 _CASES = [
     pytest.param(user, where, attack.id, id=f"{user}-{where}-{attack.id}")
@@ -36,6 +38,15 @@ _CASES = [
     for attack in attacks_at(where)
 ]
 _GROUPS = [pytest.param(user, where, id=f"{user}-{where}") for user in _USERS for where in Where]
+
+
+def _has_rights_of_root() -> bool:
+    """Whether this process has the capabilities that attacks need of a root user of the machine."""
+    if sys.platform != "linux" or os.getuid() != 0:
+        return False
+    line = Path("/proc/self/status").read_text().partition("CapEff:")[2]
+    needed = sum(1 << number for number in _CAPABILITIES)
+    return int(line.split()[0], 16) & needed == needed
 
 
 class Reports:
@@ -105,6 +116,14 @@ def test_attack(reports: Reports, user: str, where: Where, name: str) -> None:
     expected = ATTACKS[name].verdict(where)
     if expected is not Verdict.DEPENDS:
         assert found["through"] is (expected is Verdict.THROUGH), found["detail"]
+
+
+@pytest.mark.skipif(not _has_rights_of_root(), reason="a container's root, or none")
+@pytest.mark.parametrize("name", WORKS_FOR_ROOT)
+def test_what_rights_alone_decide_gets_through_for_root(reports: Reports, name: str) -> None:
+    assert ATTACKS[name].verdict(Where.OFF) is Verdict.DEPENDS
+    found = reports.of("root", Where.OFF)["attacks"][name]
+    assert found["through"], found["detail"]
 
 
 @pytest.mark.parametrize(("user", "where"), _GROUPS)
