@@ -30,7 +30,7 @@ WORKS_FOR_ROOT = (
     *("trace-keeper", "take-descriptor", "capabilities", "set-ids", "unshare-mounts", "join-namespace"),
     *("mount", "bind-mount", "unmount", "new-mount-calls", "chroot", "no-randomisation"),
 )
-"""With the sandbox off rights alone decide of these, not settings of the kernel: they get through for root."""
+"""With the sandbox off rights alone decide of these, not the kernel's settings: they get through for root."""
 
 # They meet the driver, or limits that the driver watches, by the same code with or without Landlock; all but
 # one, which Landlock stops.

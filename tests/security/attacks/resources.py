@@ -184,7 +184,7 @@ RESOURCES = (
             if os.fork() == 0:
                 time.sleep(10)
                 os._exit(0)
-            size, step, no_reserve = 256 << 30, 2 << 20, 0x4000
+            size, step, no_reserve = 80 << 30, 2 << 20, 0x4000
             kept = mmap.mmap(-1, size, mmap.MAP_PRIVATE | no_reserve, mmap.PROT_READ)
             for offset in range(0, size, step):
                 kept[offset]
