@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         DataRecord as DataRecord,
     )
     from gigaexec.errors import (
+        AnswerLostError as AnswerLostError,
         BackendClosedError as BackendClosedError,
         CallCancelledError as CallCancelledError,
         CallError as CallError,
@@ -121,6 +122,7 @@ _HOMES = {
     "gigaexec.config": ["DEFAULT_ENV_PREFIXES", "DEFAULT_ENV_WHITELIST", "WorkerConfig"],
     "gigaexec.data_record": ["DataRecord"],
     "gigaexec.errors": [
+        "AnswerLostError",
         "BackendClosedError",
         "CallCancelledError",
         "CallError",

@@ -18,7 +18,8 @@
     │   ├── MissingExtraError            an optional part is not installed (also an ImportError)
     │   └── UnsupportedPlatformError     Windows; ForkserverBackend on anything but Linux
     └── InfrastructureError            gigaexec's or the machine's         (also a RuntimeError)
-        ├── WorkerStartError             a worker process did not start
+        ├── WorkerStartError             a worker process did not start: the call never ran
+        ├── AnswerLostError              the program ran, and the driver could not receive its answer
         ├── QueueTimeoutError            no worker was free within queue_timeout_s
         ├── SandboxError                 a step of the sandbox that is required does not hold here
         ├── LimitNotAppliedError         a limit cannot be enforced on this machine
@@ -237,6 +238,10 @@ class InfrastructureError(GigaexecError, RuntimeError):
 
 class WorkerStartError(InfrastructureError):
     """A worker process did not start; the message holds what it wrote."""
+
+
+class AnswerLostError(InfrastructureError):
+    """The program ran, and the driver could not receive its answer. Another call runs it a second time."""
 
 
 class QueueTimeoutError(InfrastructureError):

@@ -183,7 +183,8 @@ def test_r62_when_no_descriptor_is_free_the_call_fails_as_infrastructure_and_not
     from gigaexec import LokyBackend, WorkerCall, WorkerConfig
 
     logging.getLogger("gigaexec").setLevel(logging.CRITICAL)
-    config = WorkerConfig(max_workers=1, spill_dir=os.environ["GIGAEVO_EXECUTOR_SPILL_DIR"])
+    spill_dir = os.environ["GIGAEVO_EXECUTOR_SPILL_DIR"]
+    config = WorkerConfig(max_workers=1, spill_dir=spill_dir, start_timeout_s=0.5)
     backend = LokyBackend(config)
     completed = []
     backend.on_complete(lambda call, metrics, error: completed.append(error))

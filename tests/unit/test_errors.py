@@ -85,7 +85,7 @@ def test_the_drawn_tree_is_the_tree() -> None:
         for name, kind in vars(errors).items()
         if inspect.isclass(kind) and issubclass(kind, GigaexecError)
     }
-    assert len(classes) == 29
+    assert len(classes) == 30
     assert drawn_tree() == classes
 
 

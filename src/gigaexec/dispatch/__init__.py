@@ -10,6 +10,7 @@ worker_process    what a pool needs to know of a worker's process, whoever start
 loky_worker       starts reused workers, with loky
 forked_worker     starts workers of one call, by asking a template process to fork
 template_process  starts and ends the process that those are forked from
+start_failures    what to do when workers do not start
 limit_watch       looks at the processes of calls that have limits
 tree_sample       what they use at one moment, read from /proc
 endings           what is known of a call when its worker has answered or died

@@ -61,7 +61,8 @@ def _measured_from_outside(worker: WorkerHandle, job: Job) -> ExecutionMetrics |
     sample = worker.last_sample
     if job.started_at is None or not worker.process.is_single_use:
         return None
-    started_at_ns, finished_at_ns = int(job.started_at * 1e9), time.monotonic_ns()
+    ended_at = job.answered_at if job.answered_at is not None else time.monotonic()
+    started_at_ns, finished_at_ns = int(job.started_at * 1e9), int(ended_at * 1e9)
     return ExecutionMetrics(
         peak_rss_kb=sample.peak_rss_kb if sample is not None else 0,
         wall_time_s=(finished_at_ns - started_at_ns) / 1e9,

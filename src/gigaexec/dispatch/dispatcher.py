@@ -38,6 +38,7 @@ from gigaexec.dispatch.job_queue import JobQueue
 from gigaexec.dispatch.jobs import Ending, EndingKind, Job
 from gigaexec.dispatch.limit_watch import LimitWatch
 from gigaexec.dispatch.orphans import Orphans
+from gigaexec.dispatch.start_failures import StartFailures, is_shortage
 from gigaexec.dispatch.worker_handle import Answer, WorkerHandle, WorkerState
 from gigaexec.dispatch.worker_process import WorkerProcess, WorkerSource
 from gigaexec.worker.channel import Ready
@@ -50,8 +51,6 @@ _SPARES_AFTER_FIRST_KILL = 1
 
 # epoll counts milliseconds in 32 bits, and a deadline may be infinite.
 _LONGEST_WAIT_S = 3600.0
-
-_FAILED_STARTS_ALLOWED = 3
 
 # How often to look for the end of a process where the kernel does not tell.
 _POLL_S = 0.05
@@ -100,8 +99,7 @@ class Dispatcher:
         self._owes_spares = False
         self._orphans = Orphans(has_guard=source.leaves_orphans)
         self._limit_watch = LimitWatch(self._on_limit)
-        self._failed_starts = 0
-        self._last_failed_origin: object = None
+        self._failures = StartFailures(config.start_timeout_s)
         self._last_start_error = ""
         self._is_full = False
         self._not_full_since = 0.0
@@ -214,7 +212,9 @@ class Dispatcher:
             if not isinstance(worker, WorkerHandle) or worker.is_closed:
                 raise
             logger.exception("pool %s: worker %s is killed", self._config.pool_id, worker.worker_id)
-            self._kill(worker, EndingKind.NOT_STARTED, "the driver could not serve the call's worker")
+            has_run = worker.job is not None and worker.job.started_at is not None
+            kind = EndingKind.ANSWER_LOST if has_run else EndingKind.NOT_STARTED
+            self._kill(worker, kind, "the driver could not serve the call's worker")
 
     def _accept(self, job: Job) -> None:
         if self._failure:
@@ -288,9 +288,9 @@ class Dispatcher:
         self._must_start_more = False
         if self._is_stopping or not self._lacks_workers():
             return
-        # Where a start fails, those that live go on with the queue, and the next event tries again.
-        if self._start_one() or self._count_alive() == 0:
-            self._must_start_more = self._lacks_workers()
+        if self._failures.next_try_at <= time.monotonic():
+            self._start_one()
+        self._must_start_more = self._lacks_workers()
 
     def _lacks_workers(self) -> bool:
         busy = self._count(WorkerState.BUSY)
@@ -303,7 +303,7 @@ class Dispatcher:
     def _count_alive(self) -> int:
         return len(self._workers) - self._count(WorkerState.DYING) - self._count(WorkerState.ENDING)
 
-    def _start_one(self) -> bool:
+    def _start_one(self) -> None:
         worker_id = uuid.uuid4().hex[:12]
         try:
             self._orphans.expect_from(worker_id)
@@ -312,13 +312,12 @@ class Dispatcher:
             if repr(error) != self._last_start_error:  # once for each cause: it may be tried again very often
                 self._last_start_error = repr(error)
                 logger.warning("pool %s: no worker could be started", self._config.pool_id, exc_info=True)
-            if self._count_alive() == 0:
-                self._on_failed_start(
-                    f"a worker process could not be started: {type(error).__name__}: {error}"
-                )
-            return False
+            self._on_failed_start(
+                f"a worker process could not be started: {type(error).__name__}: {error}",
+                is_shortage=is_shortage(error),
+            )
+            return
         self._workers.add(worker)
-        return True
 
     def _new_worker(self, worker_id: str) -> WorkerHandle:
         process, pipes = self._source.start_worker(worker_id)
@@ -338,20 +337,22 @@ class Dispatcher:
         except BaseException:  # the user's epoll watches are used up, say
             process.kill(None)
             pipes.close()
+            self._source.forget(process)
             self._disposals.put(process)
+            if self._source.leaves_orphans:
+                self._orphans.end_those_of(worker_id, process.pid, is_tree_dead=True)
             raise
 
-    def _on_failed_start(self, message: str, origin: object = None) -> None:
-        """Try again, and after some failures in a row end one waiting call for each.
-
-        So a start that fails by chance harms no call, and a pool whose workers cannot start does not hang.
-        Workers of one origin that fail with it count as one failure.
-        """
-        if origin is not None and origin is self._last_failed_origin:
-            return
-        self._last_failed_origin = origin
-        self._failed_starts += 1
-        if self._failed_starts >= _FAILED_STARTS_ALLOWED:
+    def _on_failed_start(
+        self, message: str, *, origin: object = None, is_shortage: bool = False, is_hung: bool = False
+    ) -> None:
+        """Try again, and end one waiting call if that has failed too often. See `StartFailures.add`."""
+        must_tell = self._failures.add(origin=origin, is_shortage=is_shortage, is_hung=is_hung)
+        # Where other workers go on, they serve the queue.
+        works = any(worker.state in (WorkerState.IDLE, WorkerState.BUSY) for worker in self._workers)
+        if must_tell:
+            self._owes_spares = False
+        if must_tell and not works:
             self._queue.end_first(EndingKind.NOT_STARTED, message)
 
     # What workers do.
@@ -372,7 +373,7 @@ class Dispatcher:
         if message.problem:
             self._kill(worker, EndingKind.NOT_STARTED, message.problem)
             return
-        self._failed_starts = 0
+        self._failures.end()
         worker.ready_at = time.monotonic()
         worker.was_ready = True
         self._hooks.worker_started(worker.worker_id, worker.process.pid)
@@ -445,10 +446,11 @@ class Dispatcher:
         if worker in self._idle:
             self._idle.remove(worker)
         worker.drain_output()  # it may hit a limit
-        job, (kind, message) = worker.job, worker.death
+        job, (kind, _) = worker.job, worker.death
         exit_code = worker.process.exit_code()
         ending = ending_by_death(worker, job, exit_code)
         worker.close()
+        self._source.forget(worker.process)
         self._disposals.put(worker.process)
         if self._source.leaves_orphans:
             # Where it ended by itself, what it had started belongs to init by now.
@@ -462,19 +464,33 @@ class Dispatcher:
             self._queue.put_back(job, counts=not worker.got_nothing_of_call)
         elif job is not None:
             job.end(ending)
-        elif kind is EndingKind.NOT_STARTED:
-            self._queue.end_first(kind, f"{message}\n{ending.output.as_report()}".rstrip())
-        elif worker.state is WorkerState.STARTING:
-            known = worker.process.failure() if exit_code is None else ""
-            facts = known or f"a worker process ended with exit code {exit_code} while it started"
-            text = f"{facts}\n{ending.output.as_report()}".rstrip()
-            self._on_failed_start(text, worker.process.origin)
+        elif not worker.was_ready and not self._is_stopping:
+            self._on_dead_start(worker, exit_code, ending.output.as_report())
+
+    def _on_dead_start(self, worker: WorkerHandle, exit_code: int | None, output: str) -> None:
+        """A worker died before it was ready."""
+        kind, message = worker.death
+        # Known only of what ended with its origin, or was refused by it.
+        known = worker.process.failure() if exit_code is None else ""
+        is_short = worker.is_short_of_something or worker.process.is_short_of_something()
+        facts = message or known or f"a worker process ended with exit code {exit_code} while it started"
+        text = f"{facts}\n{output}".rstrip()
+        if kind is EndingKind.NOT_STARTED:
+            self._queue.end_first(kind, text)  # for good: no other worker can
+        else:
+            self._on_failed_start(
+                text,
+                origin=worker.process.origin if worker.is_hung or (known and not is_short) else None,
+                is_shortage=is_short,
+                is_hung=worker.is_hung,
+            )
 
     # Timers.
 
     def _run_timers(self) -> None:
         now = time.monotonic()
-        self._queue.expire(now, self._count(WorkerState.STARTING))
+        free = self._max_busy - self._count(WorkerState.BUSY)
+        self._queue.expire(now, min(free, self._count(WorkerState.STARTING)))
         for worker in tuple(self._workers):
             if worker.must_be_polled:
                 worker.poll()
@@ -498,32 +514,41 @@ class Dispatcher:
             return min(max(0.0, self._planned_wake - now), _LONGEST_WAIT_S)
 
     def _next_expiry(self) -> float:
-        if self._must_start_more:
-            return 0.0
+        next_start = self._failures.next_try_at if self._must_start_more else float("inf")
         polling = any(worker.must_be_polled for worker in self._workers)
         next_poll = time.monotonic() + _POLL_S if polling else float("inf")
         expiries = [worker.expiry(self._config) for worker in self._workers]
         watched = self._limit_watch.next_look_at
-        return min([self._queue.first_expiry(), self._orphans.next_look_at, watched, next_poll, *expiries])
+        own = (self._queue.first_expiry(), self._orphans.next_look_at, watched, next_poll, next_start)
+        return min([*own, *expiries])
 
     def _expire(self, worker: WorkerHandle) -> None:
         limit_s = self._config.start_timeout_s
         if worker.has_lost_channel:
             worker.end_for_lost_channel()
         elif worker.state is WorkerState.STARTING:
-            self._kill(worker, EndingKind.NOT_STARTED, f"a worker process did not start within {limit_s:g} s")
-            if not self._count(WorkerState.BUSY) and not self._count(WorkerState.ENDING):
-                self._source.replace_hung()
+            worker.is_hung = True
+            self._source.set_aside(worker.process)
+            self._kill(worker, EndingKind.WORKER_DIED, f"a worker process did not start within {limit_s:g} s")
         elif worker.state is WorkerState.IDLE:
             self._kill(worker, EndingKind.CANCELLED)
         elif worker.state is WorkerState.ENDING:
             worker.sample()  # the last account of what it used
             worker.kill()  # its answer stands
+        elif worker.state is WorkerState.DYING:
+            self._unblock_death(worker)
         elif worker.job is not None and worker.job.started_at is not None:
             self._kill(worker, EndingKind.TIMED_OUT)
         else:
             message = f"an idle worker did not take the call within {limit_s:g} s"
             self._kill(worker, EndingKind.NOT_STARTED, message)
+
+    def _unblock_death(self, worker: WorkerHandle) -> None:
+        """A killed worker does not end: what it was forked from hangs, and does not reap it."""
+        worker.killed_at = time.monotonic()
+        if worker.process.is_dead_unreaped():
+            self._source.set_aside(worker.process)
+            self._on_death(worker)
 
     # The disposer's thread.
 

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,12 +15,12 @@ from pathlib import Path
 from gigaexec.config import WorkerConfig
 from gigaexec.dispatch import process_tree
 from gigaexec.dispatch.template_process import TemplateProcess
-from gigaexec.dispatch.worker_process import KernelAccount, WorkerPipes
+from gigaexec.dispatch.worker_process import KernelAccount, WorkerPipes, WorkerProcess
 from gigaexec.errors import WorkerStartError
 from gigaexec.transport.descriptors import OwnedDescriptor, open_file_of
 from gigaexec.transport.scratch import Scratch
 from gigaexec.worker.template import ForkRequest
-from gigaexec.worker.worker_report import WorkerReport
+from gigaexec.worker.worker_report import Refusal, WorkerReport
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class ForkedProcess:
         self._why_no_template = why_no_template
         self._scratch = scratch
         self._report: WorkerReport | None = None
-        self._last_words = ""
+        self._refusal: Refusal | None = None
         self._is_read = False
         self._has_namespace = False
         self.pid = 0
@@ -82,6 +83,16 @@ class ForkedProcess:
         poll.register(self._worker.number, select.POLLIN)
         return bool(poll.poll(0))
 
+    def is_dead_unreaped(self) -> bool:
+        # The first process of the namespace waits until the template has reaped the worker. What the worker
+        # left has become its children.
+        if not self._has_namespace or not self.is_dead():
+            return False
+        try:
+            return not Path(f"/proc/{self.root_pid}/task/{self.root_pid}/children").read_bytes()
+        except OSError:
+            return True  # it has just ended
+
     def has_ended(self) -> bool:
         return self.is_dead()
 
@@ -104,10 +115,15 @@ class ForkedProcess:
 
     def refusal(self) -> str:
         self._read_report()
-        return self._last_words
+        return self._refusal.text if self._refusal is not None and not self._refusal.is_shortage else ""
+
+    def is_short_of_something(self) -> bool:
+        self._read_report()
+        return self._refusal is not None and self._refusal.is_shortage
 
     def failure(self) -> str:
-        return self.refusal() or self._why_no_template()
+        self._read_report()
+        return self._refusal.text if self._refusal is not None else self._why_no_template()
 
     def account(self) -> KernelAccount | None:
         self._read_report()
@@ -148,10 +164,9 @@ class ForkedProcess:
             text = self._control.recv(_REPORT_BYTES)
         except OSError:  # nothing is there
             return
-        try:
+        self._refusal = Refusal.decode(text)
+        if self._refusal is None and text:
             self._report = WorkerReport.decode(text)
-        except ValueError:
-            self._last_words = text.decode("utf-8", "replace")
 
 
 class ForkedWorkers:
@@ -181,6 +196,8 @@ class ForkedWorkers:
         self.spares = config.worker_count
         self._new_scratch = new_scratch
         self._running: TemplateProcess | None = None
+        self._aside: set[TemplateProcess] = set()
+        self._users: Counter[TemplateProcess] = Counter()
 
     def start_worker(self, worker_id: str) -> tuple[ForkedProcess, WorkerPipes]:
         """Ask for a worker. It reports on its channel when it is ready.
@@ -214,31 +231,44 @@ class ForkedWorkers:
                 request, [their_channel.fileno(), their_control.fileno(), their_stdout, their_stderr]
             )
             ours.pop_all()
+            self._users[template] += 1
             process = ForkedProcess(control, scratch, template, lambda: self._why_no_template(template))
             return process, WorkerPipes(channel, None, stdout, stderr)
 
-    def replace_hung(self) -> None:
-        """End the template, which may hang. The next worker gets another one."""
-        if self._running is not None:
-            logger.warning(
-                "pool %s: the template process starts no worker and is ended", self._config.pool_id
-            )
-        self.close()
+    def set_aside(self, process: WorkerProcess) -> None:
+        """Start no more workers with the template of that one, which may hang. The calls that run go on."""
+        if process.origin is self._running and self._running is not None:
+            logger.warning("pool %s: the template process starts no worker", self._config.pool_id)
+            self._set_aside(self._running)
+
+    def forget(self, process: WorkerProcess) -> None:
+        """End the template of that ended worker, if it was set aside and has no other."""
+        template = process.origin
+        assert isinstance(template, TemplateProcess)
+        self._users[template] -= 1
+        if not self._users[template]:
+            del self._users[template]
+            if template in self._aside:
+                self._aside.discard(template)
+                template.end(may_hang=True)
 
     def rest(self) -> None:
         """End the template until it is needed again."""
         self.close()
 
     def close(self) -> None:
-        """End the template and whatever is left of its workers."""
+        """End the templates and whatever is left of their workers."""
         running, self._running = self._running, None
+        aside, self._aside = self._aside, set()
         if running is not None:
             running.end()
+        for template in aside:
+            template.end(may_hang=True)
 
     def close_after_fork(self) -> None:
-        """In a forked child: the template is the parent's."""
-        if self._running is not None:
-            self._running.close_after_fork()
+        """In a forked child: the templates are the parent's."""
+        for template in self._aside.union({self._running} if self._running is not None else ()):
+            template.close_after_fork()
 
     def _request(self, request: ForkRequest, descriptors: list[int]) -> TemplateProcess:
         if self._running is not None and self._running.has_ended():
@@ -253,13 +283,26 @@ class ForkedWorkers:
         try:
             self._running.ask(request, descriptors)
         except (BrokenPipeError, ConnectionResetError) as error:
-            raise WorkerStartError(f"the template process ended: {self._bury()}") from error
+            raise WorkerStartError(self._why_no_template(self._running)) from error
         return self._running
 
     def _why_no_template(self, template: TemplateProcess) -> str:
-        if template is self._running and template.is_ending():
-            self._bury()
-        return f"the template process ended: {template.story}" if template.story else ""
+        """Why a template takes no more requests; "" where it does."""
+        farewell = template.farewell()
+        if template is self._running and farewell is not None:
+            if farewell:
+                logger.warning("pool %s: %s", self._config.pool_id, farewell)
+                self._set_aside(template)
+            else:
+                self._bury()
+        return farewell or (f"the template process ended: {template.story}" if template.story else "")
+
+    def _set_aside(self, template: TemplateProcess) -> None:
+        self._running = None
+        if self._users[template]:
+            self._aside.add(template)
+        else:
+            template.end(may_hang=True)
 
     def _bury(self) -> str:
         """Forget a template that has ended, or is ending. Returns how it ended."""

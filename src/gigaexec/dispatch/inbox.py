@@ -19,7 +19,8 @@ class Inbox:
 
     def __init__(self) -> None:
         self._commands: deque[Command] = deque()
-        self._lock = threading.Lock()
+        # Reentrant: the collector may run anywhere, and finalise a backend that puts a command here.
+        self._lock = threading.RLock()
         self._is_awake = False
         self._is_closed = False
         self.reader, self._writer = os.pipe()

@@ -28,14 +28,13 @@ class JobQueue:
     def add(self, job: Job) -> None:
         """Put a job at the end."""
         self._jobs.append(job)
-        if job.queue_timeout_s is not None:
-            expiry = job.submitted_at + job.queue_timeout_s
-            heapq.heappush(self._expiries, (expiry, job.number, job))
+        self._note_expiry(job)
 
     def put_back(self, job: Job, *, counts: bool) -> None:
         """Put a job that was taken at the front again. `counts`: it must not happen to it twice."""
         job.put_back(counts=counts)
         self._jobs.appendleft(job)
+        self._note_expiry(job)
 
     def take(self) -> Job | None:
         """Take the first job; None when there is none."""
@@ -75,6 +74,11 @@ class JobQueue:
         if job is not None:
             job.end(Ending(kind, message=message))
         return job is not None
+
+    def _note_expiry(self, job: Job) -> None:
+        if job.queue_timeout_s is not None:
+            expiry = job.submitted_at + job.queue_timeout_s
+            heapq.heappush(self._expiries, (expiry, job.number, job))
 
     def _waiting(self) -> Iterator[Job]:
         return (job for job in self._jobs if not job.is_ended)

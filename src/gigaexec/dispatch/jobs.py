@@ -26,6 +26,7 @@ class EndingKind(enum.Enum):
     CANCELLED = "it was withdrawn"
     QUEUE_TIMED_OUT = "no worker was free in time"
     NOT_STARTED = "no worker could be started"
+    ANSWER_LOST = "it ran, and its answer was lost"
     POOL_FAILED = "the pool itself failed"
 
 
@@ -37,7 +38,7 @@ class Ending:
         kind: What ended it.
         result: The worker's answer, for `ANSWERED`.
         exit_code: Exit code or minus signal number, for `WORKER_DIED`; None where it cannot be known.
-        message: What went wrong, for `NOT_STARTED` and `CANCELLED`.
+        message: What went wrong, for `NOT_STARTED`, `ANSWER_LOST` and `CANCELLED`.
         output: What the program wrote.
         hit: The limit, for `LIMIT_HIT`.
         metrics: What the call cost, as far as it is known.

@@ -20,7 +20,7 @@ from loky import process_executor
 
 from gigaexec.config import WorkerConfig
 from gigaexec.dispatch import process_tree
-from gigaexec.dispatch.worker_process import WorkerPipes
+from gigaexec.dispatch.worker_process import WorkerPipes, WorkerProcess
 from gigaexec.transport.descriptors import OwnedDescriptor
 from gigaexec.worker.bootstrap import WorkerSettings
 from gigaexec.worker.main import serve, start
@@ -69,11 +69,17 @@ class LokyProcess:
     def is_dead(self) -> bool:
         return False  # its own end is what is waited for
 
+    def is_dead_unreaped(self) -> bool:
+        return False  # this process reaps it
+
     def kill(self, pidfd: int | None) -> bool:
         return process_tree.kill_tree(self.pid, pidfd)
 
     def refusal(self) -> str:
         return ""
+
+    def is_short_of_something(self) -> bool:
+        return False  # its start would have been refused
 
     def failure(self) -> str:
         return ""
@@ -155,7 +161,10 @@ class LokyWorkers:
             raise
         return process, pipes
 
-    def replace_hung(self) -> None:
+    def set_aside(self, process: WorkerProcess) -> None:
+        pass
+
+    def forget(self, process: WorkerProcess) -> None:
         pass
 
     def rest(self) -> None:

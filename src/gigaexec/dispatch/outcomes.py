@@ -8,6 +8,7 @@ from typing import Any
 from gigaexec.calls import ErrorKind, LimitHit, Outcome, OutcomeStatus
 from gigaexec.dispatch.jobs import Ending, EndingKind
 from gigaexec.errors import (
+    AnswerLostError,
     CallCancelledError,
     CallTimeoutError,
     CpuTimeExceededError,
@@ -37,6 +38,7 @@ _STATUS_OF_ENDING = {
     EndingKind.CANCELLED: OutcomeStatus.CANCELLED,
     EndingKind.QUEUE_TIMED_OUT: OutcomeStatus.INFRASTRUCTURE,
     EndingKind.NOT_STARTED: OutcomeStatus.INFRASTRUCTURE,
+    EndingKind.ANSWER_LOST: OutcomeStatus.INFRASTRUCTURE,
     EndingKind.POOL_FAILED: OutcomeStatus.INFRASTRUCTURE,
 }
 
@@ -166,6 +168,8 @@ def _error_of_ending(ending: Ending, deadline_s: float, queue_timeout_s: float |
         )
     if ending.kind is EndingKind.POOL_FAILED:
         return InfrastructureError(ending.message)
+    if ending.kind is EndingKind.ANSWER_LOST:
+        return AnswerLostError(ending.message)
     return WorkerStartError(ending.message)
 
 

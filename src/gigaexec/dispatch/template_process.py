@@ -41,6 +41,7 @@ class TemplateProcess:
     def __init__(self, config: WorkerConfig) -> None:
         self.story = ""
         """How it ended."""
+        self._farewell: str | None = None
         settings = TemplateSettings(
             driver_pid=os.getpid(),
             node_id=config.node_id,
@@ -93,20 +94,24 @@ class TemplateProcess:
         """Whether it is dead."""
         return self._process.poll() is not None
 
-    def is_ending(self) -> bool:
-        """Whether it has closed its socket, a moment before its end can be seen."""
-        try:
-            return self._requests.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+    def farewell(self) -> str | None:
+        """Why it takes no more requests, while its calls go on. "": it has ended. None: it takes them."""
+        if self._farewell is None:
+            try:
+                self._farewell = self._receive().decode("utf-8", "replace")
+            except BlockingIOError:
+                return None
+            except OSError:
+                self._farewell = ""
+        return self._farewell
 
-    def end(self) -> str:
-        """End it, if it has not ended. Returns its exit code and its last words."""
+    def end(self, *, may_hang: bool = False) -> str:
+        """End it, if it has not ended. Returns its exit code and its last words, unless it may hang."""
         self._requests.close()
         # The launcher ends after the template, with its exit code, and then nothing is left of either. The
         # cut lifeline kills it first, whatever the template does: that is busy importing, say.
+        if may_hang:
+            self._process.kill()
         self._has_ended_within(_LAST_WORDS_LIMIT_S)
         os.close(self._lifeline)
         if not self._has_ended_within(_LAST_WORDS_LIMIT_S):
@@ -125,6 +130,13 @@ class TemplateProcess:
         os.close(self._lifeline)
         self._stderr.close()
         self._process.returncode = 0  # no child of this process: it must not be waited for, or warned of
+
+    def _receive(self) -> bytes:
+        try:
+            return self._requests.recv(_LAST_WORDS_BYTES, socket.MSG_DONTWAIT)
+        except ConnectionResetError:
+            # Said before anything that was sent: it closed the socket with requests in it (unix(7)).
+            return self._requests.recv(_LAST_WORDS_BYTES, socket.MSG_DONTWAIT)
 
     def _has_ended_within(self, limit_s: float) -> bool:
         try:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from gigaexec.calls import CapturedOutput, ConfinementStep, ErrorKind, LimitHit, WorkerResult
 from gigaexec.config import WorkerConfig
 from gigaexec.dispatch.jobs import EndingKind, Job
+from gigaexec.dispatch.start_failures import is_shortage
 from gigaexec.dispatch.tree_sample import TreeSample, sample_tree
 from gigaexec.dispatch.worker_process import WorkerPipes, WorkerProcess
 from gigaexec.sandbox_policy import SandboxLevel
@@ -28,6 +29,7 @@ from gigaexec.worker.channel import (
     FrameDecoder,
     ProtocolError,
     Ready,
+    TooManyDescriptorsError,
     receive_with_descriptors,
     send_with_descriptors,
 )
@@ -46,6 +48,9 @@ _EXIT_GRACE_S = 0.1
 
 # A worker of one call ends right after its answer. One whose program keeps it from that is killed.
 _END_GRACE_S = 0.5
+
+# How soon a killed worker must end: its template may hang, and not reap it.
+_DEATH_GRACE_S = 2.0
 
 
 class WorkerState(enum.Enum):
@@ -109,13 +114,17 @@ class WorkerHandle:
         self.hit: LimitHit | None = None
         self.answer: Answer | None = None
         self.answered_at = 0.0
+        self.killed_at = float("inf")
         self.was_ready = False
+        self.is_hung = False
+        self.is_short_of_something = False
         self.steps: tuple[ConfinementStep, ...] = ()
         self.peak_tree_kb = 0
         self.last_sample: TreeSample | None = None
         self.cpu_time_before_s = 0.0
         self.memory_before_bytes = 0
         self.scratch_seen_at = 0.0
+        self._lacks_baseline = False
         self.calls_done = 0
         self.started_at = time.monotonic()
         self.ready_at = 0.0
@@ -148,6 +157,8 @@ class WorkerHandle:
         except BaseException:
             for number in self._watched:
                 selector.unregister(number)
+            if self._pidfd is not None:
+                os.close(self._pidfd)
             raise
 
     def send(self, job: Job, pool_not_full_since: float) -> None:
@@ -166,9 +177,9 @@ class WorkerHandle:
         self.last_sample = None
         self.cpu_time_before_s = 0.0
         self.memory_before_bytes = 0
-        if job.limits.need_watching and not self.process.is_single_use and (before := self.sample()):
-            self.cpu_time_before_s = before.cpu_time_s
-            self.memory_before_bytes = before.memory_bytes
+        self._lacks_baseline = job.limits.need_watching and not self.process.is_single_use
+        if self._lacks_baseline:
+            self.sample()
         awaited_since = max(self.started_at, pool_not_full_since)
         job.mark_dispatched(awaited_since, self.ready_at, is_first_call=self.calls_done == 0)
         self._unsent = [memoryview(frame) for frame in job.frames]
@@ -179,6 +190,7 @@ class WorkerHandle:
         """Kill the process with all it started. `on_death` follows when it is dead."""
         if self.state is not WorkerState.DYING:
             self.state = WorkerState.DYING
+            self.killed_at = time.monotonic()
             self._kill_tree()
 
     @property
@@ -212,6 +224,8 @@ class WorkerHandle:
                 return self.job.dispatched_at + config.start_timeout_s
         if self.state is WorkerState.ENDING:
             return self.answered_at + _END_GRACE_S
+        if self.state is WorkerState.DYING and self.process.origin is not None:
+            return self.killed_at + _DEATH_GRACE_S
         return float("inf")
 
     def _kill_tree(self) -> None:
@@ -229,6 +243,10 @@ class WorkerHandle:
             return None
         sample = sample_tree(self.process.root_pid, self.process.pid, job.shared)
         if sample is not None:
+            if self._lacks_baseline:  # the first look, which may fail before the call is sent
+                self._lacks_baseline = False
+                self.cpu_time_before_s = sample.cpu_time_s
+                self.memory_before_bytes = sample.memory_bytes
             self.peak_tree_kb = max(self.peak_tree_kb, sample.memory_bytes // 1024)
             self.last_sample = sample
         return sample
@@ -274,11 +292,17 @@ class WorkerHandle:
     def _introduce(self) -> None:
         assert self._introduction is not None
         files, self._received_descriptors = self._received_descriptors, []
-        self._pidfd = self.process.introduce(files)
+        pidfd = self.process.introduce(files)
+        if pidfd is not None:
+            try:
+                self._watch(pidfd, self._on_exit)
+            except OSError:
+                self.process.kill(pidfd)
+                os.close(pidfd)
+                raise
+        self._pidfd = pidfd
         self._unregister(self._introduction)
         self._introduction = None
-        if self._pidfd is not None:
-            self._watch(self._pidfd, self._on_exit)
 
     def _on_failed_introduction(self, _: int, __: int) -> None:
         if self._is_closed or self._introduction is None:
@@ -332,17 +356,20 @@ class WorkerHandle:
         if self._has_nonsense:
             return False  # what comes after it may be part of it
         try:
-            data, descriptors = receive_with_descriptors(self._pipes.channel, _READ_BYTES)
+            data, descriptors = receive_with_descriptors(
+                self._pipes.channel, _READ_BYTES, _MAX_DESCRIPTORS_OF_MESSAGE
+            )
         except BlockingIOError:
             return False
         except ConnectionResetError:
             # Linux says so instead of "end of file" when the other side ended with data unread (unix(7)).
             self.left_call_unread = True
             data, descriptors = b"", []
+        except TooManyDescriptorsError as error:
+            self._on_bad_message(ProtocolError(str(error.strerror)))
+            return False
         except DescriptorsLostError as error:
-            self.death = EndingKind.NOT_STARTED, f"an answer of a worker was lost: {error}"
-            self._has_nonsense = True
-            self.kill()
+            self._on_lost_message(error)
             return False
         except OSError as error:
             logger.debug("worker %s: %s", self.worker_id, error)
@@ -353,7 +380,7 @@ class WorkerHandle:
             return False
         try:
             if len(self._received_descriptors) > _MAX_DESCRIPTORS_OF_MESSAGE:
-                raise ProtocolError(f"{len(self._received_descriptors)} descriptors")
+                raise ProtocolError("more than one message's descriptors")
             for frame in self._decoder.feed(data):
                 self._on_record(decode_message(frame))
         except ProtocolError as error:  # a program wrote there
@@ -375,8 +402,13 @@ class WorkerHandle:
             if self._introduction is not None:
                 try:
                     self._introduce()
-                except (ValueError, OSError) as error:
+                except ValueError as error:
                     raise ProtocolError(str(error)) from error
+                except OSError as error:  # the user's epoll watches are used up, say
+                    self.death = EndingKind.WORKER_DIED, f"a worker process cannot be watched: {error}"
+                    self.is_short_of_something = is_shortage(error)
+                    self._give_up_introduction()
+                    return
             self.steps = record.steps
             self._on_message(self, record)
 
@@ -386,6 +418,8 @@ class WorkerHandle:
         hit = result.error.hit if result.error is not None else None
         if hit is not None and (self.job is None or getattr(self.job.limits, hit.name, None) != hit.limit):
             raise ProtocolError("a limit that the call does not have")
+        if hit is not None and hit.measured is not None and hit.name != "result_bytes":
+            raise ProtocolError("a measurement that only the driver makes")
         if self.process.is_single_use and (self.answer is not None or result.spill_path is not None):
             raise ProtocolError("a second result, or one in a file with a name")
         kind = result.error.kind if result.error is not None else None
@@ -435,8 +469,19 @@ class WorkerHandle:
         self.fault = "the program closed its worker's channel to the driver"
         self._kill_tree()
 
+    def _on_lost_message(self, error: DescriptorsLostError) -> None:
+        self._has_nonsense = True
+        if self.state is WorkerState.BUSY:
+            self.death = EndingKind.ANSWER_LOST, f"the answer of a call that ran was lost: {error}"
+        else:
+            self.death = EndingKind.WORKER_DIED, f"the first message of a worker was lost: {error}"
+            self.is_short_of_something = True
+        self.kill()
+
     def _on_bad_message(self, error: ProtocolError) -> None:
         self._has_nonsense = True
+        for file in self._received_descriptors:
+            file.close()
         self.fault = f"the program wrote into its worker's channel to the driver ({error})"
         self._unregister(self._pipes.channel)
         self._kill_tree()
@@ -463,9 +508,11 @@ class WorkerHandle:
             self._unsent = []
             return
         except OSError as error:
-            # Too many descriptors are under way (ETOOMANYREFS), or the kernel has no memory for it.
+            # Too many descriptors are under way (ETOOMANYREFS), or the kernel has no memory for it. Another
+            # worker gets the call, once.
             self._unsent = []
-            self.death = EndingKind.NOT_STARTED, f"the call cannot be sent to a worker: {error}"
+            kind = EndingKind.NOT_STARTED if self.job.was_put_back else EndingKind.WORKER_DIED
+            self.death = kind, f"the call cannot be sent to a worker: {error}"
             self.kill()
             return
         if self._waits_to_send:

@@ -90,6 +90,10 @@ class WorkerProcess(Protocol):
         """Whether the worker itself is dead, though the process whose end is waited for may not be."""
         ...
 
+    def is_dead_unreaped(self) -> bool:
+        """Whether a killed process with all it started is dead, though what should reap it does not."""
+        ...
+
     def kill(self, pidfd: int | None) -> bool:
         """Kill the process with all it started. Returns whether nothing of it can be left."""
         ...
@@ -99,7 +103,11 @@ class WorkerProcess(Protocol):
         ...
 
     def refusal(self) -> str:
-        """Why no process will become a worker here, as far as this one said; else ""."""
+        """Why no process will ever become a worker here, as far as this one said; else ""."""
+        ...
+
+    def is_short_of_something(self) -> bool:
+        """Whether it failed to start because the machine is out of something for the moment."""
         ...
 
     def failure(self) -> str:
@@ -144,8 +152,12 @@ class WorkerSource(Protocol):
         """Start the process of the worker with that id. May raise anything; nothing is left then."""
         ...
 
-    def replace_hung(self) -> None:
-        """A worker did not start in time, and no call runs: what should have started it may hang."""
+    def set_aside(self, process: WorkerProcess) -> None:
+        """A worker did not start in time: what should have started it may hang. Start no more with it."""
+        ...
+
+    def forget(self, process: WorkerProcess) -> None:
+        """A worker's process is dead, or never came to be."""
         ...
 
     def rest(self) -> None:

@@ -26,6 +26,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 # fcntl(2), asm-generic/fcntl.h: which signal O_ASYNC sends. In Python's fcntl module since 3.12 only.
 _F_SETSIG = 10
 
+_HIGHEST_DESCRIPTOR = 1 << 20  # beyond what Linux allows by default (fs.nr_open)
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
@@ -119,6 +121,15 @@ def die_with_driver(lifeline: int, driver_pid: int, enable_pdeathsig: bool) -> l
     if os.getppid() != driver_pid or _is_at_end(lifeline):
         os._exit(1)  # it ended before the kernel was told to watch
     return warnings
+
+
+def close_all_but(wanted: set[int]) -> None:
+    """Close every descriptor from 3 on but these. Objects that held others must never be finalised."""
+    first = 3
+    for descriptor in sorted(wanted):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, _HIGHEST_DESCRIPTOR)
 
 
 def outlive_driver(lifeline: int) -> None:

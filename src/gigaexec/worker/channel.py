@@ -96,6 +96,10 @@ class DescriptorsLostError(OSError):
     """Descriptors came, and this process may open no more files."""
 
 
+class TooManyDescriptorsError(OSError):
+    """More descriptors came than there may be."""
+
+
 class ProtocolError(Exception):
     """The other side sent what is no frame."""
 
@@ -191,15 +195,18 @@ def send_with_descriptors(
     return connection.sendmsg(parts, rights)
 
 
-def receive_with_descriptors(connection: socket.socket, count: int) -> tuple[bytes, list[int]]:
+def receive_with_descriptors(
+    connection: socket.socket, count: int, max_descriptors: int = MAX_DESCRIPTORS
+) -> tuple[bytes, list[int]]:
     """Receive at most `count` bytes and the descriptors that come with them, none of them inheritable.
 
     Raises:
         DescriptorsLostError: This process is out of descriptors. What was sent is lost.
+        TooManyDescriptorsError: More than `max_descriptors` came. What was sent is lost.
         OSError: Whatever the socket raises.
     """
     # Not socket.recv_fds: until Python 3.12 it forgets the flag, and the descriptors are inheritable.
-    room = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
+    room = socket.CMSG_LEN(max_descriptors * 4)  # not CMSG_SPACE: its padding has room for another one
     data, ancillary, flags, _ = connection.recvmsg(count, room, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
     received = array.array("i")
     for level, kind, content in ancillary:
@@ -208,5 +215,7 @@ def receive_with_descriptors(connection: socket.socket, count: int) -> tuple[byt
     if flags & socket.MSG_CTRUNC:
         for descriptor in received:
             os.close(descriptor)
+        if len(received) >= max_descriptors:
+            raise TooManyDescriptorsError(errno.EMSGSIZE, f"more than {max_descriptors} descriptors came")
         raise DescriptorsLostError(errno.EMFILE, "no descriptor is free for those that were sent")
     return data, received.tolist()

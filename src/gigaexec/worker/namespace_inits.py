@@ -13,6 +13,7 @@ nothing, because programs share a namespace with the init.
 from __future__ import annotations
 
 import ctypes
+import json
 import mmap
 import os
 import select
@@ -20,7 +21,7 @@ import signal
 import socket
 from typing import NoReturn
 
-from gigaexec.worker.bootstrap import die_with_parent
+from gigaexec.worker.bootstrap import close_all_but, die_with_parent
 from gigaexec.worker.channel import receive_with_descriptors, send_with_descriptors
 from gigaexec.worker.confine import namespaces
 
@@ -28,6 +29,10 @@ _CLONE_VM = 0x00000100  # linux/sched.h
 _STACK_BYTES = 16 * 1024  # it runs one system call
 _WANTED = b"+"
 _MAKER_LIMIT_S = 5.0
+
+
+class InitsEndedError(Exception):
+    """There will be no more inits: what makes them has ended, or hangs."""
 
 
 class NamespaceInits:
@@ -41,6 +46,7 @@ class NamespaceInits:
         self._maker_pidfd = os.pidfd_open(maker_pid)
         self._poll.register(self._maker_pidfd, select.POLLIN)
         self._own = os.pidfd_open(os.getpid())
+        self._refusal = OSError()
 
     @classmethod
     def start(cls) -> NamespaceInits:
@@ -52,7 +58,8 @@ class NamespaceInits:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         maker_pid = os.fork()
         if maker_pid == 0:
-            ours.close()
+            # The inits hold what the maker does: the driver is to see when the template closes its socket.
+            close_all_but({theirs.fileno()})
             _make_inits(theirs)
         theirs.close()
         inits = cls(ours, maker_pid)
@@ -61,26 +68,43 @@ class NamespaceInits:
             try:
                 inits.enter(first)
             finally:
-                signal.pidfd_send_signal(first, signal.SIGKILL)
-                os.close(first)
+                end_init(first)
             inits.leave()
-        except OSError:
+        except (OSError, InitsEndedError) as error:
             ours.close()
             os.close(inits._own)
             os.close(inits._maker_pidfd)
-            raise
+            raise OSError(str(error)) from error
         return inits
 
     def new(self) -> int:
-        """Return the pidfd of a new init, the caller's to close. Raises OSError where there is none."""
+        """Return the pidfd of a new init, the caller's to close.
+
+        Raises:
+            OSError: The system refuses one, for the moment.
+            InitsEndedError: There will be none any more.
+        """
+        # A refusal may be an old one: the next init is made when one is taken.
+        return self._take() or self._take() or self._refused()
+
+    def _take(self) -> int | None:
         ready = [number for number, _ in self._poll.poll(_MAKER_LIMIT_S * 1000)]
         if self._maker.fileno() not in ready:
-            raise OSError("the process that makes PID namespaces has ended or hangs")
+            raise InitsEndedError("the process that makes PID namespaces has ended or hangs")
         text, descriptors = receive_with_descriptors(self._maker, 4096)
-        if len(descriptors) != 1:
-            raise OSError(text.decode("utf-8", "replace") or "the process that makes PID namespaces ended")
-        self._maker.send(_WANTED)  # so that the next one is ready when it is needed
-        return descriptors[0]
+        if not text:
+            raise InitsEndedError("the process that makes PID namespaces has ended")
+        try:
+            self._maker.send(_WANTED)  # so that the next one is ready when it is needed
+        except OSError as error:
+            raise InitsEndedError(f"the process that makes PID namespaces has ended: {error}") from error
+        if descriptors:
+            return descriptors[0]
+        self._refusal = OSError(*json.loads(text))
+        return None
+
+    def _refused(self) -> NoReturn:
+        raise self._refusal
 
     def enter(self, init: int) -> None:
         """Have this process's next child be in that init's namespace."""
@@ -89,6 +113,15 @@ class NamespaceInits:
     def leave(self) -> None:
         """Have this process's next child be in its own namespace again."""
         namespaces.setns(self._own, namespaces.NEW_PID)
+
+
+def end_init(init: int) -> None:
+    """Kill an init and all processes of its namespace, and close its pidfd."""
+    try:
+        signal.pidfd_send_signal(init, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # somebody was faster
+    os.close(init)
 
 
 def _make_inits(template: socket.socket) -> NoReturn:
@@ -100,15 +133,30 @@ def _make_inits(template: socket.socket) -> NoReturn:
         stacks = _Stacks()
         wait_for_ever = ctypes.cast(ctypes.CDLL(None).pause, ctypes.c_void_p)
         while True:
-            pidfd = os.pidfd_open(_clone(wait_for_ever, stacks))
-            stacks.used_by(pidfd)
-            send_with_descriptors(template, [_WANTED], [pidfd])
+            try:
+                _send_init(template, wait_for_ever, stacks)
+            except OSError as error:
+                template.send(json.dumps([error.errno, str(error)]).encode("ascii"))
             if not template.recv(1):
                 os._exit(0)
-    except OSError as error:
-        template.send(str(error).encode())
     finally:
         os._exit(1)
+
+
+def _send_init(template: socket.socket, wait_for_ever: ctypes.c_void_p, stacks: _Stacks) -> None:
+    pid = _clone(wait_for_ever, stacks)
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)  # nobody else reaps it
+        stacks.used_for_good()
+        raise
+    stacks.used_by(pidfd)
+    try:
+        send_with_descriptors(template, [_WANTED], [pidfd])
+    except OSError:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        raise
 
 
 def _clone(function: ctypes.c_void_p, stacks: _Stacks) -> int:
@@ -138,6 +186,10 @@ class _Stacks:
             os.close(pidfd)
         self._next = self._free.pop() if self._free else mmap.mmap(-1, _STACK_BYTES)
         return ctypes.addressof(ctypes.c_char.from_buffer(self._next)) + _STACK_BYTES
+
+    def used_for_good(self) -> None:
+        """Nobody will tell when the stack that was given out last is free again."""
+        self._next = None
 
     def used_by(self, pidfd: int) -> None:
         """The stack that was given out last is in use for as long as this process runs."""

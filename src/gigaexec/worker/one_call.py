@@ -40,8 +40,6 @@ from gigaexec.worker.value import EncodedValue, UnnamedResultFile, encode_as_dat
 _WARM_UP_PROGRAMS = ("def f(x): return x", "def f(x): raise ValueError(x)") * 10
 _WARM_UP_REPLY_BYTES = 64 * 1024
 
-_HIGHEST_DESCRIPTOR = 1 << 20  # beyond what Linux allows by default (fs.nr_open)
-
 
 @dataclass(frozen=True, slots=True)
 class CallPlace:
@@ -78,15 +76,6 @@ class CallPlace:
             os.close(descriptor)
 
 
-def close_all_but(wanted: set[int]) -> None:
-    """Close every descriptor from 3 on but these. Objects that held others must never be finalised."""
-    first = 3
-    for descriptor in sorted(wanted):
-        os.closerange(first, descriptor)
-        first = descriptor + 1
-    os.closerange(first, _HIGHEST_DESCRIPTOR)
-
-
 def run_one_call(place: CallPlace, root_pidfd: int, isolation: Isolation, engine: Engine) -> NoReturn:
     """Be the worker of one call, in a process just forked for it.
 
@@ -97,6 +86,7 @@ def run_one_call(place: CallPlace, root_pidfd: int, isolation: Isolation, engine
         engine: What it inherits.
     """
     try:
+        engine.streams.attach(place.stdout, place.stderr)  # first, to tell what goes wrong
         os.setsid()
         volunteer_for_oom_killer()
         warnings = () if isolation.inits is not None else tuple(die_with_parent())
@@ -177,9 +167,8 @@ class _OneCallWorker:
         self._runner = CallRunner(accountant, engine.streams)
 
     def settle(self) -> None:
-        """Take the call's streams, identity and folder."""
+        """Take the call's identity and folder."""
         place = self._place
-        self._engine.streams.attach(place.stdout, place.stderr)
         os.environ["GIGAEVO_WORKER_ID"] = place.worker_id
         os.environ["GIGAEVO_NODE_ID"] = place.node_id
         if place.scratch:

@@ -35,6 +35,7 @@ from gigaexec.worker import leftovers
 from gigaexec.worker.accounting import Usage
 from gigaexec.worker.bootstrap import (
     adopt_orphans,
+    close_all_but,
     die_with_driver,
     die_with_parent,
     outlive_driver,
@@ -43,11 +44,13 @@ from gigaexec.worker.bootstrap import (
 from gigaexec.worker.channel import receive_with_descriptors
 from gigaexec.worker.keeper import keep_call
 from gigaexec.worker.main import EXIT_BROKEN, preload
-from gigaexec.worker.one_call import CallPlace, Engine, close_all_but, run_one_call
+from gigaexec.worker.namespace_inits import InitsEndedError, end_init
+from gigaexec.worker.one_call import CallPlace, Engine, run_one_call
 from gigaexec.worker.sandbox import Isolation
-from gigaexec.worker.worker_report import WorkerReport
+from gigaexec.worker.worker_report import Refusal, WorkerReport
 
 _REQUEST_BYTES = 64 * 1024
+_SETTINGS_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ def main(requests_descriptor: int, lifeline: int) -> NoReturn:
     _require_current_folder()
     os.set_inheritable(requests_descriptor, False)
     requests = socket.socket(fileno=requests_descriptor)
-    settings: TemplateSettings = pickle.loads(requests.recv(_REQUEST_BYTES))
+    settings: TemplateSettings = pickle.loads(requests.recv(_SETTINGS_BYTES))
     _write_all(2, die_with_driver(lifeline, settings.driver_pid, settings.enable_pdeathsig))
     os.setsid()
     isolation = Isolation(settings.policy, settings.spill_dir)
@@ -177,12 +180,27 @@ class _Template:
                     if self._isolation.inits is None:
                         leftovers.end_child_processes()
                     os._exit(0)
-                self._serve_request(ForkRequest.decode(text), descriptors)
+                try:
+                    self._serve_request(ForkRequest.decode(text), descriptors)
+                except InitsEndedError as error:
+                    for each in descriptors:
+                        os.close(each)
+                    self._leave(f"a template process takes no more calls: {error}")
+
+    def _leave(self, farewell: str) -> NoReturn:
+        """Take no more requests, and end with the last call that runs. The driver starts another template."""
+        _tell(self._requests.fileno(), farewell.encode())
+        self._poll.unregister(self._requests)
+        self._requests.close()
+        while self._running:
+            for pidfd, _ in self._poll.poll():
+                self._end(pidfd)
+        os._exit(EXIT_BROKEN)
 
     def _serve_request(self, request: ForkRequest, descriptors: list[int]) -> None:
         channel, control, stdout, stderr = descriptors
-        problem = self._problem
-        if not problem:
+        refusal = Refusal(self._problem, is_shortage=False) if self._problem else None
+        if refusal is None:
             place = CallPlace(
                 worker_id=request.worker_id,
                 node_id=self._settings.node_id,
@@ -196,11 +214,11 @@ class _Template:
             try:
                 self._fork(place, control)
             except OSError as error:
-                problem = f"the template process cannot fork: {error}"
+                refusal = Refusal(f"the template process cannot fork: {error}", is_shortage=True)
         for descriptor in (channel, stdout, stderr):
             os.close(descriptor)
-        if problem:
-            _tell(control, problem.encode())
+        if refusal is not None:
+            _tell(control, refusal.encode())
             os.close(control)
 
     def _fork(self, place: CallPlace, control: int) -> None:
@@ -208,20 +226,15 @@ class _Template:
         if inits is None:
             pid, init = os.fork(), -1
         else:
+            init, pid = inits.new(), -1
             try:
-                init = inits.new()
-            except OSError as error:
-                # For good: without it no call can be run. The driver starts another template.
-                raise RuntimeError(str(error)) from error
-            inits.enter(init)
-            pid = -1
-            try:
+                inits.enter(init)
                 pid = os.fork()
             finally:
                 if pid != 0:
                     inits.leave()
                 if pid == -1:
-                    os.close(init)
+                    end_init(init)
         if pid == 0:
             self._be_child(place, control, init)
         pidfd = os.pidfd_open(pid)
@@ -253,11 +266,7 @@ class _Template:
             return
         _tell(running.control, WorkerReport(status, used.ru_maxrss, Usage.of(used)).encode())
         os.close(running.control)
-        try:
-            signal.pidfd_send_signal(running.init, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # the driver was first
-        os.close(running.init)
+        end_init(running.init)
 
 
 def _require_current_folder() -> None:

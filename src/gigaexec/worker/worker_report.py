@@ -1,4 +1,4 @@
-"""What the kernel says of a worker that has ended, told by a process that no program reaches."""
+"""What a process that no program reaches tells of a worker: that there is none, or how it ended."""
 
 from __future__ import annotations
 
@@ -7,6 +7,32 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from gigaexec.worker.accounting import Usage
+
+_FOR_GOOD, _SHORTAGE = b"!", b"?"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a worker that was asked for will not come to be.
+
+    Args:
+        text: What went wrong.
+        is_shortage: The machine is out of something, and another request may succeed.
+    """
+
+    text: str
+    is_shortage: bool
+
+    def encode(self) -> bytes:
+        return (_SHORTAGE if self.is_shortage else _FOR_GOOD) + self.text.encode("utf-8", "replace")
+
+    @classmethod
+    def decode(cls, text: bytes) -> Refusal | None:
+        """Read a refusal. None for anything else."""
+        mark = text[:1]
+        if mark not in (_FOR_GOOD, _SHORTAGE):
+            return None
+        return cls(text[1:].decode("utf-8", "replace"), mark == _SHORTAGE)
 
 
 @dataclass(frozen=True, slots=True)

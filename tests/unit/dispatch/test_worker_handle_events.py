@@ -41,6 +41,9 @@ class _Process:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
+    def is_dead_unreaped(self) -> bool:
+        return False
+
     def kill(self, _: int | None) -> bool:
         self._process.kill()
         return True
@@ -50,6 +53,9 @@ class _Process:
 
     def refusal(self) -> str:
         return ""
+
+    def is_short_of_something(self) -> bool:
+        return False
 
     def failure(self) -> str:
         return ""

@@ -1,0 +1,326 @@
+"""R33, R62: workers that do not start, or cannot be served, cost as few calls as they can."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from gigaexec import (
+    AnswerLostError,
+    ForkserverBackend,
+    Limits,
+    LokyBackend,
+    Outcome,
+    OutcomeStatus,
+    WorkerCall,
+    WorkerConfig,
+)
+from gigaexec.dispatch import dispatcher, worker_handle
+from gigaexec.dispatch.tree_sample import sample_tree
+from gigaexec.worker.channel import (
+    DescriptorsLostError,
+    receive_with_descriptors,
+    send_with_descriptors,
+)
+from tests.conftest import wait_until
+from tests.process.scripts import command, json_of_script
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ForkserverBackend, pidfds")
+
+ONE = WorkerCall("def f():\n    return 1", "f")
+WAIT_FOR_FILE = """
+import os, time
+def f(ready, end):
+    open(ready, "w").close()
+    while not os.path.exists(end):
+        time.sleep(0.01)
+    return "fine"
+"""
+
+Backend = LokyBackend | ForkserverBackend
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def make(spill_dir: Path) -> Iterator[Make]:
+    made: list[Backend] = []
+
+    def make_one(kind: type[Backend], **settings: Any) -> Backend:
+        backend = kind(WorkerConfig(**{"max_workers": 2, "spill_dir": spill_dir, **settings}))
+        made.append(backend)
+        return backend
+
+    yield make_one
+    for backend in made:
+        backend.shutdown_now(wait=True)
+
+
+@pytest.fixture(autouse=True)
+def no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest keeps what is logged, and so the descriptors in the frames of logged tracebacks."""
+    monkeypatch.setattr(dispatcher.logger, "disabled", True)
+
+
+@pytest.fixture(params=[LokyBackend, ForkserverBackend])
+def kind(request: pytest.FixtureRequest) -> type[Backend]:
+    backend: type[Backend] = request.param
+    return backend
+
+
+def run(backend: Backend, call: WorkerCall = ONE, **settings: Any) -> Outcome:
+    return asyncio.run(backend.run(call, deadline_s=60, **settings))
+
+
+def run_beside_a_long_call(
+    backend: Backend, folder: Path, trouble: Callable[[], None], count: int
+) -> tuple[list[Outcome], Outcome]:
+    """Make trouble while one call runs, run `count` more, and let the long one end."""
+    ready, end = folder / "ready", folder / "end"
+
+    async def both() -> tuple[list[Outcome], Outcome]:
+        call = WorkerCall(WAIT_FOR_FILE, "f", [str(ready), str(end)])
+        long = asyncio.create_task(backend.run(call, deadline_s=60))
+        while not ready.exists():
+            await asyncio.sleep(0.01)
+        trouble()
+        outcomes = await asyncio.gather(*(backend.run(ONE, deadline_s=60) for _ in range(count)))
+        end.touch()
+        return outcomes, await long
+
+    return asyncio.run(both())
+
+
+def template() -> psutil.Process:
+    """The only template of this process: the launcher's child."""
+    (launcher,) = (
+        child
+        for child in psutil.Process().children()
+        if any("worker.template" in part for part in child.cmdline())
+    )
+    (child,) = launcher.children()
+    return child
+
+
+def init_maker() -> psutil.Process:
+    """The template's first child."""
+    return min(template().children(), key=lambda child: child.create_time())
+
+
+def statuses(outcomes: list[Outcome]) -> set[str]:
+    return {str(outcome.status) for outcome in outcomes}
+
+
+def test_r33_a_template_that_hangs_costs_no_call_where_one_runs(make: Make, tmp_path: Path) -> None:
+    backend = make(ForkserverBackend, start_timeout_s=4)
+    others, long = run_beside_a_long_call(
+        backend, tmp_path, lambda: os.kill(template().pid, signal.SIGSTOP), 12
+    )
+    assert statuses(others) == {"ok"}
+    assert (long.status, long.value) == (OutcomeStatus.OK, "fine"), "it ends although nobody reaps it"
+
+
+def test_r33_a_template_that_hangs_costs_at_most_one_waiting_call(make: Make) -> None:
+    backend = make(ForkserverBackend, start_timeout_s=4, max_workers=4)
+    assert run(backend).value == 1
+    os.kill(template().pid, signal.SIGSTOP)
+
+    async def many() -> list[Outcome]:
+        return [*await asyncio.gather(*(backend.run(ONE, deadline_s=60) for _ in range(30)))]
+
+    failed = [outcome for outcome in asyncio.run(many()) if not outcome.ok]
+    assert len(failed) <= 1
+    assert all("a worker process did not start within 4 s" in str(outcome.error) for outcome in failed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_r33_the_end_of_what_makes_namespaces_costs_no_call(
+    number: signal.Signals, make: Make, tmp_path: Path
+) -> None:
+    backend = make(ForkserverBackend)
+    others, long = run_beside_a_long_call(backend, tmp_path, lambda: init_maker().send_signal(number), 6)
+    assert statuses(others) == {"ok"}
+    assert (long.status, long.value) == (OutcomeStatus.OK, "fine")
+
+
+def test_r33_a_refused_namespace_is_asked_for_again() -> None:
+    script = """
+    import errno, json, os
+    from gigaexec.worker import namespace_inits
+    from gigaexec.worker.confine import namespaces
+
+    clone, calls = namespace_inits._clone, 0
+
+    def clone_but_for_a_while(*args):
+        global calls
+        calls += 1
+        if 3 <= calls <= 6:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return clone(*args)
+
+    namespace_inits._clone = clone_but_for_a_while
+    user, group = namespaces.user_and_group()
+    namespaces.unshare(namespaces.NEW_USER | namespaces.NEW_PID)
+    namespaces.write_identity_map(user, group)
+    if template := os.fork():
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(template, 0)[1]))
+    inits = namespace_inits.NamespaceInits.start()
+    seen = []
+    for _ in range(5):
+        try:
+            namespace_inits.end_init(inits.new())
+            seen.append(0)
+        except OSError as error:
+            seen.append(error.errno)
+    print(json.dumps(seen), flush=True)
+    os._exit(0)
+    """
+    assert json_of_script(script) == [0, errno.EAGAIN, errno.EAGAIN, 0, 0]
+
+
+def test_r33_a_machine_that_refuses_processes_for_a_while_costs_no_call(
+    kind: type[Backend], make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = make(kind)
+    refused = 0
+    socketpair = socket.socketpair
+
+    def refuse_for_a_while(*args: Any) -> Any:
+        nonlocal refused
+        if threading.current_thread() is not threading.main_thread() and refused < 6:
+            refused += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return socketpair(*args)
+
+    monkeypatch.setattr("socket.socketpair", refuse_for_a_while)
+
+    async def many() -> list[Outcome]:
+        return [*await asyncio.gather(*(backend.run(ONE, deadline_s=60) for _ in range(20)))]
+
+    assert statuses(asyncio.run(many())) == {"ok"}
+    assert refused == 6
+
+
+def test_r62_workers_that_all_die_at_their_start_under_a_living_template_fail_the_call() -> None:
+    script = """
+    import asyncio, logging
+    from gigaexec import ForkserverBackend, WorkerCall, WorkerConfig
+    logging.disable(logging.CRITICAL)
+    with open("/proc/sys/user/max_mnt_namespaces", "w") as file:
+        file.write("1")  # the template has one, and no worker gets its own
+    backend = ForkserverBackend(WorkerConfig(max_workers=1))
+    outcome = asyncio.run(backend.run(WorkerCall("def f(): return 1", "f"), deadline_s=60))
+    backend.shutdown_now(wait=True)
+    print(type(outcome.error).__name__, "No space left on device" in str(outcome.error))
+    """
+    ended = subprocess.run(
+        ["unshare", "--user", "--map-root-user", *command(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.stdout == "WorkerStartError True\n", ended.stderr
+
+
+class _Refusing(selectors.DefaultSelector):
+    """Refuses to watch some descriptors, as where the user's epoll watches are used up."""
+
+    name = ""
+    left = 0
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        if getattr(data, "__name__", "") == self.name and _Refusing.left:
+            _Refusing.left -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().register(fileobj, events, data)
+
+
+@pytest.mark.parametrize("name", ["_on_channel", "_on_output", "_on_exit"])
+def test_r33_descriptors_that_cannot_be_watched_cost_no_call_and_are_closed(
+    name: str, kind: type[Backend], make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _Refusing.name, _Refusing.left = name, 3
+    monkeypatch.setattr("gigaexec.dispatch.dispatcher.selectors.DefaultSelector", _Refusing)
+    backend = make(kind, max_workers=1)
+    assert run(backend).value == 1
+    assert _Refusing.left == 0
+    stopping = threading.Thread(target=lambda: backend.shutdown_now(wait=True), daemon=True)
+    stopping.start()
+    wait_until(lambda: not stopping.is_alive(), what="the end of the pool")
+
+
+def test_a_call_that_could_not_be_sent_goes_to_another_worker(
+    kind: type[Backend], make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sends = 0
+
+    def refuse_once(connection: Any, *args: Any) -> int:
+        nonlocal sends
+        sends += 1
+        if sends == 1:
+            raise OSError(errno.ETOOMANYREFS, "Too many references")
+        return send_with_descriptors(connection, *args)
+
+    monkeypatch.setattr(worker_handle, "send_with_descriptors", refuse_once)
+    assert run(make(kind)).value == 1
+    assert sends == 2
+
+
+def test_an_answer_that_is_lost_is_told_from_a_call_that_never_ran(
+    kind: type[Backend], make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    backend = make(kind, max_workers=1)
+    assert run(backend).value == 1
+    call = WorkerCall("def f(path): open(path, 'w').close()", "f", [str(tmp_path / "ran")])
+
+    def lose_answer(*args: Any) -> tuple[bytes, list[int]]:
+        data, descriptors = receive_with_descriptors(*args)
+        if b'"result"' in data:
+            raise DescriptorsLostError(errno.EMFILE, "no descriptor is free")
+        return data, descriptors
+
+    monkeypatch.setattr(worker_handle, "receive_with_descriptors", lose_answer)
+    outcome = run(backend, call)
+    assert outcome.status is OutcomeStatus.INFRASTRUCTURE
+    assert isinstance(outcome.error, AnswerLostError)
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("limits", [Limits(cpu_time_s=1.0), Limits(memory_bytes=100 * 2**20)])
+def test_what_a_reused_worker_used_before_is_not_counted_where_the_first_look_fails(
+    limits: Limits, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = make(LokyBackend, max_workers=1)
+    use = """
+import time, builtins
+def f():
+    builtins.kept = b"x" * (300 << 20)
+    end = time.process_time() + 1.5
+    while time.process_time() < end: pass
+"""
+    assert run(backend, WorkerCall(use, "f")).ok
+    looks = 0
+
+    def fail_first(*args: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return sample_tree(*args) if looks > 1 else None
+
+    monkeypatch.setattr(worker_handle, "sample_tree", fail_first)
+    small = WorkerCall("import time\ndef f():\n    time.sleep(0.3)\n    return 'fine'", "f")
+    outcome = run(backend, small, limits=limits)
+    assert (outcome.status, outcome.value) == (OutcomeStatus.OK, "fine")
+    assert looks > 1
