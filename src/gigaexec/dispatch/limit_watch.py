@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from gigaexec.calls import LimitHit
 from gigaexec.dispatch.jobs import Job
+from gigaexec.dispatch.tree_sample import TreeSample
 from gigaexec.dispatch.worker_handle import WorkerHandle, WorkerState
 
 # A look costs some 50 us for a call of one process. In 20 ms a process touches about 20 MiB of new memory at
 # least and 100 MiB at most: that is how far it may get beyond its limit before it is killed.
 _INTERVAL_S = 0.02
+
+# What counting each page once takes is up to the program: it may have very many maps and processes. So it is
+# done for each call in a tenth of the time at most.
+_EXACT_LOOKS_SHARE = 10
 
 # A scratch folder is walked file by file, 4 us each. What lies behind so many of them is not found; they
 # alone count for 80 MB.
@@ -83,6 +88,16 @@ def hit_at_end(worker: WorkerHandle, job: Job) -> LimitHit | None:
     return None
 
 
+def _exact_memory_bytes(worker: WorkerHandle, job: Job, sample: TreeSample) -> int:
+    """As `TreeSample.exact_memory_bytes`; 0 where one look more would take too much of this thread's time."""
+    if time.monotonic() < worker.next_exact_look_at:
+        return 0
+    before_s = time.thread_time()
+    memory_bytes = sample.exact_memory_bytes(job.shared)
+    worker.next_exact_look_at = time.monotonic() + _EXACT_LOOKS_SHARE * (time.thread_time() - before_s)
+    return memory_bytes
+
+
 def _is_watched(job: Job) -> bool:
     return job.limits.need_watching or job.limits.scratch_bytes is not None
 
@@ -96,7 +111,7 @@ def _hits(worker: WorkerHandle, job: Job, *, looks_at_scratch: bool) -> Iterator
             yield LimitHit("processes", limits.processes, len(sample.pids))
         before_bytes = worker.memory_before_bytes
         if limits.memory_bytes is not None and sample.memory_bytes - before_bytes > limits.memory_bytes:
-            memory_bytes = sample.exact_memory_bytes(job.shared) - before_bytes
+            memory_bytes = _exact_memory_bytes(worker, job, sample) - before_bytes
             if memory_bytes > limits.memory_bytes:
                 yield LimitHit("memory_bytes", limits.memory_bytes, memory_bytes)
         if limits.cpu_time_s is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -23,6 +24,13 @@ _MOST_FILES_LOOKED_AT = 4096
 _MOST_THREADS_LOOKED_AT = 512
 
 
+# To count each page once the kernel walks the page tables, 5 ms for so much of them. A program can make
+# gigabytes of them that hold next to nothing; those of memory in use take a five-hundredth of it.
+_MOST_TABLES_WALKED_BYTES = 16 * 2**20
+_DENSE_TABLES_SHARE = 100
+_LONGEST_EXACT_LOOK_S = 0.1
+
+
 @dataclass(frozen=True, slots=True)
 class SharedFiles:
     """Memory files that processes of a call use and that belong to none of them."""
@@ -36,8 +44,7 @@ class TreeSample:
 
     Args:
         pids: Which they are.
-        private_and_shared_bytes: Private and shared memory of each, resident or swapped out.
-        page_table_bytes: Page tables of all.
+        parts_bytes: Private memory and shared memory of each, resident or swapped out, and its page tables.
         memory_bytes: Private memory and page tables of all, with shared memory and memory files, at most:
             pages that forked processes still share count for each of them, and shared arguments count. See
             `exact_memory_bytes`.
@@ -49,8 +56,7 @@ class TreeSample:
     """
 
     pids: tuple[int, ...]
-    private_and_shared_bytes: tuple[tuple[int, int], ...]
-    page_table_bytes: int
+    parts_bytes: tuple[tuple[int, int, int], ...]
     memory_bytes: int
     file_bytes: int
     peak_rss_kb: int
@@ -63,15 +69,22 @@ class TreeSample:
         return self.user_time_s + self.sys_time_s
 
     def exact_memory_bytes(self, shared: SharedFiles) -> int:
-        """The same with each page counted once, and without shared arguments. Takes 0.5 ms for a GiB."""
+        """The same with each page counted once, and without shared arguments. Takes 0.5 ms for a GiB.
+
+        A process whose page tables hold next to nothing counts as before, because that would take long. So do
+        those that are left after 0.1 s.
+        """
         if len(self.pids) < 2 and not shared.inodes:
             return self.memory_bytes
-        each = [
-            _proportional_bytes(pid, shared) or parts
-            for pid, parts in zip(self.pids, self.private_and_shared_bytes, strict=True)
-        ]
-        private_bytes = sum(private for private, _ in each) + self.page_table_bytes
-        shared_bytes = sum(shared_memory for _, shared_memory in each)
+        private_bytes = shared_bytes = 0
+        end_s = time.thread_time() + _LONGEST_EXACT_LOOK_S
+        for pid, (private, shared_memory, page_tables) in zip(self.pids, self.parts_bytes, strict=True):
+            is_dense = page_tables * _DENSE_TABLES_SHARE <= private + shared_memory
+            is_quick = is_dense or page_tables <= _MOST_TABLES_WALKED_BYTES
+            if is_quick and time.thread_time() < end_s:
+                private, shared_memory = _proportional_bytes(pid, shared, end_s) or (private, shared_memory)
+            private_bytes += private + page_tables
+            shared_bytes += shared_memory
         return min(self.memory_bytes, private_bytes + max(self.file_bytes, shared_bytes))
 
 
@@ -122,8 +135,9 @@ def sample_tree(root: int, worker: int, shared: SharedFiles) -> TreeSample | Non
     page_table_bytes = sum(each.page_table_bytes for each in measured.values())
     return TreeSample(
         pids=tuple(measured),
-        private_and_shared_bytes=tuple((each.private_bytes, each.shared_bytes) for each in measured.values()),
-        page_table_bytes=page_table_bytes,
+        parts_bytes=tuple(
+            (each.private_bytes, each.shared_bytes, each.page_table_bytes) for each in measured.values()
+        ),
         memory_bytes=private_bytes + page_table_bytes + max(file_bytes, mapped),
         file_bytes=file_bytes,
         peak_rss_kb=max(each.peak_rss_kb for each in measured.values()),
@@ -242,7 +256,7 @@ def _open_files(place: str) -> tuple[dict[int, int], dict[int, int]]:
     return memory_files, deleted_files
 
 
-def _proportional_bytes(pid: int, shared: SharedFiles) -> tuple[int, int] | None:
+def _proportional_bytes(pid: int, shared: SharedFiles, end_s: float) -> tuple[int, int] | None:
     """A process's share of its private and of its shared memory, shared arguments left out.
 
     None where that cannot be read, and there is a process: it can hide it from a plain user
@@ -250,7 +264,7 @@ def _proportional_bytes(pid: int, shared: SharedFiles) -> tuple[int, int] | None
     """
     try:
         # In this order: where the process ends in between, it has no memory, rather than that of others.
-        not_its_own = _mapped_bytes(pid, shared.inodes) if shared.inodes else 0
+        not_its_own = _mapped_bytes(pid, shared.inodes, end_s) if shared.inodes else 0
         text = _read(f"/proc/{pid}/smaps_rollup")
     except PermissionError:
         return None
@@ -260,8 +274,11 @@ def _proportional_bytes(pid: int, shared: SharedFiles) -> tuple[int, int] | None
     return private * 1024, max(0, shared_memory * 1024 - not_its_own)
 
 
-def _mapped_bytes(pid: int, inodes: Collection[int]) -> int:
-    """How much of its memory (its share of the pages) a process has mapped of certain files."""
+def _mapped_bytes(pid: int, inodes: Collection[int], end_s: float) -> int:
+    """How much of its memory (its share of the pages) a process has mapped of certain files.
+
+    Only of its first maps, where it has so many that this thread's CPU time runs beyond `end_s`.
+    """
     total = 0
     counts = False
     with open(f"/proc/{pid}/smaps", "rb") as file:
@@ -270,6 +287,8 @@ def _mapped_bytes(pid: int, inodes: Collection[int]) -> int:
                 total += int(line.split()[1]) * 1024 if counts else 0
             elif b"-" in line.split(None, 1)[0]:  # a map: addresses, access, offset, device, inode, name
                 counts = int(line.split(None, 5)[4]) in inodes
+                if time.thread_time() > end_s:
+                    break
     return total
 
 

@@ -124,6 +124,7 @@ class WorkerHandle:
         self.cpu_time_before_s = 0.0
         self.memory_before_bytes = 0
         self.scratch_seen_at = 0.0
+        self.next_exact_look_at = 0.0
         self._lacks_baseline = False
         self.calls_done = 0
         self.started_at = time.monotonic()
@@ -177,6 +178,7 @@ class WorkerHandle:
         self.last_sample = None
         self.cpu_time_before_s = 0.0
         self.memory_before_bytes = 0
+        self.next_exact_look_at = 0.0
         self._lacks_baseline = job.limits.need_watching and not self.process.is_single_use
         if self._lacks_baseline:
             self.sample()

@@ -272,7 +272,7 @@ FORGING = (
         "(os.truncate(number, 2**62), ['data', 2**62, [], 2**62])[1]",
     ),
     _claims(
-        "send-many-descriptors",
+        "send-more-descriptors-than-taken",
         "flood the driver with descriptors",
         """
         def attack(at):
@@ -334,6 +334,42 @@ FORGING = (
         through=NOWHERE,
         limits=Limits(result_bytes=1_000_000),
         tried=ALL_CONFINED,
+    ),
+    _claims(
+        "send-many-descriptors",
+        "send more descriptors than the driver takes, so that it seems to be out of them",
+        """
+        def attack(at):
+            send({'confined': []}, descriptors=[os.dup(0) for _ in range(253)])
+            time.sleep(10)
+        """,
+    ),
+    Attack(
+        "forge-measured-limit",
+        "claim a limit that was hit, with a measurement of its own",
+        """
+        def attack(at):
+            hit = ['memory_bytes', 1_000_000_000, 1e15]
+            send(result(error=['hit', 1, 'limit', 'hit', hit]))
+            time.sleep(10)
+        """,
+        ended_not_as("crashed"),
+        through=NOWHERE,
+        limits=Limits(memory_bytes=1_000_000_000),
+    ),
+    Attack(
+        "lease-result",
+        "hold a lease on the file that the driver is to open as the result, which blocks it",
+        """
+        def attack(at):
+            number = os.open('.', os.O_TMPFILE | os.O_RDWR)
+            os.write(number, bytes(100))
+            attempts(lambda: fcntl.fcntl(number, fcntl.F_SETLEASE, fcntl.F_WRLCK))
+            send(result(['data', 100, [], 100], file_number=number))
+            time.sleep(10)
+        """,
+        took_longer_than(3.0),
+        through=NOWHERE,
     ),
     Attack(
         "name-a-pipe-as-result",

@@ -75,7 +75,7 @@ RESOURCES = (
         """
         def attack(at):
             kept = bytearray(os.urandom(1 << 20) * 250)
-            time.sleep(2)
+            time.sleep(6)
         """,
     ),
     _hides_memory(
@@ -85,7 +85,7 @@ RESOURCES = (
         def attack(at):
             for _ in range(25):
                 os.write(os.memfd_create('x'), bytes(10 << 20))
-            time.sleep(2)
+            time.sleep(6)
         """,
     ),
     _hides_memory(
@@ -97,7 +97,7 @@ RESOURCES = (
                 os.dup(0)
             for _ in range(25):
                 os.write(os.memfd_create('x'), bytes(10 << 20))
-            time.sleep(2)
+            time.sleep(6)
         """,
         through=NOWHERE,
     ),
@@ -114,7 +114,7 @@ RESOURCES = (
                 socket.send_fds(one, [b'x'], [number])
                 os.close(number)
                 pairs.append((one, other))
-            time.sleep(2)
+            time.sleep(6)
         """,
         through=OFF,
     ),
@@ -126,7 +126,7 @@ RESOURCES = (
             shared = mmap.mmap(-1, 250 << 20)
             for offset in range(0, 250 << 20, 4096):
                 shared[offset] = 1
-            time.sleep(2)
+            time.sleep(6)
         """,
     ),
     _hides_memory(
@@ -138,7 +138,7 @@ RESOURCES = (
             for offset in range(0, 250 << 20, 10 << 20):
                 shared[offset:offset + (10 << 20)] = b'x' * (10 << 20)
                 shared.madvise(mmap.MADV_DONTNEED)
-            time.sleep(2)
+            time.sleep(6)
         """,
         through=OFF | NEITHER,
     ),
@@ -152,7 +152,7 @@ RESOURCES = (
                     kept = bytearray(os.urandom(1 << 20) * 25)
                     time.sleep(10)
                     os._exit(0)
-            time.sleep(3)
+            time.sleep(6)
         """,
     ),
     _hides_memory(
@@ -170,7 +170,7 @@ RESOURCES = (
                         kept = bytearray(os.urandom(1 << 20) * 25)
                         time.sleep(10)
                         os._exit(0)
-                time.sleep(3)
+                time.sleep(6)
             thread = threading.Thread(target=start, daemon=True)
             thread.start()
             thread.join()
@@ -188,7 +188,7 @@ RESOURCES = (
             kept = mmap.mmap(-1, size, mmap.MAP_PRIVATE | no_reserve, mmap.PROT_READ)
             for offset in range(0, size, step):
                 kept[offset]
-            time.sleep(2)
+            time.sleep(6)
         """,
     ),
     Attack(

@@ -108,3 +108,33 @@ def _with_swap(read: Callable[[str], bytes]) -> Callable[[str], bytes]:
         return b"\n".join([*kept, b"VmSwap:\t 1048576 kB", b"SwapPss: 1048576 kB"])
 
     return read_with_swap
+
+
+def test_page_tables_that_hold_nothing_are_not_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[int] = []
+
+    def walk(pid: int, *_: object) -> None:
+        walked.append(pid)
+
+    monkeypatch.setattr(tree_sample, "_proportional_bytes", walk)
+    found, exact_bytes = _look_at(
+        """
+start_child()
+size = 32 << 30
+kept = mmap.mmap(-1, size, mmap.MAP_PRIVATE | 0x4000, mmap.PROT_READ)  # MAP_NORESERVE
+for offset in range(0, size, 2 << 20):
+    kept[offset]
+ready()
+"""
+    )
+    assert exact_bytes > 64 * 2**20
+    assert walked == [
+        pid for pid, parts in zip(found.pids, found.parts_bytes, strict=True) if parts[2] < 2**24
+    ]
+    assert len(walked) == 1
+
+
+def test_processes_beyond_the_time_of_a_look_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_sample, "_LONGEST_EXACT_LOOK_S", 0.0)
+    found, exact_bytes = _look_at("for _ in range(3): start_child()\nready()")
+    assert exact_bytes == found.memory_bytes, "pages that they share count for each of them"
