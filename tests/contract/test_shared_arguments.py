@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gigaexec import InvalidCallError, Limits, Outcome, OutcomeStatus, WorkerCall
-from gigaexec.dispatch import worker_handle
+from gigaexec.dispatch import outgoing_call
 from gigaexec.worker import channel
 from tests.contract.conftest import MakeBackend, Run
 
@@ -161,14 +161,15 @@ def test_r33_a_call_that_cannot_be_sent_is_infrastructure_and_the_next_one_runs(
 ) -> None:
     asyncio.run(backend.run(WorkerCall("def f(): return 1", "f"), deadline_s=30.0))
     send = channel.send_with_descriptors
-    refusals = [OSError(errno.ETOOMANYREFS, "Too many references: cannot splice")]
+    # Also for the second worker, which gets the call because the first never had it.
+    refusals = [OSError(errno.ETOOMANYREFS, "Too many references: cannot splice") for _ in range(2)]
 
     def send_or_refuse(*arguments: Any) -> int:
         if refusals:
             raise refusals.pop()
         return send(*arguments)
 
-    monkeypatch.setattr(worker_handle, "send_with_descriptors", send_or_refuse)
+    monkeypatch.setattr(outgoing_call, "send_with_descriptors", send_or_refuse)
     call = WorkerCall("def f(x): return x", "f", [backend.share("shared")])
     refused = asyncio.run(backend.run(call, deadline_s=30.0))
     assert refused.status is OutcomeStatus.INFRASTRUCTURE

@@ -28,7 +28,7 @@ from gigaexec import (
     WorkerCall,
     WorkerConfig,
 )
-from gigaexec.dispatch import dispatcher, worker_handle
+from gigaexec.dispatch import dispatcher, outgoing_call, worker_handle
 from gigaexec.dispatch.tree_sample import sample_tree
 from gigaexec.worker.channel import (
     DescriptorsLostError,
@@ -274,7 +274,7 @@ def test_a_call_that_could_not_be_sent_goes_to_another_worker(
             raise OSError(errno.ETOOMANYREFS, "Too many references")
         return send_with_descriptors(connection, *args)
 
-    monkeypatch.setattr(worker_handle, "send_with_descriptors", refuse_once)
+    monkeypatch.setattr(outgoing_call, "send_with_descriptors", refuse_once)
     assert run(make(kind)).value == 1
     assert sends == 2
 

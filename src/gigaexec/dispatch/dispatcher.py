@@ -32,6 +32,7 @@ from gigaexec.backend import HookDispatcher
 from gigaexec.calls import LimitHit
 from gigaexec.config import WorkerConfig
 from gigaexec.dispatch import live_pools
+from gigaexec.dispatch.answers import Answer
 from gigaexec.dispatch.endings import ending_by_answer, ending_by_death, may_go_back
 from gigaexec.dispatch.inbox import Inbox
 from gigaexec.dispatch.job_queue import JobQueue
@@ -39,7 +40,7 @@ from gigaexec.dispatch.jobs import Ending, EndingKind, Job
 from gigaexec.dispatch.limit_watch import LimitWatch
 from gigaexec.dispatch.orphans import Orphans
 from gigaexec.dispatch.start_failures import StartFailures, is_shortage
-from gigaexec.dispatch.worker_handle import Answer, WorkerHandle, WorkerState
+from gigaexec.dispatch.worker_handle import WorkerHandle, WorkerState
 from gigaexec.dispatch.worker_process import WorkerProcess, WorkerSource
 from gigaexec.worker.channel import Ready
 
@@ -362,8 +363,8 @@ class Dispatcher:
             self._on_ready(worker, message)
         elif worker.state is WorkerState.BUSY and worker.job is not None:
             self._on_answer(worker, worker.job, message)
-        elif message.file is not None:
-            message.file.close()
+        else:
+            message.close()
 
     def _on_ready(self, worker: WorkerHandle, message: Ready) -> None:
         for warning in message.warnings:
@@ -382,15 +383,13 @@ class Dispatcher:
     def _on_answer(self, worker: WorkerHandle, job: Job, answer: Answer) -> None:
         worker.drain_output()
         if worker.state is not WorkerState.BUSY:  # it had written more than it may
-            if answer.file is not None:
-                answer.file.close()
+            answer.close()
             return
         worker.calls_done += 1
         layout, limit = answer.result.layout, job.limits.result_bytes
         # The worker has looked already, if it was the worker that answered.
         if layout is not None and limit is not None and layout.total_bytes > limit:
-            if answer.file is not None:
-                answer.file.close()
+            answer.close()
             self._on_limit(worker, LimitHit("result_bytes", limit, layout.total_bytes))
             return
         if worker.process.is_single_use:

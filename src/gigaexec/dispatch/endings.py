@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from gigaexec.dispatch.answers import Answer
 from gigaexec.dispatch.call_metrics import metrics_of
 from gigaexec.dispatch.jobs import Ending, EndingKind, Job
 from gigaexec.dispatch.limit_watch import hit_at_end
-from gigaexec.dispatch.worker_handle import Answer, WorkerHandle
+from gigaexec.dispatch.worker_handle import WorkerHandle
 
 
 def ending_by_answer(worker: WorkerHandle, job: Job, answer: Answer) -> Ending:
@@ -29,8 +30,8 @@ def ending_by_death(worker: WorkerHandle, job: Job | None, exit_code: int | None
             kind, worker.hit = EndingKind.LIMIT_HIT, hit
         elif worker.answer is not None:
             return ending_by_answer(worker, job, worker.answer)
-    if worker.answer is not None and worker.answer.file is not None:
-        worker.answer.file.close()
+    if worker.answer is not None:
+        worker.answer.close()
     return Ending(
         kind,
         exit_code=exit_code,

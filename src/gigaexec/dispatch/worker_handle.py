@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import enum
-import fcntl
 import logging
 import os
 import selectors
 import socket
-import struct
-import termios
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from gigaexec.calls import CapturedOutput, ConfinementStep, ErrorKind, LimitHit, WorkerResult
+from gigaexec.calls import CapturedOutput, ConfinementStep, LimitHit, WorkerResult
 from gigaexec.config import WorkerConfig
+from gigaexec.dispatch.answers import (
+    Answer,
+    needs_file,
+    require_credible_failure,
+    require_credible_limit,
+)
 from gigaexec.dispatch.jobs import EndingKind, Job
+from gigaexec.dispatch.outgoing_call import OutgoingCall
+from gigaexec.dispatch.output_pipes import OutputPipes
 from gigaexec.dispatch.start_failures import is_shortage
 from gigaexec.dispatch.tree_sample import TreeSample, sample_tree
 from gigaexec.dispatch.worker_process import WorkerPipes, WorkerProcess
+from gigaexec.limits import Limits
 from gigaexec.sandbox_policy import SandboxLevel
 from gigaexec.transport.descriptors import OwnedDescriptor
-from gigaexec.transport.output import HeadTailBuffer
 from gigaexec.worker.channel import (
     Confined,
     DescriptorsLostError,
@@ -31,7 +35,6 @@ from gigaexec.worker.channel import (
     Ready,
     TooManyDescriptorsError,
     receive_with_descriptors,
-    send_with_descriptors,
 )
 from gigaexec.worker.messages import decode_message
 
@@ -61,14 +64,6 @@ class WorkerState(enum.Enum):
     """It has answered its one call; its processes are about to end."""
     DYING = enum.auto()
     """Killed; its end is not confirmed yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A worker's answer, and the file that came with it."""
-
-    result: WorkerResult
-    file: OwnedDescriptor | None = None
 
 
 class WorkerHandle:
@@ -136,14 +131,9 @@ class WorkerHandle:
         self._on_death = on_death
         self._on_limit = on_limit
         self._decoder = FrameDecoder()
-        self._unsent: list[memoryview] = []
-        self._unsent_descriptors: list[int] = []
+        self._outgoing: OutgoingCall | None = None
         self._waits_to_send = False
-        self._buffers = {
-            pipes.stdout: HeadTailBuffer(output_limit_bytes),
-            pipes.stderr: HeadTailBuffer(output_limit_bytes),
-        }
-        self._open_outputs = set(self._buffers)
+        self._output = OutputPipes(pipes.stdout, pipes.stderr, output_limit_bytes)
         self._is_closed = False
         self._channel_lost_at = float("inf")
         self._is_confined = False
@@ -172,8 +162,7 @@ class WorkerHandle:
         """
         self.state = WorkerState.BUSY
         self.job = job
-        for buffer in self._buffers.values():
-            buffer.clear()
+        self._output.clear()
         self.peak_tree_kb = 0
         self.last_sample = None
         self.cpu_time_before_s = 0.0
@@ -184,8 +173,8 @@ class WorkerHandle:
             self.sample()
         awaited_since = max(self.started_at, pool_not_full_since)
         job.mark_dispatched(awaited_since, self.ready_at, is_first_call=self.calls_done == 0)
-        self._unsent = [memoryview(frame) for frame in job.frames]
-        self._unsent_descriptors = [file.number for file in job.files]
+        descriptors = [file.number for file in job.files]
+        self._outgoing = OutgoingCall(self._pipes.channel, job.frames, descriptors)
         self._send_more()
 
     def kill(self) -> None:
@@ -256,14 +245,13 @@ class WorkerHandle:
     def captured_output(self) -> CapturedOutput:
         """What the current call wrote up to now."""
         self.drain_output()
-        stdout, stderr = (self._buffers[pipe] for pipe in (self._pipes.stdout, self._pipes.stderr))
-        return CapturedOutput(stdout.text(), stderr.text(), stdout.total_bytes, stderr.total_bytes)
+        return self._output.captured()
 
     def close(self) -> None:
         """Let go of every descriptor. The process must be dead, or is left to die by its lifeline."""
         self._is_closed = True
-        for descriptor in tuple(self._open_outputs):
-            self._stop_watching_output(descriptor)
+        for descriptor in self._output.open:
+            self._unregister(descriptor)
         self._unregister(self._pipes.channel)
         if self._pidfd is not None:
             self._unregister(self._pidfd)
@@ -283,7 +271,7 @@ class WorkerHandle:
     def _register(self) -> None:
         self._pipes.channel.setblocking(False)
         self._watch(self._pipes.channel.fileno(), self._on_channel)
-        for descriptor in self._open_outputs:
+        for descriptor in self._output.open:
             os.set_blocking(descriptor, False)
             self._watch(descriptor, self._on_output)
         if self._pidfd is not None:
@@ -344,7 +332,8 @@ class WorkerHandle:
 
     def _on_output(self, descriptor: int, _: int) -> None:
         if not self._is_closed:
-            self._read_output(descriptor, _READ_BYTES)
+            self._output.read(descriptor)
+            self._after_output()
 
     def _on_exit(self, _: int, __: int) -> None:
         while self._receive():
@@ -417,26 +406,13 @@ class WorkerHandle:
     def _answer(self, result: WorkerResult) -> Answer:
         """Put a result together with its file, if it has one."""
         files, self._received_descriptors = self._received_descriptors, []
-        hit = result.error.hit if result.error is not None else None
-        if hit is not None and (self.job is None or getattr(self.job.limits, hit.name, None) != hit.limit):
-            raise ProtocolError("a limit that the call does not have")
-        if hit is not None and hit.measured is not None and hit.name != "result_bytes":
-            raise ProtocolError("a measurement that only the driver makes")
+        require_credible_limit(result, self.job.limits if self.job is not None else Limits())
+        require_credible_failure(result, self._sandbox, self.steps, is_confined=self._is_confined)
         if self.process.is_single_use and (self.answer is not None or result.spill_path is not None):
             raise ProtocolError("a second result, or one in a file with a name")
-        kind = result.error.kind if result.error is not None else None
-        if kind is ErrorKind.SETUP and self._is_confined:
-            raise ProtocolError("limits that failed after they were applied")
-        may_refuse = self._sandbox is SandboxLevel.STRICT and any(not step.held for step in self.steps)
-        may_fail = self._sandbox is not SandboxLevel.OFF and not self._is_confined
-        if kind is ErrorKind.SANDBOX and not (may_refuse or may_fail):
-            raise ProtocolError("a sandbox that failed after it was entered")
-        is_in_unnamed_file = (
-            result.layout is not None and result.inline_value is None and result.spill_path is None
-        )
-        if is_in_unnamed_file and not files and result.file_number is not None:
+        if needs_file(result) and not files and result.file_number is not None:
             files = [self._fetch_file(result.file_number)]
-        if len(files) != is_in_unnamed_file:
+        if len(files) != needs_file(result):
             raise ProtocolError(f"a result with {len(files)} files")
         return Answer(result, files[0] if files else None)
 
@@ -489,14 +465,11 @@ class WorkerHandle:
         self._kill_tree()
 
     def _send_more(self) -> None:
+        outgoing = self._outgoing
         assert self.job is not None
+        assert outgoing is not None
         try:
-            while self._unsent:
-                # Not after it is sent: the program may be running by the time this thread runs again.
-                last_part_at = time.monotonic()
-                sent = send_with_descriptors(self._pipes.channel, self._unsent, self._unsent_descriptors)
-                self._unsent_descriptors = []  # they went with the first byte
-                self._drop_sent(sent)
+            outgoing.send()
         except BlockingIOError:
             self._waits_to_send = True
             self._selector.modify(
@@ -506,13 +479,13 @@ class WorkerHandle:
         except (BrokenPipeError, ConnectionResetError) as error:
             # The worker ended while it was idle. Its death is on the way through the selector.
             logger.debug("worker %s cannot be sent a call: %s", self.worker_id, error)
-            self.got_nothing_of_call = [*map(len, self._unsent)] == [*map(len, self.job.frames)]
-            self._unsent = []
+            self.got_nothing_of_call = outgoing.is_untouched
+            self._outgoing = None
             return
         except OSError as error:
             # Too many descriptors are under way (ETOOMANYREFS), or the kernel has no memory for it. Another
             # worker gets the call, once.
-            self._unsent = []
+            self._outgoing = None
             kind = EndingKind.NOT_STARTED if self.job.was_put_back else EndingKind.WORKER_DIED
             self.death = kind, f"the call cannot be sent to a worker: {error}"
             self.kill()
@@ -520,48 +493,18 @@ class WorkerHandle:
         if self._waits_to_send:
             self._waits_to_send = False
             self._selector.modify(self._pipes.channel, selectors.EVENT_READ, self._on_channel)
-        self.job.mark_started(last_part_at)
-
-    def _drop_sent(self, count: int) -> None:
-        while count:
-            first = self._unsent[0]
-            if count < len(first):
-                self._unsent[0] = first[count:]
-                return
-            count -= len(first)
-            self._unsent.pop(0)
+        self._outgoing = None
+        self.job.mark_started(outgoing.last_part_at)
 
     def drain_output(self) -> None:
         """Read what the call has written up to now. It may hit its limit by that."""
-        # Not until it blocks: a thread that the program left behind may write faster than this reads.
-        for descriptor in tuple(self._open_outputs):
-            if waiting := _waiting_bytes(descriptor):
-                self._read_output(descriptor, waiting)
+        self._output.read_all()
+        self._after_output()
 
-    def _read_output(self, descriptor: int, count: int) -> None:
-        try:
-            data = os.read(descriptor, count)
-        except BlockingIOError:
-            return
-        if data:
-            self._buffers[descriptor].write(data)
-            self._check_output()
-        else:
-            self._stop_watching_output(descriptor)
-
-    def _check_output(self) -> None:
+    def _after_output(self) -> None:
+        for descriptor in (self._pipes.stdout, self._pipes.stderr):
+            if descriptor not in self._output.open:
+                self._unregister(descriptor)
         limit = self.job.limits.output_bytes if self.job is not None else None
-        if limit is not None and self.hit is None:
-            written = sum(buffer.total_bytes for buffer in self._buffers.values())
-            if written > limit:
-                self._on_limit(self, LimitHit("output_bytes", limit, written))
-
-    def _stop_watching_output(self, descriptor: int) -> None:
-        self._open_outputs.discard(descriptor)
-        self._unregister(descriptor)
-
-
-def _waiting_bytes(descriptor: int) -> int:
-    answer = fcntl.ioctl(descriptor, termios.FIONREAD, struct.pack("i", 0))
-    count: int = struct.unpack("i", answer)[0]
-    return count
+        if limit is not None and self.hit is None and self._output.total_bytes > limit:
+            self._on_limit(self, LimitHit("output_bytes", limit, self._output.total_bytes))
