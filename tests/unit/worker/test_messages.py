@@ -28,6 +28,7 @@ def result_frame(**changes: object) -> bytes:
         "is_inline": False,
         "spill_path": None,
         "retire_reason": "",
+        "file_number": None,
     }
     header = json.dumps({"result": {**facts, **changes}}).encode()
     return len(header).to_bytes(4, "big") + header
@@ -51,6 +52,8 @@ def test_what_is_well_formed_is_read() -> None:
         result_frame(metrics=[float("nan")] * 17),
         result_frame(metrics=[-1] * 17),
         result_frame(metrics=[]),
+        result_frame(file_number=-1),
+        result_frame(file_number="3"),
         result_frame(layout=["data", 10, [[5, 5]], 20], error=None),
         result_frame(layout=["data", 10, [[10, 50]], 20], error=None),
         result_frame(layout=["data", 0, [], 10**6], error=None, is_inline=True) + b"x" * 10**6,
