@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import os
 import selectors
 import signal
@@ -145,6 +146,47 @@ def test_r33_a_template_that_hangs_costs_at_most_one_waiting_call(make: Make) ->
     assert all("a worker process did not start within 4 s" in str(outcome.error) for outcome in failed)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os\ndef f(): os._exit(3)",
+        "import os, time\ndef f():\n    os.closerange(3, 100)\n    time.sleep(1000)",
+    ],
+)
+def test_r33_a_call_that_crashes_under_a_hanging_template_ends_before_its_deadline(
+    source: str, make: Make
+) -> None:
+    backend = make(ForkserverBackend, max_workers=1)
+    assert run(backend).value == 1
+    os.kill(template().pid, signal.SIGSTOP)
+    outcome = run(backend, WorkerCall(source, "f"))
+    assert outcome.status is OutcomeStatus.CRASHED
+    assert run(backend).value == 1
+
+
+def test_r33_a_call_given_to_a_dead_worker_of_a_hanging_template_goes_to_another(make: Make) -> None:
+    backend = make(ForkserverBackend, max_workers=1)
+    assert run(backend).value == 1
+    hanging = template()
+    wait_until(lambda: len(hanging.children()) >= 2, what="a worker that waits, beside what makes namespaces")
+    os.kill(hanging.pid, signal.SIGSTOP)
+    for worker in sorted(hanging.children(), key=lambda child: child.create_time())[1:]:
+        worker.kill()
+    assert run(backend).value == 1
+
+
+def test_r33_a_template_without_descriptors_costs_no_running_call(make: Make, tmp_path: Path) -> None:
+    backend = make(ForkserverBackend)
+
+    def leave_no_descriptors() -> None:
+        process = template()
+        process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 3, 4096))
+
+    others, long = run_beside_a_long_call(backend, tmp_path, leave_no_descriptors, 1)
+    assert statuses(others) == {"ok"}, "of a worker that was ready"
+    assert (long.status, long.value) == (OutcomeStatus.OK, "fine")
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_r33_the_end_of_what_makes_namespaces_costs_no_call(
     number: signal.Signals, make: Make, tmp_path: Path
@@ -233,6 +275,40 @@ def test_r62_workers_that_all_die_at_their_start_under_a_living_template_fail_th
         check=False,
     )
     assert ended.stdout == "WorkerStartError True\n", ended.stderr
+
+
+def test_r33_calls_run_where_a_namespace_is_granted_to_the_template_and_none_to_calls() -> None:
+    script = """
+    import asyncio, json, logging, psutil
+    from gigaexec import ForkserverBackend, WorkerCall, WorkerConfig
+    logging.disable(logging.CRITICAL)
+    with open("/proc/sys/user/max_pid_namespaces", "w") as file:
+        file.write("1")
+    backend = ForkserverBackend(WorkerConfig(max_workers=2))
+    call = WorkerCall("import subprocess\\ndef f(): subprocess.Popen(['sleep', '1000']); return 1", "f")
+
+    async def some():
+        outcomes = [await backend.run(call, deadline_s=60) for _ in range(6)]
+        return [outcome.value for outcome in outcomes], outcomes[0].confinement
+
+    values, steps = asyncio.run(some())
+    left = [p for p in psutil.Process().children(recursive=True) if p.name() == "sleep"]
+    missing = [step.name for step in steps if not step.held]
+    backend.shutdown_now(wait=True)
+    print(json.dumps([values, len(left), missing]))
+    """
+    ended = subprocess.run(
+        ["unshare", "--user", "--map-root-user", *command(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.stdout, ended.stderr
+    values, left, missing = json.loads(ended.stdout)
+    assert values == [1] * 6
+    assert left == 0
+    assert "pid_namespace" in missing
 
 
 class _Refusing(selectors.DefaultSelector):

@@ -39,7 +39,7 @@ from gigaexec.dispatch.job_queue import JobQueue
 from gigaexec.dispatch.jobs import Ending, EndingKind, Job
 from gigaexec.dispatch.limit_watch import LimitWatch
 from gigaexec.dispatch.orphans import Orphans
-from gigaexec.dispatch.start_failures import StartFailures, is_shortage
+from gigaexec.dispatch.start_failures import StartFailures, shortage_behind
 from gigaexec.dispatch.worker_handle import WorkerHandle, WorkerState
 from gigaexec.dispatch.worker_process import WorkerProcess, WorkerSource
 from gigaexec.worker.channel import Ready
@@ -248,7 +248,8 @@ class Dispatcher:
                 worker.job.end(Ending(EndingKind.POOL_FAILED, message=self._failure))
             worker.close()
             self._disposals.put(worker.process)
-        while self._queue.end_first(EndingKind.POOL_FAILED, self._failure):
+        kind = EndingKind.POOL_FAILED if self._failure else EndingKind.CANCELLED
+        while self._queue.end_first(kind, self._failure or _SHUT_DOWN):
             pass
         self._source.close()
         self._disposals.put(None)
@@ -313,9 +314,12 @@ class Dispatcher:
             if repr(error) != self._last_start_error:  # once for each cause: it may be tried again very often
                 self._last_start_error = repr(error)
                 logger.warning("pool %s: no worker could be started", self._config.pool_id, exc_info=True)
+            self._orphans.forget(worker_id)
+            shortage = shortage_behind(error)
+            cause = shortage or error
             self._on_failed_start(
-                f"a worker process could not be started: {type(error).__name__}: {error}",
-                is_shortage=is_shortage(error),
+                f"a worker process could not be started: {type(cause).__name__}: {cause}",
+                is_shortage=shortage is not None,
             )
             return
         self._workers.add(worker)
@@ -340,20 +344,18 @@ class Dispatcher:
             pipes.close()
             self._source.forget(process)
             self._disposals.put(process)
-            if self._source.leaves_orphans:
-                self._orphans.end_those_of(worker_id, process.pid, is_tree_dead=True)
             raise
 
     def _on_failed_start(
         self, message: str, *, origin: object = None, is_shortage: bool = False, is_hung: bool = False
     ) -> None:
         """Try again, and end one waiting call if that has failed too often. See `StartFailures.add`."""
-        must_tell = self._failures.add(origin=origin, is_shortage=is_shortage, is_hung=is_hung)
-        # Where other workers go on, they serve the queue.
-        works = any(worker.state in (WorkerState.IDLE, WorkerState.BUSY) for worker in self._workers)
-        if must_tell:
+        going_on = {WorkerState.IDLE, WorkerState.BUSY, WorkerState.ENDING}
+        if is_shortage:
+            going_on.add(WorkerState.STARTING)  # they were granted what is short now
+        goes_on = any(worker.state in going_on for worker in self._workers)
+        if self._failures.add(goes_on=goes_on, origin=origin, is_shortage=is_shortage, is_hung=is_hung):
             self._owes_spares = False
-        if must_tell and not works:
             self._queue.end_first(EndingKind.NOT_STARTED, message)
 
     # What workers do.
@@ -427,7 +429,10 @@ class Dispatcher:
 
     def _kill(self, worker: WorkerHandle, kind: EndingKind, message: str = "") -> None:
         if worker.state is WorkerState.DYING:
-            return  # what was said first holds
+            # What was said first holds; but a call that nobody wants any more must not go back.
+            if kind is EndingKind.CANCELLED and worker.death[0] is EndingKind.WORKER_DIED:
+                worker.death = kind, message
+            return
         worker.death = kind, message
         if worker in self._idle:
             self._idle.remove(worker)
@@ -438,7 +443,7 @@ class Dispatcher:
         worker.kill()
 
     def _on_death(self, worker: WorkerHandle) -> None:
-        if worker.state is WorkerState.BUSY:
+        if worker.job is not None:
             self._keep_spare()
         self._workers.discard(worker)
         self._must_start_more = True  # this may be the last event for long
@@ -527,8 +532,9 @@ class Dispatcher:
             worker.end_for_lost_channel()
         elif worker.state is WorkerState.STARTING:
             worker.is_hung = True
-            self._source.set_aside(worker.process)
-            self._kill(worker, EndingKind.WORKER_DIED, f"a worker process did not start within {limit_s:g} s")
+            message = f"a worker process did not start within {limit_s:g} s"
+            self._kill(worker, EndingKind.WORKER_DIED, message)
+            self._set_aside_origin(worker)
         elif worker.state is WorkerState.IDLE:
             self._kill(worker, EndingKind.CANCELLED)
         elif worker.state is WorkerState.ENDING:
@@ -546,8 +552,17 @@ class Dispatcher:
         """A killed worker does not end: what it was forked from hangs, and does not reap it."""
         worker.killed_at = time.monotonic()
         if worker.process.is_dead_unreaped():
-            self._source.set_aside(worker.process)
+            self._set_aside_origin(worker)
             self._on_death(worker)
+
+    def _set_aside_origin(self, worker: WorkerHandle) -> None:
+        """What a worker was forked from hangs: start no more with it, and use none of those that wait."""
+        origin = worker.process.origin
+        self._source.set_aside(worker.process)
+        for each in tuple(self._workers) if origin is not None else ():
+            if each.process.origin is origin and each.state in (WorkerState.STARTING, WorkerState.IDLE):
+                each.is_hung = True
+                self._kill(each, EndingKind.WORKER_DIED, worker.death[1])
 
     # The disposer's thread.
 

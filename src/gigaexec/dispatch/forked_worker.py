@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -44,7 +45,7 @@ class ForkedProcess:
         control: socket.socket,
         scratch: Scratch | None,
         origin: object,
-        why_no_template: Callable[[], str],
+        why_no_template: Callable[[], Refusal | None],
     ) -> None:
         self.origin = origin
         self._control = control
@@ -90,8 +91,10 @@ class ForkedProcess:
             return False
         try:
             return not Path(f"/proc/{self.root_pid}/task/{self.root_pid}/children").read_bytes()
-        except OSError:
+        except (FileNotFoundError, ProcessLookupError):
             return True  # it has just ended
+        except OSError:
+            return False  # not to be known
 
     def has_ended(self) -> bool:
         return self.is_dead()
@@ -118,12 +121,20 @@ class ForkedProcess:
         return self._refusal.text if self._refusal is not None and not self._refusal.is_shortage else ""
 
     def is_short_of_something(self) -> bool:
-        self._read_report()
-        return self._refusal is not None and self._refusal.is_shortage
+        refusal = self._why_it_is_not()
+        return refusal is not None and refusal.is_shortage
 
     def failure(self) -> str:
+        refusal = self._why_it_is_not()
+        return refusal.text if refusal is not None else ""
+
+    def _why_it_is_not(self) -> Refusal | None:
         self._read_report()
-        return self._refusal.text if self._refusal is not None else self._why_no_template()
+        if self._refusal is not None or self._report is not None:
+            return self._refusal
+        # A living template that says nothing of a worker could not receive the request.
+        lost = Refusal("the template process could not receive what is needed for a worker", is_shortage=True)
+        return self._why_no_template() or (None if self.pid else lost)
 
     def account(self) -> KernelAccount | None:
         self._read_report()
@@ -278,24 +289,31 @@ class ForkedWorkers:
             try:
                 self._on_started()
             except BaseException:
-                self.close()
+                running, self._running = self._running, None
+                running.end()
                 raise
         try:
             self._running.ask(request, descriptors)
         except (BrokenPipeError, ConnectionResetError) as error:
-            raise WorkerStartError(self._why_no_template(self._running)) from error
+            refusal = self._why_no_template(self._running)
+            text = refusal.text if refusal is not None else "the template process takes no requests"
+            is_short = refusal is not None and refusal.is_shortage
+            raise WorkerStartError(text) from (BlockingIOError(errno.EAGAIN, text) if is_short else error)
         return self._running
 
-    def _why_no_template(self, template: TemplateProcess) -> str:
-        """Why a template takes no more requests; "" where it does."""
+    def _why_no_template(self, template: TemplateProcess) -> Refusal | None:
+        """Why a template takes no more requests; None where it does."""
         farewell = template.farewell()
+        refusal = Refusal.decode(farewell) if farewell else None
         if template is self._running and farewell is not None:
-            if farewell:
-                logger.warning("pool %s: %s", self._config.pool_id, farewell)
+            if refusal is not None:
+                logger.warning("pool %s: %s", self._config.pool_id, refusal.text)
                 self._set_aside(template)
             else:
                 self._bury()
-        return farewell or (f"the template process ended: {template.story}" if template.story else "")
+        if refusal is None and template.story:
+            return Refusal(f"the template process ended: {template.story}", is_shortage=False)
+        return refusal
 
     def _set_aside(self, template: TemplateProcess) -> None:
         self._running = None

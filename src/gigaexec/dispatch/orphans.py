@@ -46,6 +46,10 @@ class Orphans:
             self.next_look_at = time.monotonic() + _LOOK_AGAIN_S
             return
         self._unswept.pop(worker_id, None)
+        self.forget(worker_id)
+
+    def forget(self, worker_id: str) -> None:
+        """That worker did not come to be, or was killed with all its processes."""
         if self._guard is not None:
             self._guard.unwatch(worker_id)
 

@@ -23,9 +23,14 @@ _SHORTAGES = frozenset(
 _SHORTAGE_PATIENCE_S = 10.0
 
 
-def is_shortage(error: BaseException) -> bool:
-    """Whether the machine is out of something for the moment."""
-    return isinstance(error, OSError) and error.errno in _SHORTAGES
+def shortage_behind(error: BaseException | None) -> OSError | None:
+    """The error that says that the machine is out of something: this one, or what it came from."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _SHORTAGES:
+            return error
+        # loky's clean-up after EMFILE raises something else, in its place.
+        error = error.__cause__ or error.__context__
+    return None
 
 
 class StartFailures:
@@ -38,7 +43,7 @@ class StartFailures:
     def __init__(self, start_timeout_s: float) -> None:
         self._patience_s = min(start_timeout_s, _SHORTAGE_PATIENCE_S)
         self._count = 0
-        self._first_at = 0.0
+        self._alone_since = 0.0
         self._last_origin: object = None
         self.next_try_at = 0.0
         """When a worker may be started again, on the monotonic clock."""
@@ -49,10 +54,18 @@ class StartFailures:
         self._last_origin = None
         self.next_try_at = 0.0
 
-    def add(self, *, origin: object = None, is_shortage: bool = False, is_hung: bool = False) -> bool:
+    def add(
+        self,
+        *,
+        goes_on: bool = False,
+        origin: object = None,
+        is_shortage: bool = False,
+        is_hung: bool = False,
+    ) -> bool:
         """A start has failed.
 
         Args:
+            goes_on: Other workers serve the queue, or are about to.
             origin: What it failed with: all that fail with it count as one failure.
             is_shortage: The machine is out of something.
             is_hung: It took longer than it may.
@@ -65,10 +78,12 @@ class StartFailures:
         self._last_origin = origin
         now = time.monotonic()
         self._count += 1
-        if self._count == 1:
-            self._first_at = now
-        else:
+        if self._count == 1 or goes_on:
+            self._alone_since = now
+        if self._count > 1:
             self.next_try_at = now + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self._count - 2, 10))
+        if goes_on:
+            return False
         if is_shortage:
-            return now - self._first_at >= self._patience_s
+            return now - self._alone_since >= self._patience_s
         return is_hung or self._count >= _FAILURES_ALLOWED

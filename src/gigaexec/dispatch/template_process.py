@@ -41,7 +41,7 @@ class TemplateProcess:
     def __init__(self, config: WorkerConfig) -> None:
         self.story = ""
         """How it ended."""
-        self._farewell: str | None = None
+        self._farewell: bytes | None = None
         settings = TemplateSettings(
             driver_pid=os.getpid(),
             node_id=config.node_id,
@@ -77,6 +77,8 @@ class TemplateProcess:
                 env=config.worker_environment(),
                 pass_fds=descriptors,
             )
+            ours.callback(self._process.wait)
+            ours.callback(self._process.kill)
             self._requests.send(pickle.dumps(settings, protocol=5))
             self._requests.setblocking(False)
             ours.pop_all()
@@ -94,19 +96,21 @@ class TemplateProcess:
         """Whether it is dead."""
         return self._process.poll() is not None
 
-    def farewell(self) -> str | None:
-        """Why it takes no more requests, while its calls go on. "": it has ended. None: it takes them."""
+    def farewell(self) -> bytes | None:
+        """A `Refusal`, why it takes no more requests while its calls go on. b"": it has ended. None: it takes
+        them.
+        """
         if self._farewell is None:
             try:
-                self._farewell = self._receive().decode("utf-8", "replace")
+                self._farewell = self._receive()
             except BlockingIOError:
                 return None
             except OSError:
-                self._farewell = ""
+                self._farewell = b""
         return self._farewell
 
     def end(self, *, may_hang: bool = False) -> str:
-        """End it, if it has not ended. Returns its exit code and its last words, unless it may hang."""
+        """End it, if it has not ended: at once, if it may hang. Returns its exit code and its last words."""
         self._requests.close()
         # The launcher ends after the template, with its exit code, and then nothing is left of either. The
         # cut lifeline kills it first, whatever the template does: that is busy importing, say.
@@ -116,7 +120,9 @@ class TemplateProcess:
         os.close(self._lifeline)
         if not self._has_ended_within(_LAST_WORDS_LIMIT_S):
             self._process.kill()
-            self._process.wait()
+            self._has_ended_within(
+                _LAST_WORDS_LIMIT_S
+            )  # longer only where the kernel itself waits for a disk
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - _LAST_WORDS_BYTES))
         words = self._stderr.read().decode("utf-8", "replace").strip()

@@ -21,7 +21,7 @@ from gigaexec.dispatch.answers import (
 from gigaexec.dispatch.jobs import EndingKind, Job
 from gigaexec.dispatch.outgoing_call import OutgoingCall
 from gigaexec.dispatch.output_pipes import OutputPipes
-from gigaexec.dispatch.start_failures import is_shortage
+from gigaexec.dispatch.start_failures import shortage_behind
 from gigaexec.dispatch.tree_sample import TreeSample, sample_tree
 from gigaexec.dispatch.worker_process import WorkerPipes, WorkerProcess
 from gigaexec.limits import Limits
@@ -119,7 +119,7 @@ class WorkerHandle:
         self.cpu_time_before_s = 0.0
         self.memory_before_bytes = 0
         self.scratch_seen_at = 0.0
-        self.next_exact_look_at = 0.0
+        self.exact_look_at = 0.0
         self._lacks_baseline = False
         self.calls_done = 0
         self.started_at = time.monotonic()
@@ -136,6 +136,7 @@ class WorkerHandle:
         self._output = OutputPipes(pipes.stdout, pipes.stderr, output_limit_bytes)
         self._is_closed = False
         self._channel_lost_at = float("inf")
+        self._is_end_overdue = False
         self._is_confined = False
         self._has_nonsense = False
         self._sandbox = sandbox
@@ -167,7 +168,6 @@ class WorkerHandle:
         self.last_sample = None
         self.cpu_time_before_s = 0.0
         self.memory_before_bytes = 0
-        self.next_exact_look_at = 0.0
         self._lacks_baseline = job.limits.need_watching and not self.process.is_single_use
         if self._lacks_baseline:
             self.sample()
@@ -212,7 +212,7 @@ class WorkerHandle:
             if self.job.started_at is not None:
                 return min(lost, self.job.started_at + self.job.deadline_s)
             if self.job.dispatched_at is not None:
-                return self.job.dispatched_at + config.start_timeout_s
+                return min(lost, self.job.dispatched_at + config.start_timeout_s)
         if self.state is WorkerState.ENDING:
             return self.answered_at + _END_GRACE_S
         if self.state is WorkerState.DYING and self.process.origin is not None:
@@ -397,7 +397,7 @@ class WorkerHandle:
                     raise ProtocolError(str(error)) from error
                 except OSError as error:  # the user's epoll watches are used up, say
                     self.death = EndingKind.WORKER_DIED, f"a worker process cannot be watched: {error}"
-                    self.is_short_of_something = is_shortage(error)
+                    self.is_short_of_something = shortage_behind(error) is not None
                     self._give_up_introduction()
                     return
             self.steps = record.steps
@@ -440,12 +440,14 @@ class WorkerHandle:
 
     def end_for_lost_channel(self) -> None:
         """End a worker that has lost its channel, unless its end is on the way."""
-        if self.process.is_dead():
-            self._channel_lost_at = float("inf")  # who tells of it is slow
+        if self.process.is_dead() and not self._is_end_overdue:
+            self._is_end_overdue = True
+            self._channel_lost_at = time.monotonic() + _DEATH_GRACE_S  # who tells of it is slow, or hangs
             return
         self._channel_lost_at = float("inf")
-        self.fault = "the program closed its worker's channel to the driver"
-        self._kill_tree()
+        if not self._is_end_overdue:
+            self.fault = "the program closed its worker's channel to the driver"
+        self.kill()
 
     def _on_lost_message(self, error: DescriptorsLostError) -> None:
         self._has_nonsense = True
@@ -462,7 +464,7 @@ class WorkerHandle:
             file.close()
         self.fault = f"the program wrote into its worker's channel to the driver ({error})"
         self._unregister(self._pipes.channel)
-        self._kill_tree()
+        self.kill()
 
     def _send_more(self) -> None:
         outgoing = self._outgoing
@@ -477,10 +479,12 @@ class WorkerHandle:
             )
             return
         except (BrokenPipeError, ConnectionResetError) as error:
-            # The worker ended while it was idle. Its death is on the way through the selector.
+            # The worker ended while it was idle.
             logger.debug("worker %s cannot be sent a call: %s", self.worker_id, error)
             self.got_nothing_of_call = outgoing.is_untouched
             self._outgoing = None
+            if self._channel_lost_at == float("inf"):
+                self._channel_lost_at = time.monotonic()  # its end is mostly on the way
             return
         except OSError as error:
             # Too many descriptors are under way (ETOOMANYREFS), or the kernel has no memory for it. Another

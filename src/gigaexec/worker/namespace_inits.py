@@ -13,6 +13,7 @@ nothing, because programs share a namespace with the init.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import mmap
 import os
@@ -74,7 +75,9 @@ class NamespaceInits:
             ours.close()
             os.close(inits._own)
             os.close(inits._maker_pidfd)
-            raise OSError(str(error)) from error
+            if isinstance(error, InitsEndedError):
+                raise OSError(errno.ECHILD, str(error)) from error
+            raise
         return inits
 
     def new(self) -> int:
@@ -136,7 +139,7 @@ def _make_inits(template: socket.socket) -> NoReturn:
             try:
                 _send_init(template, wait_for_ever, stacks)
             except OSError as error:
-                template.send(json.dumps([error.errno, str(error)]).encode("ascii"))
+                template.send(json.dumps([error.errno, error.strerror]).encode("ascii"))
             if not template.recv(1):
                 os._exit(0)
     finally:
@@ -149,7 +152,7 @@ def _send_init(template: socket.socket, wait_for_ever: ctypes.c_void_p, stacks: 
         pidfd = os.pidfd_open(pid)
     except OSError:
         os.kill(pid, signal.SIGKILL)  # nobody else reaps it
-        stacks.used_for_good()
+        stacks.lose()
         raise
     stacks.used_by(pidfd)
     try:
@@ -174,6 +177,7 @@ class _Stacks:
 
     def __init__(self) -> None:
         self._free: list[mmap.mmap] = []
+        self._lost: list[mmap.mmap] = []
         self._next: mmap.mmap | None = None
         self._used: dict[int, mmap.mmap] = {}
         self._poll = select.poll()
@@ -187,8 +191,10 @@ class _Stacks:
         self._next = self._free.pop() if self._free else mmap.mmap(-1, _STACK_BYTES)
         return ctypes.addressof(ctypes.c_char.from_buffer(self._next)) + _STACK_BYTES
 
-    def used_for_good(self) -> None:
-        """Nobody will tell when the stack that was given out last is free again."""
+    def lose(self) -> None:
+        """Nobody will tell when the stack that was given out last is free again: keep it."""
+        assert self._next is not None
+        self._lost.append(self._next)
         self._next = None
 
     def used_by(self, pidfd: int) -> None:

@@ -13,6 +13,7 @@ a program started, however it hides.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,9 @@ _SHARED_MEMORY_BYTES = 64 * 2**20
 # Who may write to it can map it as memory that need be in no process, where no limit finds it. Landlock lets
 # programs read it, and a read-only mount everybody write.
 _SHARED_ZEROS = "/dev/zero"
+
+# What the machine refuses now it may grant soon, so it is no reason to do without for good.
+_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS)
 
 _NAMESPACES = ("user_namespace", "pid_namespace", "mount_namespace")
 
@@ -114,12 +118,23 @@ class Isolation:
                 namespaces.unshare(namespaces.NEW_NETWORK)
 
     def start_inits(self) -> None:
-        """In the template, before it loads anything: prepare a PID namespace for each call."""
+        """In the template, before it loads anything: prepare a PID namespace for each call.
+
+        Raises:
+            OSError: The machine is out of something for the moment; or there are none for calls, and the
+                template's own cannot be lived in.
+        """
         try:
             self.inits = NamespaceInits.start()
         except OSError as error:
+            if error.errno in _SHORTAGES:
+                raise
             self._steps = [step for step in self._steps if step.name != "pid_namespace"]
             self._miss("pid_namespace", str(error))
+            # Keepers find what to kill by the numbers that /proc shows, which must be those of the namespace
+            # that the template is in.
+            namespaces.unshare(namespaces.NEW_MOUNTS)
+            namespaces.mount_proc(is_read_only=False)
 
     @property
     def descriptors(self) -> tuple[int, ...]:

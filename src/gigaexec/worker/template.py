@@ -41,7 +41,7 @@ from gigaexec.worker.bootstrap import (
     outlive_driver,
     prepare_interpreter,
 )
-from gigaexec.worker.channel import receive_with_descriptors
+from gigaexec.worker.channel import DescriptorsLostError, receive_with_descriptors
 from gigaexec.worker.keeper import keep_call
 from gigaexec.worker.main import EXIT_BROKEN, preload
 from gigaexec.worker.namespace_inits import InitsEndedError, end_init
@@ -123,7 +123,12 @@ def main(requests_descriptor: int, lifeline: int) -> NoReturn:
         os.close(lifeline)
         # The launcher has one thread, so nothing but its own end sends this.
         _write_all(2, die_with_parent())
-        isolation.start_inits()
+        try:
+            isolation.start_inits()
+        except OSError as error:
+            text = f"a template process could not make a PID namespace: {error}"
+            _tell(requests.fileno(), Refusal(text, is_shortage=True).encode())
+            os._exit(EXIT_BROKEN)
     else:
         # Only this process can end what a killed driver leaves. The end of the socket tells it to.
         outlive_driver(lifeline)
@@ -175,7 +180,10 @@ class _Template:
                 if descriptor != self._requests.fileno():
                     self._end(descriptor)
                     continue
-                text, descriptors = receive_with_descriptors(self._requests, _REQUEST_BYTES)
+                try:
+                    text, descriptors = receive_with_descriptors(self._requests, _REQUEST_BYTES)
+                except DescriptorsLostError:
+                    continue  # what was lost is closed, and by that the driver knows
                 if not text:
                     if self._isolation.inits is None:
                         leftovers.end_child_processes()
@@ -189,7 +197,7 @@ class _Template:
 
     def _leave(self, farewell: str) -> NoReturn:
         """Take no more requests, and end with the last call that runs. The driver starts another template."""
-        _tell(self._requests.fileno(), farewell.encode())
+        _tell(self._requests.fileno(), Refusal(farewell, is_shortage=False).encode())
         self._poll.unregister(self._requests)
         self._requests.close()
         while self._running:
@@ -237,7 +245,14 @@ class _Template:
                     end_init(init)
         if pid == 0:
             self._be_child(place, control, init)
-        pidfd = os.pidfd_open(pid)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            if init != -1:
+                end_init(init)
+            raise
         if init == -1:
             os.close(control)
             control = -1

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from gigaexec.dispatch.start_failures import StartFailures, is_shortage
+from gigaexec.dispatch.start_failures import StartFailures, shortage_behind
 
 
 class Clock:
@@ -62,8 +62,26 @@ def test_a_shortage_is_waited_out(clock: Clock, start_timeout_s: float, patience
     assert failures.add(is_shortage=True)
 
 
+def test_while_others_go_on_no_call_is_told_and_patience_begins_anew(clock: Clock) -> None:
+    failures = StartFailures(60.0)
+    assert not any(failures.add(goes_on=True) for _ in range(9))
+    clock.now_s += 1000.0
+    assert not failures.add(goes_on=True, is_shortage=True)
+    clock.now_s += 9.0
+    assert not failures.add(is_shortage=True)
+    clock.now_s += 1.0
+    assert failures.add(is_shortage=True)
+
+
 def test_shortages_are_told_by_their_errno() -> None:
-    assert is_shortage(BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"))
-    assert is_shortage(OSError(errno.EMFILE, "Too many open files"))
-    assert not is_shortage(FileNotFoundError(errno.ENOENT, "no interpreter"))
-    assert not is_shortage(ValueError("no error of the system"))
+    shortage = OSError(errno.EMFILE, "Too many open files")
+    assert shortage_behind(shortage) is shortage
+    assert shortage_behind(FileNotFoundError(errno.ENOENT, "no interpreter")) is None
+    assert shortage_behind(ValueError("no error of the system")) is None
+
+
+def test_a_shortage_is_found_behind_the_error_of_a_clean_up() -> None:
+    shortage = OSError(errno.EMFILE, "Too many open files")
+    masking = UnboundLocalError("parent_r")
+    masking.__context__ = shortage
+    assert shortage_behind(masking) is shortage
