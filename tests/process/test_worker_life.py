@@ -181,10 +181,12 @@ def test_r62_when_no_descriptor_is_free_the_call_fails_as_infrastructure_and_not
     script = f"""
     import asyncio, gc, json, logging, os, resource
     from gigaexec import LokyBackend, WorkerCall, WorkerConfig
+    from gigaexec.dispatch import start_failures
 
     logging.getLogger("gigaexec").setLevel(logging.CRITICAL)
     spill_dir = os.environ["GIGAEVO_EXECUTOR_SPILL_DIR"]
-    config = WorkerConfig(max_workers=1, spill_dir=spill_dir, start_timeout_s=0.5)
+    config = WorkerConfig(max_workers=1, spill_dir=spill_dir)
+    start_failures._SHORTAGE_PATIENCE_S = 0.2
     backend = LokyBackend(config)
     completed = []
     backend.on_complete(lambda call, metrics, error: completed.append(error))
