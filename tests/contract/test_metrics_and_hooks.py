@@ -113,14 +113,28 @@ def test_r61_peak_memory_is_the_call_s_own(run: Run) -> None:
     assert again - quiet < 30_000
 
 
-def test_r61_the_three_clocks_are_apart(make_backend: MakeBackend) -> None:
+def test_r61_the_three_clocks_are_apart(make_backend: MakeBackend, tmp_path: Path) -> None:
     backend = make_backend(max_workers=1)
-    call = WorkerCall("import time\ndef f(): time.sleep(0.3)", "f")
+    program = """
+import os, time
+def f(path):
+    while not os.path.exists(path): time.sleep(0.01)
+    time.sleep(0.3)
+"""
+    both_wait = tmp_path / "both_wait"
+    submitted: list[WorkerCall] = []
+    backend.on_submit(submitted.append)
 
     async def three() -> tuple[Outcome, Outcome]:
-        first = await backend.run(call, deadline_s=30)
-        _, second = await asyncio.gather(*(backend.run(call, deadline_s=30) for _ in range(2)))
-        return first, second
+        first = await backend.run(WorkerCall(program, "f", ["/"]), deadline_s=30)
+        call = WorkerCall(program, "f", [str(both_wait)])
+        pair = [asyncio.create_task(backend.run(call, deadline_s=30)) for _ in range(2)]
+        while len(submitted) < 3:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # on_submit comes just before the call is queued
+        both_wait.touch()
+        await pair[0]
+        return first, await pair[1]
 
     first, second = asyncio.run(three())
     assert first.start_time_s > 0
