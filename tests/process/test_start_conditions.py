@@ -29,7 +29,7 @@ from gigaexec import (
     WorkerCall,
     WorkerConfig,
 )
-from gigaexec.dispatch import dispatcher, outgoing_call, worker_handle
+from gigaexec.dispatch import dispatcher, outgoing_call, start_failures, worker_handle
 from gigaexec.dispatch.tree_sample import sample_tree
 from gigaexec.worker.channel import (
     DescriptorsLostError,
@@ -180,7 +180,7 @@ def test_r33_a_template_without_descriptors_costs_no_running_call(make: Make, tm
 
     def leave_no_descriptors() -> None:
         process = template()
-        taken = set(map(int, os.listdir(f"/proc/{process.pid}/fd")))
+        taken = {int(entry.name) for entry in Path(f"/proc/{process.pid}/fd").iterdir()}
         third_free = [number for number in range(len(taken) + 3) if number not in taken][2]
         process.rlimit(psutil.RLIMIT_NOFILE, (third_free + 1, 4096))  # a request brings four
 
@@ -255,6 +255,36 @@ def test_r33_a_machine_that_refuses_processes_for_a_while_costs_no_call(
 
     assert statuses(asyncio.run(many())) == {"ok"}
     assert refused == 6
+
+
+def test_r62_a_shortage_that_lasts_ends_the_call(
+    kind: type[Backend], make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start_failures, "_SHORTAGE_PATIENCE_S", 0.3)
+    backend = make(kind)
+    socketpair = socket.socketpair
+
+    def refuse(*args: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            return socketpair(*args)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("socket.socketpair", refuse)
+    outcome = run(backend)
+    assert outcome.status is OutcomeStatus.INFRASTRUCTURE
+    assert "Too many open files" in str(outcome.error)
+
+
+def test_r62_templates_that_all_hang_at_their_start_end_the_call(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "hangs_at_import.py").write_text("import time\ntime.sleep(1000)\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        backend = make(ForkserverBackend, start_timeout_s=1, preload=("hangs_at_import",))
+        outcome = run(backend)
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert outcome.status is OutcomeStatus.INFRASTRUCTURE
+    assert "a worker process did not start within 1 s" in str(outcome.error)
 
 
 def test_r62_workers_that_all_die_at_their_start_under_a_living_template_fail_the_call() -> None:

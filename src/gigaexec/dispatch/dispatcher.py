@@ -42,6 +42,7 @@ from gigaexec.dispatch.orphans import Orphans
 from gigaexec.dispatch.start_failures import StartFailures, shortage_behind
 from gigaexec.dispatch.worker_handle import WorkerHandle, WorkerState
 from gigaexec.dispatch.worker_process import WorkerProcess, WorkerSource
+from gigaexec.errors import WorkerStartError
 from gigaexec.worker.channel import Ready
 
 logger = logging.getLogger(__name__)
@@ -316,7 +317,7 @@ class Dispatcher:
                 logger.warning("pool %s: no worker could be started", self._config.pool_id, exc_info=True)
             self._orphans.forget(worker_id)
             shortage = shortage_behind(error)
-            cause = shortage or error
+            cause = error if isinstance(error, WorkerStartError) else shortage or error
             self._on_failed_start(
                 f"a worker process could not be started: {type(cause).__name__}: {cause}",
                 is_shortage=shortage is not None,
@@ -350,11 +351,15 @@ class Dispatcher:
         self, message: str, *, origin: object = None, is_shortage: bool = False, is_hung: bool = False
     ) -> None:
         """Try again, and end one waiting call if that has failed too often. See `StartFailures.add`."""
-        going_on = {WorkerState.IDLE, WorkerState.BUSY, WorkerState.ENDING}
-        if is_shortage:
-            going_on.add(WorkerState.STARTING)  # they were granted what is short now
-        goes_on = any(worker.state in going_on for worker in self._workers)
-        if self._failures.add(goes_on=goes_on, origin=origin, is_shortage=is_shortage, is_hung=is_hung):
+        states = {worker.state for worker in self._workers}
+        must_tell = self._failures.add(
+            goes_on=not states.isdisjoint({WorkerState.IDLE, WorkerState.BUSY, WorkerState.ENDING}),
+            others_start=WorkerState.STARTING in states,
+            origin=origin,
+            is_shortage=is_shortage,
+            is_hung=is_hung,
+        )
+        if must_tell:
             self._owes_spares = False
             self._queue.end_first(EndingKind.NOT_STARTED, message)
 
@@ -468,7 +473,7 @@ class Dispatcher:
             self._queue.put_back(job, counts=not worker.got_nothing_of_call)
         elif job is not None:
             job.end(ending)
-        elif not worker.was_ready and not self._is_stopping:
+        elif not worker.was_ready and not worker.is_given_up and not self._is_stopping:
             self._on_dead_start(worker, exit_code, ending.output.as_report())
 
     def _on_dead_start(self, worker: WorkerHandle, exit_code: int | None, output: str) -> None:
@@ -476,7 +481,9 @@ class Dispatcher:
         kind, message = worker.death
         # Known only of what ended with its origin, or was refused by it.
         known = worker.process.failure() if exit_code is None else ""
-        is_short = worker.is_short_of_something or worker.process.is_short_of_something()
+        is_short = not worker.is_hung and (
+            worker.is_short_of_something or worker.process.is_short_of_something()
+        )
         facts = message or known or f"a worker process ended with exit code {exit_code} while it started"
         text = f"{facts}\n{output}".rstrip()
         if kind is EndingKind.NOT_STARTED:
@@ -496,7 +503,7 @@ class Dispatcher:
         free = self._max_busy - self._count(WorkerState.BUSY)
         self._queue.expire(now, min(free, self._count(WorkerState.STARTING)))
         for worker in tuple(self._workers):
-            if worker.must_be_polled:
+            if worker in self._workers and worker.must_be_polled:
                 worker.poll()
             if worker in self._workers and worker.expiry(self._config) <= now:
                 self._expire(worker)
@@ -561,8 +568,8 @@ class Dispatcher:
         self._source.set_aside(worker.process)
         for each in tuple(self._workers) if origin is not None else ():
             if each.process.origin is origin and each.state in (WorkerState.STARTING, WorkerState.IDLE):
-                each.is_hung = True
-                self._kill(each, EndingKind.WORKER_DIED, worker.death[1])
+                each.is_given_up = True
+                self._kill(each, EndingKind.WORKER_DIED, "what it was forked from hangs")
 
     # The disposer's thread.
 

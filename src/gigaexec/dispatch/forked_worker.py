@@ -35,7 +35,7 @@ class ForkedProcess:
         control: This process's end of the keeper's own socket.
         scratch: The call's scratch folder, or None.
         origin: The template that it is forked from.
-        why_no_template: Says how the template ended, or "".
+        why_no_template: Says why the template takes no requests, or None.
     """
 
     is_single_use = True
@@ -55,6 +55,7 @@ class ForkedProcess:
         self._report: WorkerReport | None = None
         self._refusal: Refusal | None = None
         self._is_read = False
+        self._is_at_end = False
         self._has_namespace = False
         self.pid = 0
         self.root_pid = 0
@@ -132,9 +133,9 @@ class ForkedProcess:
         self._read_report()
         if self._refusal is not None or self._report is not None:
             return self._refusal
-        # A living template that says nothing of a worker could not receive the request.
+        # A living template that closes the socket and says nothing could not receive the request.
         lost = Refusal("the template process could not receive what is needed for a worker", is_shortage=True)
-        return self._why_no_template() or (None if self.pid else lost)
+        return self._why_no_template() or (lost if self._is_at_end and not self.pid else None)
 
     def account(self) -> KernelAccount | None:
         self._read_report()
@@ -175,6 +176,7 @@ class ForkedProcess:
             text = self._control.recv(_REPORT_BYTES)
         except OSError:  # nothing is there
             return
+        self._is_at_end = not text
         self._refusal = Refusal.decode(text)
         if self._refusal is None and text:
             self._report = WorkerReport.decode(text)
@@ -208,6 +210,7 @@ class ForkedWorkers:
         self._new_scratch = new_scratch
         self._running: TemplateProcess | None = None
         self._aside: set[TemplateProcess] = set()
+        self._last_warning = ""
         self._users: Counter[TemplateProcess] = Counter()
 
     def start_worker(self, worker_id: str) -> tuple[ForkedProcess, WorkerPipes]:
@@ -283,7 +286,7 @@ class ForkedWorkers:
 
     def _request(self, request: ForkRequest, descriptors: list[int]) -> TemplateProcess:
         if self._running is not None and self._running.has_ended():
-            self._bury()
+            self._why_no_template(self._running)  # forgets it
         if self._running is None:
             self._running = TemplateProcess(self._config)
             try:
@@ -307,7 +310,7 @@ class ForkedWorkers:
         refusal = Refusal.decode(farewell) if farewell else None
         if template is self._running and farewell is not None:
             if refusal is not None:
-                logger.warning("pool %s: %s", self._config.pool_id, refusal.text)
+                self._warn(refusal.text)
                 self._set_aside(template)
             else:
                 self._bury()
@@ -322,13 +325,16 @@ class ForkedWorkers:
         else:
             template.end(may_hang=True)
 
-    def _bury(self) -> str:
-        """Forget a template that has ended, or is ending. Returns how it ended."""
-        assert self._running is not None
-        story = self._running.end()
-        self._running = None
-        logger.warning("pool %s: the template process ended: %s", self._config.pool_id, story)
-        return story
+    def _bury(self) -> None:
+        """Forget a template that has ended, or is ending."""
+        running, self._running = self._running, None
+        assert running is not None
+        self._warn(f"the template process ended: {running.end()}")
+
+    def _warn(self, text: str) -> None:
+        if text != self._last_warning:  # a shortage brings the same twice a second
+            self._last_warning = text
+            logger.warning("pool %s: %s", self._config.pool_id, text)
 
 
 def _current_folder() -> str:

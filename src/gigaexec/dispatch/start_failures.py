@@ -42,7 +42,8 @@ class StartFailures:
 
     def __init__(self, start_timeout_s: float) -> None:
         self._patience_s = min(start_timeout_s, _SHORTAGE_PATIENCE_S)
-        self._count = 0
+        self._in_a_row = 0
+        self._not_of_shortage = 0
         self._alone_since = 0.0
         self._last_origin: object = None
         self.next_try_at = 0.0
@@ -50,7 +51,8 @@ class StartFailures:
 
     def end(self) -> None:
         """A worker has started."""
-        self._count = 0
+        self._in_a_row = 0
+        self._not_of_shortage = 0
         self._last_origin = None
         self.next_try_at = 0.0
 
@@ -58,6 +60,7 @@ class StartFailures:
         self,
         *,
         goes_on: bool = False,
+        others_start: bool = False,
         origin: object = None,
         is_shortage: bool = False,
         is_hung: bool = False,
@@ -65,7 +68,8 @@ class StartFailures:
         """A start has failed.
 
         Args:
-            goes_on: Other workers serve the queue, or are about to.
+            goes_on: Other workers serve the queue.
+            others_start: Other workers are starting, which what is short now may have been granted to.
             origin: What it failed with: all that fail with it count as one failure.
             is_shortage: The machine is out of something.
             is_hung: It took longer than it may.
@@ -77,13 +81,15 @@ class StartFailures:
             return False
         self._last_origin = origin
         now = time.monotonic()
-        self._count += 1
-        if self._count == 1 or goes_on:
+        self._in_a_row += 1
+        self._not_of_shortage += not is_shortage
+        if self._in_a_row == 1 or goes_on:
             self._alone_since = now
-        if self._count > 1:
-            self.next_try_at = now + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(self._count - 2, 10))
-        if goes_on:
+        if self._in_a_row > 1:
+            doublings = min(self._in_a_row - 2, 10)
+            self.next_try_at = now + min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**doublings)
+        if goes_on or (is_shortage and others_start):
             return False
         if is_shortage:
             return now - self._alone_since >= self._patience_s
-        return is_hung or self._count >= _FAILURES_ALLOWED
+        return is_hung or self._not_of_shortage >= _FAILURES_ALLOWED

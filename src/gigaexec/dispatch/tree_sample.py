@@ -157,12 +157,15 @@ def _tree(roots: set[int]) -> set[int]:
         try:
             # Two links are the folder's own, the others count threads (proc_task_getattr of fs/proc/base.c).
             more_threads = os.stat(f"/proc/{pid}/task").st_nlink - 3
-            threads = os.listdir(f"/proc/{pid}/task") if more_threads else (str(pid),)
         except OSError:
             continue  # it ended
         threads_left -= more_threads
         if threads_left < 0:
             return _tree_by_parents(roots)
+        try:
+            threads = os.listdir(f"/proc/{pid}/task") if more_threads else (str(pid),)
+        except OSError:
+            continue
         for thread in threads:
             children = _children(f"/proc/{pid}/task/{thread}/children")
             unvisited.extend(children - found)

@@ -112,6 +112,7 @@ class WorkerHandle:
         self.killed_at = float("inf")
         self.was_ready = False
         self.is_hung = False
+        self.is_given_up = False
         self.is_short_of_something = False
         self.steps: tuple[ConfinementStep, ...] = ()
         self.peak_tree_kb = 0
@@ -445,12 +446,18 @@ class WorkerHandle:
             self._channel_lost_at = time.monotonic() + _DEATH_GRACE_S  # who tells of it is slow, or hangs
             return
         self._channel_lost_at = float("inf")
-        if not self._is_end_overdue:
+        if self._is_end_overdue:
+            if self.process.is_dead_unreaped():
+                self.kill()
+            return  # else a keeper is at work
+        if self.job is None or self.job.started_at is not None:
             self.fault = "the program closed its worker's channel to the driver"
         self.kill()
 
     def _on_lost_message(self, error: DescriptorsLostError) -> None:
         self._has_nonsense = True
+        if self.state is WorkerState.DYING:
+            return  # what it is killed for holds
         if self.state is WorkerState.BUSY:
             self.death = EndingKind.ANSWER_LOST, f"the answer of a call that ran was lost: {error}"
         else:

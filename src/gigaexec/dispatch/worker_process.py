@@ -153,7 +153,7 @@ class WorkerSource(Protocol):
         ...
 
     def set_aside(self, process: WorkerProcess) -> None:
-        """A worker did not start in time: what should have started it may hang. Start no more with it."""
+        """What a worker comes from hangs: it starts late, or its death is not seen to. Use it no more."""
         ...
 
     def forget(self, process: WorkerProcess) -> None:

@@ -23,7 +23,7 @@ import socket
 from typing import NoReturn
 
 from gigaexec.worker.bootstrap import close_all_but, die_with_parent
-from gigaexec.worker.channel import receive_with_descriptors, send_with_descriptors
+from gigaexec.worker.channel import DescriptorsLostError, receive_with_descriptors, send_with_descriptors
 from gigaexec.worker.confine import namespaces
 
 _CLONE_VM = 0x00000100  # linux/sched.h
@@ -94,17 +94,25 @@ class NamespaceInits:
         ready = [number for number, _ in self._poll.poll(_MAKER_LIMIT_S * 1000)]
         if self._maker.fileno() not in ready:
             raise InitsEndedError("the process that makes PID namespaces has ended or hangs")
-        text, descriptors = receive_with_descriptors(self._maker, 4096)
+        try:
+            text, descriptors = receive_with_descriptors(self._maker, 4096)
+        except DescriptorsLostError:
+            self._want_another()
+            raise
         if not text:
             raise InitsEndedError("the process that makes PID namespaces has ended")
-        try:
-            self._maker.send(_WANTED)  # so that the next one is ready when it is needed
-        except OSError as error:
-            raise InitsEndedError(f"the process that makes PID namespaces has ended: {error}") from error
+        self._want_another()
         if descriptors:
             return descriptors[0]
         self._refusal = OSError(*json.loads(text))
         return None
+
+    def _want_another(self) -> None:
+        """So that the next one is ready when it is needed."""
+        try:
+            self._maker.send(_WANTED)
+        except OSError as error:
+            raise InitsEndedError(f"the process that makes PID namespaces has ended: {error}") from error
 
     def _refused(self) -> NoReturn:
         raise self._refusal

@@ -51,7 +51,7 @@ _SHARED_MEMORY_BYTES = 64 * 2**20
 _SHARED_ZEROS = "/dev/zero"
 
 # What the machine refuses now it may grant soon, so it is no reason to do without for good.
-_SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS)
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS)
 
 _NAMESPACES = ("user_namespace", "pid_namespace", "mount_namespace")
 
@@ -127,7 +127,7 @@ class Isolation:
         try:
             self.inits = NamespaceInits.start()
         except OSError as error:
-            if error.errno in _SHORTAGES:
+            if error.errno in SHORTAGES:
                 raise
             self._steps = [step for step in self._steps if step.name != "pid_namespace"]
             self._miss("pid_namespace", str(error))

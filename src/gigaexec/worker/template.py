@@ -46,7 +46,7 @@ from gigaexec.worker.keeper import keep_call
 from gigaexec.worker.main import EXIT_BROKEN, preload
 from gigaexec.worker.namespace_inits import InitsEndedError, end_init
 from gigaexec.worker.one_call import CallPlace, Engine, run_one_call
-from gigaexec.worker.sandbox import Isolation
+from gigaexec.worker.sandbox import SHORTAGES, Isolation
 from gigaexec.worker.worker_report import Refusal, WorkerReport
 
 _REQUEST_BYTES = 64 * 1024
@@ -127,7 +127,7 @@ def main(requests_descriptor: int, lifeline: int) -> NoReturn:
             isolation.start_inits()
         except OSError as error:
             text = f"a template process could not make a PID namespace: {error}"
-            _tell(requests.fileno(), Refusal(text, is_shortage=True).encode())
+            _tell(requests.fileno(), Refusal(text, is_shortage=error.errno in SHORTAGES).encode())
             os._exit(EXIT_BROKEN)
     else:
         # Only this process can end what a killed driver leaves. The end of the socket tells it to.

@@ -73,6 +73,21 @@ def test_while_others_go_on_no_call_is_told_and_patience_begins_anew(clock: Cloc
     assert failures.add(is_shortage=True)
 
 
+def test_workers_that_are_starting_put_off_the_news_of_a_shortage_alone(clock: Clock) -> None:
+    failures = StartFailures(60.0)
+    assert not failures.add(is_shortage=True, others_start=True)
+    clock.now_s += 10.0
+    assert not failures.add(is_shortage=True, others_start=True)
+    assert failures.add(is_shortage=True), "the last of those that started has failed, too"
+    assert failures.add(is_hung=True, others_start=True)
+
+
+def test_a_shortage_is_no_failure_of_those_that_count(clock: Clock) -> None:
+    failures = StartFailures(60.0)
+    assert not any(failures.add(is_shortage=True) for _ in range(5))
+    assert [failures.add() for _ in range(3)] == [False, False, True]
+
+
 def test_shortages_are_told_by_their_errno() -> None:
     shortage = OSError(errno.EMFILE, "Too many open files")
     assert shortage_behind(shortage) is shortage
