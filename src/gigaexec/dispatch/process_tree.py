@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -91,34 +91,41 @@ def kill_orphans(worker_ids: Collection[str], sessions: Collection[int] = ()) ->
 
 
 def _stop_all_descendants(root: int) -> list[int]:
-    stopped: set[int] = set()
-    while True:
-        found = [pid for pid in _living_descendants(root) if pid not in stopped]
-        if not found:
-            return list(stopped)
-        for pid in found:
+    """Stop them until two looks in a row find none that is new. Returns those that lived last.
+
+    Not until none lives: one may fork the next and end between the listing and a look at it. But who ends
+    stays in the list, because its parent is stopped. Two, because its child may move from its list to that of
+    the root between the two readings of one look.
+    """
+    seen: set[int] = set()
+    looks_without_news = 0
+    while looks_without_news < 2:
+        new = [pid for pid in _descendants(root) if pid not in seen]
+        looks_without_news = 0 if new else looks_without_news + 1
+        # The youngest first: of a chain of forks it is the one that may still be there.
+        for pid in sorted(new, reverse=True):
             _send(pid, signal.SIGSTOP)
-        stopped.update(found)
+        seen.update(new)
+    return [pid for pid in seen if _is_alive(pid)]
 
 
-def _living_descendants(root: int) -> list[int]:
+def _descendants(root: int) -> list[int]:
     if not _CAN_LIST_CHILDREN.exists():
-        return _living_descendants_by_psutil(root)
+        return _descendants_by_psutil(root)
     found: list[int] = []
     unvisited = [root]
     while unvisited:
         children = _children(unvisited.pop())
         unvisited.extend(children)
-        found.extend(pid for pid in children if _is_alive(pid))
+        found.extend(children)
     return found
 
 
-def _living_descendants_by_psutil(root: int) -> list[int]:
+def _descendants_by_psutil(root: int) -> list[int]:
     import psutil
 
     try:
-        children: Iterable[psutil.Process] = psutil.Process(root).children(recursive=True)
-        return [child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE]
+        return [child.pid for child in psutil.Process(root).children(recursive=True)]
     except psutil.Error:
         return []  # it ended in between
 

@@ -66,6 +66,7 @@ FORKS_WITHOUT_END = """
     import ctypes, os, time
 
     assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
+    os.setpgid(0, 0)
     print("1", flush=True)
     if os.fork() == 0:
         while True:
@@ -125,14 +126,37 @@ def test_r35_a_stopped_process_can_be_killed(bystander: subprocess.Popen[bytes])
         wait_until(lambda: not any(map(is_running, pids)))
 
 
+def is_gone(group: int) -> bool:
+    """Whether a process group has no member. A look at /proc would miss one of a chain."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 def test_r35_a_chain_of_forks_without_end_is_caught(caplog: pytest.LogCaptureFixture) -> None:
-    worker_id = uuid.uuid4().hex[:12]
-    with started_script(FORKS_WITHOUT_END, env={"GIGAEVO_WORKER_ID": worker_id}) as root:
+    with started_script(FORKS_WITHOUT_END) as root:
         read_json(root)
-        kill_tree(root.pid, None)
-        assert root.wait() == -signal.SIGKILL
-    assert kill_orphans([worker_id]) == 0
+        try:
+            assert kill_tree(root.pid, None)
+            assert root.wait() == -signal.SIGKILL
+            wait_until(lambda: is_gone(root.pid), what="the end of the chain")
+        finally:
+            if not is_gone(root.pid):
+                os.killpg(root.pid, signal.SIGKILL)
     assert not caplog.records
+
+
+def test_r35_one_that_ends_between_two_looks_hides_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, ended, child = 2**22 + 1, 2**22 + 2, 2**22 + 3
+    looks = iter([[ended], [ended], *[[ended, child]] * 9])
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(process_tree, "_children", lambda pid: next(looks) if pid == root else [])
+    monkeypatch.setattr(process_tree, "_is_alive", lambda pid: pid == child and (pid, 9) not in sent)
+    monkeypatch.setattr(process_tree, "_send", lambda pid, number: sent.append((pid, int(number))))
+    assert kill_tree(root, None)
+    assert (child, signal.SIGKILL) in sent
 
 
 def test_r35_a_reaped_process_is_not_mistaken_for_another_of_its_number() -> None:
