@@ -67,7 +67,8 @@ def test_r35_children_that_another_thread_started_are_found() -> None:
 pids, gate = [], threading.Event()
 
 def start():
-    pids.append(os.posix_spawn(sys.executable, [sys.executable, "-c", "import time; time.sleep(1000)"], os.environ))
+    command = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    pids.append(os.posix_spawn(sys.executable, command, os.environ))
     gate.wait()
 
 thread = threading.Thread(target=start)
