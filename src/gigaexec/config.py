@@ -237,8 +237,9 @@ def _as_module_names(names: object) -> tuple[str, ...]:
     return found
 
 
-def _require_positive(name: str, value: object, *types: type) -> None:
-    if isinstance(value, bool) or not isinstance(value, types) or not value > 0:  # type: ignore[operator]
+def _require_positive(name: str, value: Any, *types: type) -> None:
+    is_number = isinstance(value, types) and not isinstance(value, bool)
+    if not is_number or not value > 0:
         kind = "a positive whole number" if types == (int,) else "a positive number"
         raise ConfigurationError(f"{name} must be {kind}, not {value!r}")
 

@@ -55,10 +55,10 @@ def is_json(value: Any) -> bool:
         return False
 
 
-def metric_as_json(value: object) -> object:
+def metric_as_json(value: Any) -> object:
     """Return a metric in a form that JSON holds: NaN and infinities as None, other objects as repr."""
     if is_a(value, float):
-        number = float.__float__(value)  # type: ignore[arg-type]
+        number = float.__float__(value)
         return number if math.isfinite(number) else None
     return value if is_json(value) else safe_repr(value)
 
@@ -151,7 +151,7 @@ def _enclosed(opening: str, items: Iterable[Any], closing: str) -> Iterator[str]
 def _numpy_repr(value: object) -> str:
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001 - whatever numpy raises
         # numpy refuses to write some of what it holds, such as dates without a unit. It runs no code of a
         # program: what it raises tells nothing that the name of the class does not.
         return _as_object(value)

@@ -67,7 +67,7 @@ def interpreter_is_exiting() -> bool:
 
 
 def _register(function: Any) -> None:
-    threading._register_atexit(function)  # type: ignore[attr-defined]
+    threading._register_atexit(function)  # type: ignore[attr-defined]  # private, so not in typeshed
 
 
 def _do_nothing() -> None:

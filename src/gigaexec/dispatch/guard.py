@@ -82,7 +82,7 @@ def main() -> None:
     """What the guard process does: wait for the end of its standard input, then kill."""
     # Not as a package: importing gigaexec and its dependencies would take ten times as long.
     sys.path.insert(0, str(Path(__file__).parent))
-    import process_tree  # type: ignore[import-not-found]
+    import process_tree  # type: ignore[import-not-found]  # beside this file
 
     watched = _wait_for_driver_end()
     while watched and process_tree.kill_orphans(watched):

@@ -161,4 +161,5 @@ def _is_path(text: str) -> bool:
 
 
 def _interpreter_flags() -> list[str]:
+    # What multiprocessing starts interpreters with; private, so not in typeshed.
     return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]

@@ -36,8 +36,9 @@ def _truth(value: object) -> bool | None:
 
 
 def _decimals(value: object) -> int | None:
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_whole and 0 <= value <= _MOST_DECIMALS else None  # type: ignore[operator, return-value]
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= _MOST_DECIMALS else None
 
 
 def _non_negative(value: object) -> float | None:

@@ -21,6 +21,7 @@ def _gigaexec_time_runs(
     import importlib.util
     import pickle
 
+    # It has no types; unused where another checked file says so first.
     import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
     module_names = builtins.globals()

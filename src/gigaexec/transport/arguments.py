@@ -261,7 +261,7 @@ def _name_culprit(call: WorkerCall, error: Exception) -> str:
         try:
             with _encoding():
                 _pickle(value, [], _OWN_FILE_BYTES)
-        except Exception as cause:  # noqa: BLE001 - as above
+        except Exception as cause:  # noqa: BLE001 - pickling runs code of the value
             kind = type(value).__name__
             return f"{name} of type {kind} cannot be pickled: {type(cause).__name__}: {cause}"
     return f"the arguments cannot be pickled together: {type(error).__name__}: {error}"

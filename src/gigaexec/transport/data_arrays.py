@@ -133,8 +133,8 @@ def _next_structure(parts: Iterator[Any], depth: int) -> numpy.dtype[Any]:
     if end > itemsize:
         raise ArrayError("a structure whose fields are larger than itself")
     names, offsets, formats = zip(*fields, strict=True) if fields else ((), (), ())
-    layout = {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}
-    dtype: numpy.dtype[Any] = numpy.dtype(layout, align=is_aligned)  # type: ignore[call-overload]
+    layout: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}
+    dtype: numpy.dtype[Any] = numpy.dtype(layout, align=is_aligned)
     return dtype
 
 

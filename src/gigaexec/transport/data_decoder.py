@@ -238,7 +238,11 @@ def _make_dict(items: list[Any], decoding: _Decoding) -> dict[Any, Any]:
     keys, values = items[:half], items[half:]
     _check_comparable(keys, decoding)
     made: dict[Any, Any] = {}
-    decoding.hashing.insert(lambda start, end: made.update(zip(keys[start:end], values[start:end])), keys)  # noqa: B905
+
+    def insert(start: int, end: int) -> None:
+        made.update(zip(keys[start:end], values[start:end], strict=True))
+
+    decoding.hashing.insert(insert, keys)
     _check_distinct(made, keys)
     return made
 
