@@ -129,9 +129,8 @@ def f(path):
         first = await backend.run(WorkerCall(program, "f", ["/"]), deadline_s=30)
         call = WorkerCall(program, "f", [str(both_wait)])
         pair = [asyncio.create_task(backend.run(call, deadline_s=30)) for _ in range(2)]
-        while len(submitted) < 3:
+        while len(submitted) < 3:  # a call is queued in the step of its task that tells of it
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.01)  # on_submit comes just before the call is queued
         both_wait.touch()
         await pair[0]
         return first, await pair[1]
