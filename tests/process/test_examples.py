@@ -14,10 +14,10 @@ import pytest
 from gigaexec.backends.loky import LokyBackend
 from gigaexec.calls import OutcomeStatus, WorkerCall
 from gigaexec.config import WorkerConfig
-from gigaexec.problems import CALL_STAGE, METRICS_STAGE, Problem, build_pipeline, load_context
-from gigaexec.programs import Program
+from gigaexec.evaluation.problems import CALL_STAGE, METRICS_STAGE, Problem, build_pipeline, load_context
+from gigaexec.evaluation.programs import Program
+from gigaexec.evaluation.stages import MetricsOutput, first_failure
 from gigaexec.runner import run_call
-from gigaexec.stages import MetricsOutput, first_failure
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TIMEOUT_S = 100.0

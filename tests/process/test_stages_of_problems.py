@@ -13,9 +13,15 @@ from gigaexec.backends.loky import LokyBackend
 from gigaexec.calls import WorkerCall
 from gigaexec.config import WorkerConfig
 from gigaexec.errors import WorkerStartError
-from gigaexec.problems import ContextError, Problem, ProblemError, build_pipeline, load_context
-from gigaexec.programs import Program
-from gigaexec.stages import MetricsOutput, ProgramStageResult, StageState, ValidationOutput, first_failure
+from gigaexec.evaluation.problems import ContextError, Problem, ProblemError, build_pipeline, load_context
+from gigaexec.evaluation.programs import Program
+from gigaexec.evaluation.stages import (
+    MetricsOutput,
+    ProgramStageResult,
+    StageState,
+    ValidationOutput,
+    first_failure,
+)
 
 TIMEOUT_S = 60.0
 

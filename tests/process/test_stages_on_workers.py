@@ -13,8 +13,8 @@ from gigaexec.backends.loky import LokyBackend
 from gigaexec.calls import OutcomeStatus, WorkerCall
 from gigaexec.config import WorkerConfig
 from gigaexec.errors import CallTimeoutError, SpillError, WorkerStartError
-from gigaexec.programs import Program
-from gigaexec.stages import (
+from gigaexec.evaluation.programs import Program
+from gigaexec.evaluation.stages import (
     CallFileFunction,
     CallProgramFunction,
     CallProgramFunctionWithFixedArgs,

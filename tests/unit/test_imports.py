@@ -18,20 +18,25 @@ ORDER = (
     *("measured", "data_record", "errors", "limits", "sandbox_policy", "calls"),
     *("log_text", "plain_values", "json_text", "config", "backend"),
     *("worker", "transport", "dispatch", "backends", "runner", "sync"),
-    *("programs", "stages", "problems", "evaluation", "", "cli", "__main__"),
+    *("evaluation", "programs", "stages", "problems", "", "cli", "__main__"),
+)
+# The same for the parts of the package evaluation.
+ORDER_IN_EVALUATION = (
+    *("extras", "module_aliases", "programs", "stages", "problems"),
+    *("record", "verdict", "ranking", "evaluate", ""),
 )
 # What a worker process loads must start fast.
 ALLOWED_TO_WORKER = {"worker", "calls", "errors", "measured", "data_record", "limits", "sandbox_policy"}
 
 # Third-party packages, and the parts of gigaexec that may use them.
 THIRD_PARTY = {
-    "cloudpickle": {"worker", "transport", "stages"},  # a stage's timing probe is sent to the worker
+    "cloudpickle": {"worker", "transport", "evaluation"},  # a stage's timing probe is sent to the worker
     "loky": {"dispatch"},
     "msgspec": {"worker", "transport"},  # of the worker, the encoder of data alone
     "numpy": {"transport"},  # loaded with the first array that comes back
     "psutil": {"dispatch", "cli"},
-    "pydantic": {"stages", "problems", "programs", "evaluation"},
-    "yaml": {"stages", "problems"},
+    "pydantic": {"evaluation"},
+    "yaml": {"evaluation"},
     "typer": {"cli"},
     "rich": {"cli"},
 }
@@ -72,6 +77,14 @@ def offences(part: str, source: str) -> list[str]:
     return [name for name in imported(ast.parse(source)) if not is_allowed(part, name)]
 
 
+def offences_in_evaluation(part: str, source: str) -> list[str]:
+    """The same for a part of the package evaluation, counting only imports of other parts of it."""
+    imports = [name for name in imported(ast.parse(source)) if part_of(name) == "evaluation"]
+    parts = {name: name.removeprefix("gigaexec.evaluation").strip(".").partition(".")[0] for name in imports}
+    place = ORDER_IN_EVALUATION.index(part)
+    return [name for name, its_part in parts.items() if ORDER_IN_EVALUATION.index(its_part) > place]
+
+
 def is_allowed(part: str, name: str) -> bool:
     top_level = name.partition(".")[0]
     if top_level in sys.stdlib_module_names:
@@ -93,6 +106,32 @@ def test_imports_point_one_way(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "path",
+    sorted((SOURCE / "evaluation").rglob("*.py")),
+    ids=lambda path: str(path.relative_to(SOURCE / "evaluation")),
+)
+def test_imports_inside_evaluation_point_one_way(path: Path) -> None:
+    part = path.relative_to(SOURCE / "evaluation").parts[0].removesuffix(".py").replace("__init__", "")
+    assert offences_in_evaluation(part, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "line", "is_offence"),
+    [
+        ("stages", "from gigaexec.evaluation.problems import Problem", True),
+        ("problems", "from gigaexec.evaluation.stages import Stage", False),
+        ("stages", "from gigaexec.evaluation import rank", True),
+        ("programs", "import gigaexec.evaluation.evaluate", True),
+        ("verdict", "from gigaexec.errors import CallError", False),
+    ],
+)
+def test_an_import_against_the_arrow_inside_evaluation_is_seen(
+    part: str, line: str, is_offence: bool
+) -> None:
+    assert bool(offences_in_evaluation(part, line)) == is_offence
+
+
+@pytest.mark.parametrize(
     ("part", "line", "is_offence"),
     [
         ("worker", "from gigaexec.calls import WorkerCall", False),
@@ -100,12 +139,12 @@ def test_imports_point_one_way(path: Path) -> None:
         ("worker", "def f():\n    import numpy", True),
         ("transport", "import gigaexec.runner", True),
         ("transport", "from gigaexec import runner", True),
-        ("stages", "from gigaexec import run_call", True),
+        ("evaluation", "from gigaexec import run_call", True),
         ("cli", "from gigaexec import __version__", False),
         ("calls", "try:\n    import pydantic\nexcept ImportError:\n    pass", True),
         ("calls", "if TYPE_CHECKING:\n    from gigaexec.config import WorkerConfig", False),
-        ("stages", "from gigaexec.problems import Problem", True),
-        ("problems", "from gigaexec.stages import Stage", False),
+        ("evaluation", "from gigaexec.stages import Stage", True),
+        ("stages", "from gigaexec.evaluation.stages import Stage", False),
     ],
 )
 def test_an_import_against_the_arrow_is_seen(part: str, line: str, is_offence: bool) -> None:

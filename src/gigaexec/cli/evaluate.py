@@ -83,7 +83,7 @@ def evaluate(
     from gigaexec.cli.pool import PoolOptions
     from gigaexec.cli.programs_given import programs_to_evaluate
     from gigaexec.cli.results_file import ResultsFile
-    from gigaexec.problems import Problem
+    from gigaexec.evaluation.problems import Problem
 
     if overwrite and output is None:
         raise typer.BadParameter("has no effect without --output", param_hint="--overwrite")

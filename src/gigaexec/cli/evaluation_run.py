@@ -20,8 +20,8 @@ from gigaexec.cli.quantities import seconds_text
 from gigaexec.cli.results_file import ResultsFile
 from gigaexec.cli.table import ranking_table
 from gigaexec.evaluation import ProgramEvaluation, evaluate_programs, rank
+from gigaexec.evaluation.problems import Problem
 from gigaexec.log_text import clean
-from gigaexec.problems import Problem
 
 _log = logging.getLogger(__name__)
 

@@ -52,7 +52,7 @@ def source_of(file: str) -> str:
         ConfigurationError: The file cannot be read as Python source.
     """
     from gigaexec.errors import ConfigurationError
-    from gigaexec.programs import read_source
+    from gigaexec.evaluation.programs import read_source
 
     if file != STANDARD_INPUT:
         return read_source(file)

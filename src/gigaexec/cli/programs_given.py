@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gigaexec.errors import ConfigurationError
-from gigaexec.problems import Problem
-from gigaexec.problems.problem import programs_in
+from gigaexec.evaluation.problems import Problem
+from gigaexec.evaluation.problems.problem import programs_in
 
 
 def programs_to_evaluate(problem: Problem, named: Sequence[Path]) -> list[Path]:

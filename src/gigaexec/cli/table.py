@@ -18,7 +18,7 @@ from rich.text import Text
 from gigaexec.cli.table_rows import OUT_OF_BOUNDS_MARK, Row, bounds_findings, ranked_rows, shown_metrics
 from gigaexec.cli.text_width import broken_at_underscores, cut, cut_middle, left, right, widest
 from gigaexec.evaluation import Ranking
-from gigaexec.problems import MetricsSpec
+from gigaexec.evaluation.problems import MetricsSpec
 
 _GAP = "  "
 _COST_HEADERS = ("wall", "CPU", "peak")

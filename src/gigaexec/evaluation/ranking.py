@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gigaexec.evaluation.problems import MetricsSpec
 from gigaexec.evaluation.record import ProgramEvaluation
-from gigaexec.problems import MetricsSpec
 
 
 @dataclass(frozen=True, slots=True)

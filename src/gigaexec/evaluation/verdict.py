@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from gigaexec.calls import Outcome, OutcomeStatus
+from gigaexec.evaluation.problems import CALL_STAGE, METRICS_STAGE, MetricsSpec
+from gigaexec.evaluation.programs import Program
 from gigaexec.evaluation.record import ProgramEvaluation
-from gigaexec.problems import CALL_STAGE, METRICS_STAGE, MetricsSpec
-from gigaexec.programs import Program
-from gigaexec.stages import ProgramStageResult, StageState, ValidationOutput, first_failure
+from gigaexec.evaluation.stages import ProgramStageResult, StageState, ValidationOutput, first_failure
 
 
 def judge_results(

@@ -10,7 +10,7 @@ import pytest
 from gigaexec.cli.evaluation_run import EvaluationRun
 from gigaexec.cli.results_file import ResultsFile
 from gigaexec.evaluation import ProgramEvaluation
-from gigaexec.problems import Problem
+from gigaexec.evaluation.problems import Problem
 
 
 @pytest.fixture

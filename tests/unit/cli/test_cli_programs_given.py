@@ -8,7 +8,7 @@ import pytest
 
 from gigaexec.cli.programs_given import programs_to_evaluate
 from gigaexec.errors import ConfigurationError
-from gigaexec.problems import Problem
+from gigaexec.evaluation.problems import Problem
 
 NAMES = ("b.py", "a.py", "__init__.py", ".b.py", "notes.txt")
 

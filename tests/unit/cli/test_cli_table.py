@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from gigaexec.calls import OutcomeStatus
 from gigaexec.cli.table import ranking_table
 from gigaexec.evaluation import ProgramEvaluation, rank
-from gigaexec.problems import MetricSpec, MetricsSpec
+from gigaexec.evaluation.problems import MetricSpec, MetricsSpec
 
 LONG_REASON = "ValueError: " + "the points do not lie where they should " * 3
 

@@ -17,10 +17,10 @@ from gigaexec.calls import ExecutionMetrics, Outcome, OutcomeStatus, WorkerCall
 from gigaexec.config import WorkerConfig
 from gigaexec.errors import ConfigurationError, SpillError, WorkerStartError
 from gigaexec.evaluation import ProgramEvaluation, evaluate_programs
+from gigaexec.evaluation.problems import MetricSpec, MetricsSpec, Problem
+from gigaexec.evaluation.programs import Program
+from gigaexec.evaluation.stages import ProgramStageResult, StageError, StageState
 from gigaexec.evaluation.verdict import judge_results
-from gigaexec.problems import MetricSpec, MetricsSpec, Problem
-from gigaexec.programs import Program
-from gigaexec.stages import ProgramStageResult, StageError, StageState
 
 _VALIDATE = """
 def validate(context, payload):

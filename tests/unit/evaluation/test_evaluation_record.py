@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from gigaexec.calls import OutcomeStatus
 from gigaexec.evaluation import ProgramEvaluation, rank
-from gigaexec.problems import MetricSpec, MetricsSpec
+from gigaexec.evaluation.problems import MetricSpec, MetricsSpec
 
 
 def _metrics(*, higher_is_better: bool) -> MetricsSpec:

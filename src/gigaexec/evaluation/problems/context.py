@@ -1,0 +1,57 @@
+"""Building a problem's context, once for all programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gigaexec.backend import ExecutorBackend
+from gigaexec.calls import WorkerCall
+from gigaexec.errors import InfrastructureError, InvalidCallError
+from gigaexec.evaluation.problems.errors import ContextError, ProblemError
+from gigaexec.evaluation.problems.problem import Problem
+from gigaexec.evaluation.programs import Program
+from gigaexec.evaluation.stages import CallFileFunction, ValueOutput
+from gigaexec.transport.arguments import encode_arguments
+
+
+async def load_context(problem: Problem, *, backend: ExecutorBackend | None = None, timeout_s: float) -> Any:
+    """Call `build_context` of the problem in a worker and return its value.
+
+    Args:
+        problem: A problem with a context.
+        backend: Where it runs; None is the default backend.
+        timeout_s: Seconds that it may run.
+
+    Raises:
+        ContextError: `build_context` failed, or its value cannot be pickled for the programs; the message
+            says why.
+        ProblemError: The problem has no context, or its file cannot be read.
+        InfrastructureError: gigaexec or the machine failed.
+        CallCancelledError: The backend was shut down meanwhile.
+        ConfigurationError: The backend or the timeout cannot be used.
+    """
+    if problem.context_path is None:
+        raise ProblemError(f"{problem.path}: has no context.py")
+    stage = CallFileFunction(problem.context_path, python_path=problem.python_path, timeout=timeout_s)
+    program = Program(code="", name=f"{problem.name} context")
+    result = await stage.run(program, backend=backend, stage_name="context")
+    if isinstance(result.output, ValueOutput):
+        _require_picklable(result.output.value, problem)
+        return result.output.value
+    assert result.error is not None
+    cause = result.outcome.error if result.outcome else None
+    if result.is_inconclusive:
+        raise cause or InfrastructureError(result.error.message)
+    raise ContextError(
+        f"{problem.context_path}: build_context failed: {result.error.message}\n{result.error.traceback}"
+    ) from cause
+
+
+def _require_picklable(value: Any, problem: Problem) -> None:
+    # A value that came out of a pickle need not go into one, and then it would fail every program.
+    try:
+        encode_arguments(WorkerCall(code="", function_name="entrypoint", args=[value]))
+    except InvalidCallError as error:
+        raise ContextError(
+            f"{problem.context_path}: what build_context returned cannot be given to programs: {error}"
+        ) from error

@@ -1,0 +1,6 @@
+"""Programs: what is evaluated."""
+
+from gigaexec.evaluation.programs.program import Program
+from gigaexec.evaluation.programs.source import SourceUnreadableError, read_source
+
+__all__ = ["Program", "SourceUnreadableError", "read_source"]

@@ -1,0 +1,69 @@
+"""Stages, the steps of evaluating a program, and the pipeline that runs them.
+
+A stage answers with a `ProgramStageResult` and never raises for a program's failure. Needs the extra
+`stages`.
+"""
+
+# ruff: noqa: E402 - the check comes before the imports that it guards
+
+from gigaexec.evaluation.extras import require_stages_extra
+
+require_stages_extra()
+
+from gigaexec.evaluation.stages.description import PipelineDescription, StageDescription
+from gigaexec.evaluation.stages.errors import StageOutputError
+from gigaexec.evaluation.stages.executor import PythonCodeExecutor
+from gigaexec.evaluation.stages.fetch import FetchArtifact, FetchMetrics
+from gigaexec.evaluation.stages.file_function import CallFileFunction, CallValidatorFunction
+from gigaexec.evaluation.stages.models import (
+    ArtifactOutput,
+    MetricsOutput,
+    RuntimeOutput,
+    StageModel,
+    ValidationOutput,
+    ValueOutput,
+)
+from gigaexec.evaluation.stages.pipeline import Pipeline
+from gigaexec.evaluation.stages.program_function import (
+    CallProgramFunction,
+    CallProgramFunctionWithFixedArgs,
+)
+from gigaexec.evaluation.stages.registry import STAGE_REGISTRY, StageRegistry, register_stage
+from gigaexec.evaluation.stages.results import (
+    ProgramStageResult,
+    StageError,
+    StageState,
+    first_failure,
+)
+from gigaexec.evaluation.stages.runtime_fitness import RuntimeFitnessStage
+from gigaexec.evaluation.stages.stage import ComputedStage, Stage
+
+__all__ = [
+    "STAGE_REGISTRY",
+    "ArtifactOutput",
+    "CallFileFunction",
+    "CallProgramFunction",
+    "CallProgramFunctionWithFixedArgs",
+    "CallValidatorFunction",
+    "ComputedStage",
+    "FetchArtifact",
+    "FetchMetrics",
+    "MetricsOutput",
+    "Pipeline",
+    "PipelineDescription",
+    "ProgramStageResult",
+    "PythonCodeExecutor",
+    "RuntimeFitnessStage",
+    "RuntimeOutput",
+    "Stage",
+    "StageDescription",
+    "StageError",
+    "StageModel",
+    "StageOutputError",
+    "StageRegistry",
+    "StageState",
+    "ValidationOutput",
+    "ValueOutput",
+    "first_failure",
+    "register_stage",
+]

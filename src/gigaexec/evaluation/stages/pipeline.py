@@ -1,0 +1,177 @@
+"""A graph of stages, run for one program after another or for many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import graphlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from gigaexec.backend import ExecutorBackend
+from gigaexec.errors import ConfigurationError
+from gigaexec.evaluation.programs import Program
+from gigaexec.evaluation.stages.description import PipelineDescription
+from gigaexec.evaluation.stages.findings import findings_of
+from gigaexec.evaluation.stages.registry import STAGE_REGISTRY, StageRegistry
+from gigaexec.evaluation.stages.results import ProgramStageResult, skipped_result
+from gigaexec.evaluation.stages.stage import Stage
+from gigaexec.evaluation.stages.wiring import Source, check_wiring, parse_source
+
+
+class Pipeline:
+    """Stages and what each takes from the others. One pipeline serves any number of programs at once.
+
+    An input's source is the name of an initial value, the name of a stage (its whole output) or
+    `stage.field` (one field of its output):
+
+        Pipeline(
+            {"call": CallProgramFunction(function_name="entrypoint"), "validate": validator},
+            {"call": {"context": "context"}, "validate": {"payload": "call.value"}},
+            initial=["context"],
+        )
+
+    Args:
+        stages: Stages by name.
+        inputs: For each stage that takes something: input name -> source.
+        initial: Names of the values that `run` is given.
+
+    Raises:
+        ConfigurationError: A cycle, an unknown name, an input that is missing; all are listed.
+    """
+
+    def __init__(
+        self,
+        stages: Mapping[str, Stage],
+        inputs: Mapping[str, Mapping[str, str]] | None = None,
+        *,
+        initial: Collection[str] = (),
+    ) -> None:
+        self.stages = dict(stages)
+        self.initial = frozenset(initial)
+        findings = check_wiring(self.stages, inputs or {}, self.initial)
+        if findings:
+            raise ConfigurationError("the pipeline cannot be used: " + "; ".join(findings))
+        self._sources = {
+            name: {
+                field: parse_source(text, self.initial)
+                for field, text in (inputs or {}).get(name, {}).items()
+            }
+            for name in self.stages
+        }
+        self._order = _topological_order(self._sources)
+
+    @classmethod
+    def from_description(
+        cls,
+        description: Mapping[str, Any],
+        *,
+        initial: Collection[str] = (),
+        defaults: Mapping[str, Any] | None = None,
+        registry: StageRegistry = STAGE_REGISTRY,
+    ) -> Pipeline:
+        """Make a pipeline from data, for example a YAML file.
+
+        Args:
+            description: `{"stages": {name: {"stage": class, "options": {...}, "inputs": {...}}}}`.
+            initial: Names of the values that `run` is given.
+            defaults: Options for every stage that takes them and does not set them.
+            registry: Where the classes' names are looked up.
+
+        Raises:
+            ConfigurationError: The description has another form, or what it describes cannot be made.
+        """
+        try:
+            described = PipelineDescription.model_validate(description)
+        except ValidationError as error:
+            raise ConfigurationError("; ".join(findings_of(error))) from error
+        stages, findings = {}, []
+        for name, stage in described.stages.items():
+            try:
+                stages[name] = registry.create(stage.stage, stage.options, defaults=defaults)
+            except ConfigurationError as error:
+                findings.append(f"stages.{name}: {error}")
+        if findings:
+            raise ConfigurationError("; ".join(findings))
+        inputs = {name: stage.inputs for name, stage in described.stages.items()}
+        return cls(stages, inputs, initial=initial)
+
+    def upstream(self, name: str) -> frozenset[str]:
+        """Return the stage with this name and all that it depends on."""
+        taken = {source.name for source in self._sources[name].values() if not source.is_initial}
+        return frozenset({name}).union(*(self.upstream(needed) for needed in taken))
+
+    async def run(
+        self,
+        program: Program,
+        *,
+        backend: ExecutorBackend | None = None,
+        initial: Mapping[str, Any] | None = None,
+    ) -> dict[str, ProgramStageResult]:
+        """Run all stages for one program; those that do not wait for each other run at the same time.
+
+        A stage that fails makes those that depend on it skipped, and no other.
+
+        Args:
+            program: What is evaluated.
+            backend: Where calls run; None is the default backend.
+            initial: A value for each name in `initial`.
+
+        Returns:
+            The result of every stage by name, each after those that it depends on.
+
+        Raises:
+            ConfigurationError: An initial value is missing or unknown; nothing was started.
+            asyncio.CancelledError: The awaiting task was cancelled; every running call was killed.
+        """
+        values = dict(initial or {})
+        if values.keys() != self.initial:
+            raise ConfigurationError(
+                f"the pipeline takes the initial values {sorted(self.initial)}, not {sorted(values)}"
+            )
+        tasks: dict[str, asyncio.Task[ProgramStageResult]] = {}
+        async with asyncio.TaskGroup() as group:
+            for name in self._order:
+                run_stage = self._run_stage(name, program, backend, values, tasks)
+                tasks[name] = group.create_task(run_stage, name=f"stage {name}")
+        return {name: task.result() for name, task in tasks.items()}
+
+    async def _run_stage(
+        self,
+        name: str,
+        program: Program,
+        backend: ExecutorBackend | None,
+        initial: Mapping[str, Any],
+        tasks: Mapping[str, asyncio.Task[ProgramStageResult]],
+    ) -> ProgramStageResult:
+        sources = self._sources[name]
+        needed = {
+            source.name: await tasks[source.name] for source in sources.values() if not source.is_initial
+        }
+        failed = [needed_name for needed_name, result in needed.items() if not result.completed]
+        if failed:
+            return skipped_result(name, failed)
+        inputs = {field: _value(source, initial, needed) for field, source in sources.items()}
+        return await self.stages[name].run(program, inputs, backend=backend, stage_name=name)
+
+
+def _value(source: Source, initial: Mapping[str, Any], results: Mapping[str, ProgramStageResult]) -> Any:
+    if source.is_initial:
+        return initial[source.name]
+    output = results[source.name].output
+    return getattr(output, source.field) if source.field else output
+
+
+def _topological_order(sources: Mapping[str, Mapping[str, Source]]) -> tuple[str, ...]:
+    graph = {
+        name: [source.name for source in taken.values() if not source.is_initial]
+        for name, taken in sources.items()
+    }
+    try:
+        return tuple(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        cycle = " -> ".join(error.args[1])
+        raise ConfigurationError(
+            f"the pipeline's stages depend on each other in a circle: {cycle}"
+        ) from error
