@@ -14,18 +14,14 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gigaexec.backend import (
+    from gigaexec.backends.contract import (
         ExecutorBackend as ExecutorBackend,
         LifecycleObservable as LifecycleObservable,
         OutcomeBackend as OutcomeBackend,
         WorkerObservable as WorkerObservable,
     )
-    from gigaexec.backends.forkserver import (
-        ForkserverBackend as ForkserverBackend,
-    )
-    from gigaexec.backends.loky import (
-        LokyBackend as LokyBackend,
-    )
+    from gigaexec.backends.local.forkserver import ForkserverBackend as ForkserverBackend
+    from gigaexec.backends.local.loky import LokyBackend as LokyBackend
     from gigaexec.calls import (
         CapturedOutput as CapturedOutput,
         ConfinementStep as ConfinementStep,
@@ -43,8 +39,9 @@ if TYPE_CHECKING:
         DEFAULT_ENV_WHITELIST as DEFAULT_ENV_WHITELIST,
         WorkerConfig as WorkerConfig,
     )
-    from gigaexec.data_record import (
-        DataRecord as DataRecord,
+    from gigaexec.default_backend import (
+        default_loky_backend as default_loky_backend,
+        shutdown_executor as shutdown_executor,
     )
     from gigaexec.errors import (
         AnswerLostError as AnswerLostError,
@@ -82,13 +79,11 @@ if TYPE_CHECKING:
         Limits as Limits,
     )
     from gigaexec.runner import (
-        default_loky_backend as default_loky_backend,
         map_calls as map_calls,
         run_call as run_call,
         run_exec_runner as run_exec_runner,
-        shutdown_executor as shutdown_executor,
     )
-    from gigaexec.sandbox_policy import (
+    from gigaexec.sandbox.policy import (
         ResultFormat as ResultFormat,
         SandboxLevel as SandboxLevel,
         SandboxPolicy as SandboxPolicy,
@@ -97,16 +92,20 @@ if TYPE_CHECKING:
         map as map,
         run as run,
     )
-    from gigaexec.transport.arguments import (
-        SharedArgument as SharedArgument,
-    )
+    from gigaexec.wire.arguments_out import SharedArgument as SharedArgument
+    from gigaexec.wire.data.record import DataRecord as DataRecord
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "gigaexec.backend": ["ExecutorBackend", "LifecycleObservable", "OutcomeBackend", "WorkerObservable"],
-    "gigaexec.backends.forkserver": ["ForkserverBackend"],
-    "gigaexec.backends.loky": ["LokyBackend"],
+    "gigaexec.backends.contract": [
+        "ExecutorBackend",
+        "LifecycleObservable",
+        "OutcomeBackend",
+        "WorkerObservable",
+    ],
+    "gigaexec.backends.local.forkserver": ["ForkserverBackend"],
+    "gigaexec.backends.local.loky": ["LokyBackend"],
     "gigaexec.calls": [
         "CapturedOutput",
         "ConfinementStep",
@@ -120,7 +119,7 @@ _HOMES = {
         "WorkerResult",
     ],
     "gigaexec.config": ["DEFAULT_ENV_PREFIXES", "DEFAULT_ENV_WHITELIST", "WorkerConfig"],
-    "gigaexec.data_record": ["DataRecord"],
+    "gigaexec.default_backend": ["default_loky_backend", "shutdown_executor"],
     "gigaexec.errors": [
         "AnswerLostError",
         "BackendClosedError",
@@ -154,16 +153,11 @@ _HOMES = {
         "WorkerStartError",
     ],
     "gigaexec.limits": ["Limits"],
-    "gigaexec.runner": [
-        "default_loky_backend",
-        "map_calls",
-        "run_call",
-        "run_exec_runner",
-        "shutdown_executor",
-    ],
-    "gigaexec.sandbox_policy": ["ResultFormat", "SandboxLevel", "SandboxPolicy"],
+    "gigaexec.runner": ["map_calls", "run_call", "run_exec_runner"],
+    "gigaexec.sandbox.policy": ["ResultFormat", "SandboxLevel", "SandboxPolicy"],
     "gigaexec.sync": ["map", "run"],
-    "gigaexec.transport.arguments": ["SharedArgument"],
+    "gigaexec.wire.arguments_out": ["SharedArgument"],
+    "gigaexec.wire.data.record": ["DataRecord"],
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

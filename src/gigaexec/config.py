@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from gigaexec.errors import ConfigurationError, UnsupportedPlatformError
 from gigaexec.limits import Limits, require_limits
-from gigaexec.sandbox_policy import SandboxPolicy
+from gigaexec.sandbox.policy import SandboxPolicy
 
 logger = logging.getLogger(__name__)
 

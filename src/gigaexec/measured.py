@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from resource import struct_rusage
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +119,38 @@ class CapturedOutput:
                     f"--- captured output: {name} ---\n{text}" + ("" if text.endswith("\n") else "\n")
                 )
         return "".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What processes have used, getrusage(2)."""
+
+    user_time_s: float
+    sys_time_s: float
+    voluntary_switches: int
+    involuntary_switches: int
+    minor_faults: int
+    major_faults: int
+
+    @classmethod
+    def of(cls, *each: struct_rusage) -> Usage:
+        """The sum of some."""
+        return cls(
+            sum(used.ru_utime for used in each),
+            sum(used.ru_stime for used in each),
+            sum(used.ru_nvcsw for used in each),
+            sum(used.ru_nivcsw for used in each),
+            sum(used.ru_minflt for used in each),
+            sum(used.ru_majflt for used in each),
+        )
+
+    def since(self, before: Usage) -> Usage:
+        """What was used after `before` was measured."""
+        return Usage(
+            max(0.0, self.user_time_s - before.user_time_s),
+            max(0.0, self.sys_time_s - before.sys_time_s),
+            self.voluntary_switches - before.voluntary_switches,
+            self.involuntary_switches - before.involuntary_switches,
+            self.minor_faults - before.minor_faults,
+            self.major_faults - before.major_faults,
+        )

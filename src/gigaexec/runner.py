@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from dataclasses import replace
 from typing import Any, TypeGuard
 
-from gigaexec.backend import ExecutorBackend, OutcomeBackend
-from gigaexec.backends.loky import LokyBackend
+from gigaexec.backends.contract import ExecutorBackend, OutcomeBackend
 from gigaexec.calls import Outcome, OutcomeStatus, WorkerCall
 from gigaexec.config import allowed_cpu_count, require_deadline
+from gigaexec.default_backend import default_loky_backend
 from gigaexec.errors import (
     CallCancelledError,
     CallError,
@@ -34,36 +33,10 @@ from gigaexec.errors import (
 )
 from gigaexec.limits import Limits
 
-_default_lock = threading.Lock()
-_default: LokyBackend | None = None
-
 # Enough calls beyond the workers that none waits for this loop; in order, a slow call may hold back that many
 # finished ones before workers run idle.
 _IN_FLIGHT_PER_WORKER = 2
 _IN_FLIGHT_PER_WORKER_ORDERED = 16
-
-
-def default_loky_backend() -> LokyBackend:
-    """Return the process-wide backend, made on first use from `WorkerConfig.from_env()`."""
-    global _default
-    with _default_lock:
-        if _default is None:
-            _default = LokyBackend()
-        return _default
-
-
-def shutdown_executor(*, wait: bool = False) -> None:
-    """Shut the default backend down and forget it with its handlers. The next use makes a fresh one.
-
-    Args:
-        wait: Return when its workers are gone.
-    """
-    global _default
-    with _default_lock:
-        backend, _default = _default, None
-    if backend is not None:
-        backend.shutdown_now(wait=wait)
-        backend.clear_hooks()
 
 
 async def run_exec_runner(

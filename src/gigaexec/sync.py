@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from gigaexec.backend import ExecutorBackend
+from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.calls import Outcome, WorkerCall
 from gigaexec.limits import Limits
 from gigaexec.runner import map_calls, run_exec_runner

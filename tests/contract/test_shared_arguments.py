@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from gigaexec import InvalidCallError, Limits, Outcome, OutcomeStatus, WorkerCall
-from gigaexec.dispatch import outgoing_call
-from gigaexec.worker import channel
+from gigaexec.pool import outgoing_call
+from gigaexec.wire import descriptors
 from tests.contract.conftest import MakeBackend, Run
 
 _MB = 2**20
@@ -160,7 +160,7 @@ def test_r33_a_call_that_cannot_be_sent_is_infrastructure_and_the_next_one_runs(
     backend: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asyncio.run(backend.run(WorkerCall("def f(): return 1", "f"), deadline_s=30.0))
-    send = channel.send_with_descriptors
+    send = descriptors.send_with_descriptors
     # Also for the second worker, which gets the call because the first never had it.
     refusals = [OSError(errno.ETOOMANYREFS, "Too many references: cannot splice") for _ in range(2)]
 

@@ -23,12 +23,12 @@ import msgspec
 import numpy as np
 
 with atheris.instrument_imports(include=["gigaexec"]):
-    from gigaexec.data_record import DataRecord
     from gigaexec.errors import ValueNotReadableError
-    from gigaexec.json_text import safe_repr
-    from gigaexec.transport.data_decoder import decode_data
-    from gigaexec.worker import data_format as fmt
-    from gigaexec.worker.data_encoder import encode_data
+    from gigaexec.untrusted.json_text import safe_repr
+    from gigaexec.wire.data import format as fmt
+    from gigaexec.wire.data.decoder import decode_data
+    from gigaexec.wire.data.encoder import encode_data
+    from gigaexec.wire.data.record import DataRecord
 
 # Far above what any input of this size may take, far below libFuzzer's own limit.
 _MAX_CPU_S = 5.0

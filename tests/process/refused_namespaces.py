@@ -5,8 +5,8 @@ from __future__ import annotations
 REFUSE_NAMESPACES = """
 def refuse_namespaces():
     import errno
-    from gigaexec.worker.confine.refusals import AnyBit, Refusal
-    from gigaexec.worker.confine.seccomp import Filter, build_program
+    from gigaexec.sandbox.denied_calls import AnyBit, DeniedCall
+    from gigaexec.sandbox.seccomp import Filter, build_program
     new_namespaces = 0x7E020000  # every CLONE_NEW* of linux/sched.h but CLONE_NEWTIME
     Filter(build_program([
         Refusal("unshare", errno.EPERM),

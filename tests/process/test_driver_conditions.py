@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from gigaexec import InvalidCallError, LokyBackend, Outcome, WorkerCall, WorkerConfig, map_calls
-from gigaexec.dispatch.loky_worker import LokyProcess
+from gigaexec.pool.starters.loky import LokyProcess
 from tests.process.scripts import run_script
 
 ONE = WorkerCall("def f():\n    return 1", "f")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from gigaexec.backends.loky import LokyBackend
+from gigaexec.backends.local.loky import LokyBackend
 from gigaexec.calls import OutcomeStatus, WorkerCall
 from gigaexec.config import WorkerConfig
 from gigaexec.evaluation.problems import CALL_STAGE, METRICS_STAGE, Problem, build_pipeline, load_context

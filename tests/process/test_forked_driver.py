@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gigaexec.transport.spill import SpillDirectory
+from gigaexec.pool.files.spill import SpillDirectory
 from tests.conftest import wait_until
 from tests.process.marked import Mark
 from tests.process.scripts import is_running, json_of_script, read_json, started_script

@@ -45,7 +45,7 @@ def make(spill_dir: Path) -> Iterator[MakeForkserver]:
 def launchers() -> list[psutil.Process]:
     """The launchers of this process's templates."""
     children = psutil.Process().children()
-    return [child for child in children if any("worker.template" in part for part in child.cmdline())]
+    return [child for child in children if any("worker.forked.template" in part for part in child.cmdline())]
 
 
 def test_r33_calls_run_where_the_application_ignores_sigchld() -> None:
@@ -149,7 +149,7 @@ def test_a_scratch_folder_that_its_program_closed_is_removed() -> None:
     run_script(
         """
         import os, tempfile
-        from gigaexec.transport.scratch import Scratch
+        from gigaexec.pool.files.scratch import Scratch
         folder = tempfile.mkdtemp()
         os.chown(folder, 65534, 65534)
         os.setgid(65534); os.setuid(65534)

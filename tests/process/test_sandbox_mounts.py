@@ -17,8 +17,8 @@ pytestmark = pytest.mark.skipif(
 _PRELUDE = """
 import asyncio, json, os, sys
 from gigaexec import ConfigurationError, ForkserverBackend, SandboxPolicy, WorkerCall, WorkerConfig
-from gigaexec.worker.confine import namespaces
-from gigaexec.worker.confine.system_calls import library_call
+from gigaexec.sandbox import namespaces
+from gigaexec.sandbox.system_calls import library_call
 
 folder, spill_dir = sys.argv[1:]
 namespaces.unshare(namespaces.NEW_MOUNTS)

@@ -59,7 +59,7 @@ _ONE_CUTS_WHAT_THE_OTHER_RETURNS = """
     import os, time
     def f(place):
         import numpy
-        from gigaexec.worker import one_call
+        from gigaexec.worker.forked import child
         class File:
             place = ""
             def create(self):
@@ -70,7 +70,7 @@ _ONE_CUTS_WHAT_THE_OTHER_RETURNS = """
                     time.sleep(0.01)
                 os.unlink(f"{place}/result")
                 return descriptor
-        one_call.UnnamedResultFile = lambda _: File()
+        child.UnnamedResultFile = lambda _: File()
         return numpy.ones(1_000_000)
     '''
     CUTS = '''

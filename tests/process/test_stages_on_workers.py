@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gigaexec.backends.loky import LokyBackend
+from gigaexec.backends.local.loky import LokyBackend
 from gigaexec.calls import OutcomeStatus, WorkerCall
 from gigaexec.config import WorkerConfig
 from gigaexec.errors import CallTimeoutError, SpillError, WorkerStartError

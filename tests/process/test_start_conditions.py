@@ -29,13 +29,10 @@ from gigaexec import (
     WorkerCall,
     WorkerConfig,
 )
-from gigaexec.dispatch import dispatcher, outgoing_call, start_failures, worker_handle
-from gigaexec.dispatch.tree_sample import sample_tree
-from gigaexec.worker.channel import (
-    DescriptorsLostError,
-    receive_with_descriptors,
-    send_with_descriptors,
-)
+from gigaexec.pool import dispatcher, outgoing_call, worker_handle
+from gigaexec.pool.starters import start_failures
+from gigaexec.pool.supervision.sampling import sample_tree
+from gigaexec.wire.descriptors import DescriptorsLostError, receive_with_descriptors, send_with_descriptors
 from tests.conftest import wait_until
 from tests.process.scripts import command, json_of_script
 
@@ -109,7 +106,7 @@ def template() -> psutil.Process:
     (launcher,) = (
         child
         for child in psutil.Process().children()
-        if any("worker.template" in part for part in child.cmdline())
+        if any("worker.forked.template" in part for part in child.cmdline())
     )
     (child,) = launcher.children()
     return child
@@ -215,7 +212,7 @@ def test_r33_a_refused_namespace_is_asked_for_again() -> None:
     script = """
     import errno, json, os
     from gigaexec.worker import namespace_inits
-    from gigaexec.worker.confine import namespaces
+    from gigaexec.sandbox import namespaces
 
     clone, calls = namespace_inits._clone, 0
 
@@ -358,7 +355,7 @@ def test_r33_descriptors_that_cannot_be_watched_cost_no_call_and_are_closed(
     name: str, kind: type[Backend], make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _Refusing.name, _Refusing.left = name, 3
-    monkeypatch.setattr("gigaexec.dispatch.dispatcher.selectors.DefaultSelector", _Refusing)
+    monkeypatch.setattr("gigaexec.pool.dispatcher.selectors.DefaultSelector", _Refusing)
     backend = make(kind, max_workers=1)
     assert run(backend).value == 1
     assert _Refusing.left == 0

@@ -181,7 +181,7 @@ def test_r62_when_no_descriptor_is_free_the_call_fails_as_infrastructure_and_not
     script = f"""
     import asyncio, gc, json, logging, os, resource
     from gigaexec import LokyBackend, WorkerCall, WorkerConfig
-    from gigaexec.dispatch import start_failures
+    from gigaexec.pool.starters import start_failures
 
     logging.getLogger("gigaexec").setLevel(logging.CRITICAL)
     spill_dir = os.environ["GIGAEVO_EXECUTOR_SPILL_DIR"]

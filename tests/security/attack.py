@@ -196,7 +196,7 @@ def result(layout=None, error=None, is_inline=False, spill_path=None, cpu_s=0.0,
 
 def forge_value(value, **claims):
     """Answer in the worker's place."""
-    from gigaexec.worker.data_encoder import encode_data
+    from gigaexec.wire.data.encoder import encode_data
     head = bytes(encode_data(value).head)
     send(result(["data", len(head), [], len(head)], is_inline=True, **claims), head)
 '''

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gigaexec.worker.confine.system_calls import _NUMBERS, number_of
+from gigaexec.sandbox.system_calls import _NUMBERS, number_of
 
 _SIGNALS: list[int] = []
 

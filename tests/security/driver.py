@@ -25,10 +25,10 @@ from typing import Any
 import numpy
 
 from gigaexec import ExecutionMetrics, Outcome, WorkerCall, WorkerConfig
-from gigaexec.backends.forkserver import ForkserverBackend
-from gigaexec.sandbox_policy import SandboxPolicy
-from gigaexec.worker.confine.refusals import AnyBit, Refusal
-from gigaexec.worker.confine.seccomp import Filter, build_program
+from gigaexec.backends.local.forkserver import ForkserverBackend
+from gigaexec.sandbox.denied_calls import AnyBit, DeniedCall
+from gigaexec.sandbox.policy import SandboxPolicy
+from gigaexec.sandbox.seccomp import Filter, build_program
 from tests.security import bait
 from tests.security.attack import NO_LANDLOCK, NO_NAMESPACES, Attack, Attempt, Where
 from tests.security.table import ATTACKS, attacks_at
@@ -37,13 +37,13 @@ _CONCURRENCY = 6
 _NEW_NAMESPACES = 0x7E020080
 
 _WITHOUT_NAMESPACES = (
-    Refusal("unshare", errno.EPERM),
-    Refusal("setns", errno.EPERM),
-    Refusal("clone", errno.EPERM, (AnyBit(0, _NEW_NAMESPACES & ~0xFF),)),
-    Refusal("clone3", errno.ENOSYS),
-    *(Refusal(call, errno.EPERM) for call in ("mount", "umount2", "mount_setattr", "pivot_root")),
+    DeniedCall("unshare", errno.EPERM),
+    DeniedCall("setns", errno.EPERM),
+    DeniedCall("clone", errno.EPERM, (AnyBit(0, _NEW_NAMESPACES & ~0xFF),)),
+    DeniedCall("clone3", errno.ENOSYS),
+    *(DeniedCall(call, errno.EPERM) for call in ("mount", "umount2", "mount_setattr", "pivot_root")),
 )
-_WITHOUT_LANDLOCK = (Refusal("landlock_create_ruleset", errno.ENOSYS),)
+_WITHOUT_LANDLOCK = (DeniedCall("landlock_create_ruleset", errno.ENOSYS),)
 
 _POLICIES = {
     Where.OFF: SandboxPolicy.off(),

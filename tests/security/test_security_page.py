@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gigaexec.worker.confine.steps import STEP_NAMES
+from gigaexec.sandbox.steps import STEP_NAMES
 from tests.security.attack import Where
 from tests.security.page import PAGE, parts_of, table
 from tests.security.table import ATTACKS, GROUPS

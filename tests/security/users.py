@@ -11,8 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gigaexec.worker.confine import namespaces
-from gigaexec.worker.confine.system_calls import library_call
+from gigaexec.sandbox import namespaces
+from gigaexec.sandbox.system_calls import library_call
 
 NOBODY = 65534
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gigaexec.backends.loky import LokyBackend
+from gigaexec.backends.local.loky import LokyBackend
 from gigaexec.config import (
     DEFAULT_ENV_PREFIXES,
     DEFAULT_ENV_WHITELIST,

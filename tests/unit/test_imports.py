@@ -15,9 +15,10 @@ SOURCE = Path(gigaexec.__file__).parent
 
 # Each may import those before it. "" is gigaexec/__init__.py, which loads the others on demand.
 ORDER = (
-    *("measured", "data_record", "errors", "limits", "sandbox_policy", "calls"),
-    *("log_text", "plain_values", "json_text", "config", "backend"),
-    *("worker", "transport", "dispatch", "backends", "runner", "sync"),
+    *("measured", "errors", "limits", "calls", "hooks"),
+    *("untrusted", "sandbox", "wire", "config"),
+    *("worker", "pool", "backends", "default_backend", "runner", "sync"),
+    *("backend", "data_record", "sandbox_policy"),  # aliases, under the paths that these modules had
     *("evaluation", "programs", "stages", "problems", "", "cli", "__main__"),
 )
 # The same for the parts of the package evaluation.
@@ -26,15 +27,15 @@ ORDER_IN_EVALUATION = (
     *("record", "verdict", "ranking", "evaluate", ""),
 )
 # What a worker process loads must start fast.
-ALLOWED_TO_WORKER = {"worker", "calls", "errors", "measured", "data_record", "limits", "sandbox_policy"}
+ALLOWED_TO_WORKER = {"worker", "calls", "errors", "measured", "limits", "untrusted", "sandbox", "wire"}
 
 # Third-party packages, and the parts of gigaexec that may use them.
 THIRD_PARTY = {
-    "cloudpickle": {"worker", "transport", "evaluation"},  # a stage's timing probe is sent to the worker
-    "loky": {"dispatch"},
-    "msgspec": {"worker", "transport"},  # of the worker, the encoder of data alone
-    "numpy": {"transport"},  # loaded with the first array that comes back
-    "psutil": {"dispatch", "cli"},
+    "cloudpickle": {"worker", "wire", "evaluation"},  # a stage's timing probe is sent to the worker
+    "loky": {"pool"},
+    "msgspec": {"wire"},  # the plain-data codec alone
+    "numpy": {"wire"},  # loaded with the first array that comes back
+    "psutil": {"pool", "cli"},
     "pydantic": {"evaluation"},
     "yaml": {"evaluation"},
     "typer": {"cli"},
@@ -47,7 +48,7 @@ def modules() -> list[Path]:
 
 
 def part_of(module: str) -> str:
-    """`gigaexec.worker.main` -> `worker`."""
+    """`gigaexec.worker.reused.loop` -> `worker`."""
     return module.partition(".")[2].partition(".")[0]
 
 
@@ -89,7 +90,7 @@ def is_allowed(part: str, name: str) -> bool:
     top_level = name.partition(".")[0]
     if top_level in sys.stdlib_module_names:
         return True
-    if (part, name) == ("dispatch", "process_tree"):
+    if (part, name) == ("pool", "process_tree"):
         return True  # guard.py runs as a script and finds its sibling by this name
     if top_level != "gigaexec":
         return part in THIRD_PARTY.get(top_level, ())
@@ -137,8 +138,8 @@ def test_an_import_against_the_arrow_inside_evaluation_is_seen(
         ("worker", "from gigaexec.calls import WorkerCall", False),
         ("worker", "from gigaexec.config import WorkerConfig", True),
         ("worker", "def f():\n    import numpy", True),
-        ("transport", "import gigaexec.runner", True),
-        ("transport", "from gigaexec import runner", True),
+        ("wire", "import gigaexec.runner", True),
+        ("wire", "from gigaexec import runner", True),
         ("evaluation", "from gigaexec import run_call", True),
         ("cli", "from gigaexec import __version__", False),
         ("calls", "try:\n    import pydantic\nexcept ImportError:\n    pass", True),
@@ -153,8 +154,8 @@ def test_an_import_against_the_arrow_is_seen(part: str, line: str, is_offence: b
 
 def test_a_worker_loads_msgspec_only_where_results_are_data() -> None:
     importing = {
-        path.stem
-        for path in (SOURCE / "worker").glob("*.py")
+        str(path.relative_to(SOURCE))
+        for path in SOURCE.rglob("*.py")
         if "msgspec" in imported(ast.parse(path.read_text(encoding="utf-8")))
     }
-    assert importing == {"data_encoder"}
+    assert importing == {"wire/data/encoder.py", "wire/data/decoder.py"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gigaexec.backend import ExecutorBackend
+from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.calls import Outcome, OutcomeStatus, WorkerCall
 from gigaexec.errors import (
     CallCancelledError,

@@ -1,9 +1,7 @@
-"""The backends, by name. Each is imported when it is used.
+"""The backends. Each is imported when it is used.
 
-loky              reused worker processes of this machine
-forkserver        a fresh process of this machine for every call; can confine programs
-
-local             what both have in common
-local_pool        one life of such a backend: the way of a call through a pool, and of its value back
-interpreter_exit  shutting down before Python joins its threads
+contract    what a backend is
+local       the backends of this machine
+loky        alias of local.loky
+forkserver  alias of local.forkserver
 """

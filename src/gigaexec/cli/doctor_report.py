@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from gigaexec.cli.probes import Finding, State
-from gigaexec.json_text import json_line
-from gigaexec.log_text import clean
+from gigaexec.untrusted.json_text import json_line
+from gigaexec.untrusted.log_text import clean
 
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.PROBLEM: "bold red"}
 _STATE_WIDTH = max(map(len, State))

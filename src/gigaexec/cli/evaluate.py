@@ -16,7 +16,7 @@ from gigaexec.cli.pool_options import (
     PreloadOption,
     SandboxOption,
 )
-from gigaexec.sandbox_policy import SandboxLevel
+from gigaexec.sandbox.policy import SandboxLevel
 
 
 def evaluate(

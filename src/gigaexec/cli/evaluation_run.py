@@ -21,7 +21,7 @@ from gigaexec.cli.results_file import ResultsFile
 from gigaexec.cli.table import ranking_table
 from gigaexec.evaluation import ProgramEvaluation, evaluate_programs, rank
 from gigaexec.evaluation.problems import Problem
-from gigaexec.log_text import clean
+from gigaexec.untrusted.log_text import clean
 
 _log = logging.getLogger(__name__)
 

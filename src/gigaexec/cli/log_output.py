@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from gigaexec.log_text import clean
+from gigaexec.untrusted.log_text import clean
 
 
 def show_warnings() -> None:

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from gigaexec.calls import Outcome
 from gigaexec.errors import ExecRunnerError, LimitExceededError
-from gigaexec.json_text import is_json, json_line, safe_repr
-from gigaexec.log_text import clean
+from gigaexec.untrusted.json_text import is_json, json_line, safe_repr
+from gigaexec.untrusted.log_text import clean
 
 
 def value_text(value: object) -> str:

@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gigaexec.backends.forkserver import ForkserverBackend
-from gigaexec.backends.local import LocalBackend
-from gigaexec.backends.loky import LokyBackend
+from gigaexec.backends.local.base import LocalBackend
+from gigaexec.backends.local.forkserver import ForkserverBackend
+from gigaexec.backends.local.loky import LokyBackend
 from gigaexec.calls import Outcome, WorkerCall
 from gigaexec.cli.pool_options import BackendChoice
 from gigaexec.config import WorkerConfig
 from gigaexec.limits import Limits
-from gigaexec.sandbox_policy import SandboxLevel, SandboxPolicy
-from gigaexec.transport.spill import prepare_directory
+from gigaexec.pool.files.spill import prepare_directory
+from gigaexec.sandbox.policy import SandboxLevel, SandboxPolicy
 
 _BYTES_PER_MB = 2**20
 

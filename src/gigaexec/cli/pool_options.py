@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gigaexec.sandbox_policy import SandboxLevel
+from gigaexec.sandbox.policy import SandboxLevel
 
 _PANEL = "How calls run"
 

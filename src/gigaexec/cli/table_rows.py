@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gigaexec.cli.quantities import memory_text, seconds_text
 from gigaexec.evaluation import ProgramEvaluation, Ranking
 from gigaexec.evaluation.problems import MetricsSpec
-from gigaexec.log_text import clean
+from gigaexec.untrusted.log_text import clean
 
 VALIDITY_METRIC = "is_valid"
 OUT_OF_BOUNDS_MARK = "!"

@@ -7,15 +7,15 @@ from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 from typing import Any
 
-from gigaexec.backend import ExecutorBackend
+from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.config import allowed_cpu_count
+from gigaexec.default_backend import default_loky_backend
 from gigaexec.errors import ConfigurationError
 from gigaexec.evaluation.problems import CALL_STAGE, METRICS_STAGE, Problem, build_pipeline, load_context
 from gigaexec.evaluation.programs import Program, SourceUnreadableError
 from gigaexec.evaluation.record import ProgramEvaluation
 from gigaexec.evaluation.stages import Pipeline
 from gigaexec.evaluation.verdict import judge_no_program, judge_results, not_judged
-from gigaexec.runner import default_loky_backend
 
 # While one program's value travels to its validator, another's call is already in the queue, so that no
 # worker waits. More than two for each worker would only hold memory.

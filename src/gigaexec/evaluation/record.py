@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gigaexec.calls import OutcomeStatus
-from gigaexec.json_text import json_line, metric_as_json
+from gigaexec.untrusted.json_text import json_line, metric_as_json
 
 _SAYS_NOTHING = frozenset({OutcomeStatus.INFRASTRUCTURE, OutcomeStatus.CANCELLED})
 

@@ -18,7 +18,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from gigaexec.worker.capture import StandardStreams
+from gigaexec.worker.call.capture import StandardStreams
+from gigaexec.worker.call.report import describe_exception
 
 # Numbers of prctl(2), from linux/prctl.h.
 _PR_SET_PDEATHSIG = 1
@@ -244,3 +245,17 @@ def _is_at_end(lifeline: int) -> bool:
         return os.read(lifeline, 1) == b"" if not os.get_blocking(lifeline) else False
     except BlockingIOError:
         return False
+
+
+EXIT_BROKEN = 70
+"""Exit code of a worker that cannot go on: EX_SOFTWARE of sysexits.h."""
+
+
+def preload(modules: tuple[str, ...]) -> str:
+    """Import modules that programs will want. Returns why that cannot be done, or ""."""
+    for name in modules:
+        try:
+            __import__(name)
+        except BaseException as error:
+            return f"the module {name!r} of preload cannot be imported:\n{describe_exception(error).stderr}"
+    return ""

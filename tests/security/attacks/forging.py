@@ -391,7 +391,7 @@ FORGING = (
         """
         def attack(at):
             import numpy
-            from gigaexec.worker.data_encoder import encode_data
+            from gigaexec.wire.data.encoder import encode_data
             encoded = encode_data(numpy.ones(1_000_000, 'u1'))
             number = os.open(tempfile.gettempdir(), os.O_TMPFILE | os.O_RDWR)
             head = bytes(encoded.head)

@@ -416,7 +416,7 @@ RESOURCES = (
         def attack(at):
             import array, msgspec
             from gigaexec.worker import data_format
-            from gigaexec.worker.data_encoder import encode_data
+            from gigaexec.wire.data.encoder import encode_data
             head = encode_data([number * (2**61 - 1) for number in range(100, 60_000)]).head
             leaves, ops, raw = msgspec.msgpack.decode(head)
             ops = array.array('I', ops)

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from gigaexec.backends.loky import LokyBackend
+from gigaexec.backends.local.loky import LokyBackend
 from gigaexec.calls import ExecutionMetrics, Outcome, OutcomeStatus, WorkerCall
 from gigaexec.config import WorkerConfig
 from gigaexec.errors import ConfigurationError, SpillError, WorkerStartError

@@ -8,12 +8,12 @@ import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from gigaexec.backends.forkserver import ForkserverBackend
+from gigaexec.backends.local.forkserver import ForkserverBackend
 from gigaexec.calls import ConfinementStep, Outcome, WorkerCall
 from gigaexec.cli.probes.finding import Finding, State
 from gigaexec.cli.quantities import seconds_text
 from gigaexec.config import WorkerConfig
-from gigaexec.sandbox_policy import SandboxPolicy
+from gigaexec.sandbox.policy import SandboxPolicy
 
 _TOPIC = "sandbox"
 _CALL = WorkerCall("def trial():\n    return 'fine'\n", "trial")

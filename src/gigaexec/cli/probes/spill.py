@@ -13,7 +13,7 @@ import psutil
 from gigaexec.cli.probes.finding import Finding, State
 from gigaexec.cli.quantities import memory_text
 from gigaexec.errors import SpillDirectoryError
-from gigaexec.transport.spill import prepare_directory
+from gigaexec.pool.files.spill import prepare_directory
 
 _TOPIC = "spill directory"
 # Below this a few large results fill the disk.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from gigaexec.backends.loky import LokyBackend
+from gigaexec.backends.local.loky import LokyBackend
 from gigaexec.calls import Outcome, WorkerCall
 from gigaexec.cli.probes.finding import Finding, State
 from gigaexec.cli.quantities import seconds_text

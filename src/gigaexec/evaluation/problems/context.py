@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from gigaexec.backend import ExecutorBackend
+from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.calls import WorkerCall
 from gigaexec.errors import InfrastructureError, InvalidCallError
 from gigaexec.evaluation.problems.errors import ContextError, ProblemError
 from gigaexec.evaluation.problems.problem import Problem
 from gigaexec.evaluation.programs import Program
 from gigaexec.evaluation.stages import CallFileFunction, ValueOutput
-from gigaexec.transport.arguments import encode_arguments
+from gigaexec.wire.arguments_out import encode_arguments
 
 
 async def load_context(problem: Problem, *, backend: ExecutorBackend | None = None, timeout_s: float) -> Any:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gigaexec.evaluation.problems.numbers import finite_float
-from gigaexec.json_text import safe_repr
-from gigaexec.plain_values import is_a, type_name
+from gigaexec.untrusted.json_text import safe_repr
+from gigaexec.untrusted.plain_values import is_a, type_name
 
 VALIDITY_METRIC = "is_valid"
 _DEFAULT_SENTINEL_SIZE = 1e5

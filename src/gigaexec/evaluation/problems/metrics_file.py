@@ -13,7 +13,7 @@ from gigaexec.evaluation.problems.metrics import MetricSpec, MetricsSpec, defaul
 from gigaexec.evaluation.problems.numbers import written_number
 from gigaexec.evaluation.problems.yaml_file import read_yaml
 from gigaexec.evaluation.stages.names import unknown_name
-from gigaexec.json_text import safe_repr
+from gigaexec.untrusted.json_text import safe_repr
 
 _MOST_DECIMALS = 30  # a float has 17 digits
 

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from gigaexec.plain_values import is_a, is_numpy_data
+from gigaexec.untrusted.plain_values import is_a, is_numpy_data
 
 # YAML 1.1, which PyYAML reads, takes 1e-5 for text because it has no dot; people mean the number.
 _NUMBER_WITHOUT_DOT = re.compile(r"[-+]?\d+[eE][-+]?\d+")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from gigaexec.backend import ExecutorBackend
+from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.calls import WorkerCall
 from gigaexec.errors import ConfigurationError, GigaexecError, InfrastructureError
 from gigaexec.evaluation.programs import Program

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from gigaexec.backend import ExecutorBackend
+from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.evaluation.programs import Program
 from gigaexec.evaluation.stages.models import (
     ArtifactOutput,

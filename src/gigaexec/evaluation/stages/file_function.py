@@ -20,8 +20,8 @@ from gigaexec.evaluation.stages.models import (
     ValidatorInputs,
 )
 from gigaexec.evaluation.stages.registry import register_stage
-from gigaexec.json_text import safe_repr
-from gigaexec.plain_values import is_a, type_name
+from gigaexec.untrusted.json_text import safe_repr
+from gigaexec.untrusted.plain_values import is_a, type_name
 
 _SHOWN_CHARACTERS = 30
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from gigaexec.plain_values import is_a, type_name
+from gigaexec.untrusted.plain_values import is_a, type_name
 
 
 class StageModel(BaseModel):

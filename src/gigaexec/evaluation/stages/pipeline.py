@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gigaexec.backend import ExecutorBackend
+from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.errors import ConfigurationError
 from gigaexec.evaluation.programs import Program
 from gigaexec.evaluation.stages.description import PipelineDescription

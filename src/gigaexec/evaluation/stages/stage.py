@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
-from gigaexec.backend import ExecutorBackend
+from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.calls import Outcome, OutcomeStatus
 from gigaexec.evaluation.programs import Program
 from gigaexec.evaluation.stages.models import NoInputs, StageModel

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from gigaexec.backend import ExecutorBackend
+from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.calls import Outcome, OutcomeStatus
 from gigaexec.errors import ConfigurationError, SpillDirectoryError, WorkerStartError
 from gigaexec.evaluation.programs import Program

@@ -1,0 +1,268 @@
+"""What the backends of this machine have in common: a pool that starts with the first call and its life.
+
+caller (any thread, any loop) --- LocalBackend --- Pool --- Dispatcher (a thread) --- worker processes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from typing import Any
+
+from gigaexec.backends.local.interpreter_exit import close_at_exit, interpreter_is_exiting
+from gigaexec.calls import ExecutionMetrics, Outcome, OutcomeStatus, WorkerCall
+from gigaexec.config import WorkerConfig, require_supported_platform
+from gigaexec.errors import (
+    BackendClosedError,
+    ConfigurationError,
+    InfrastructureError,
+    LimitNotAppliedError,
+    WorkerStartError,
+)
+from gigaexec.hooks import (
+    CompleteHandler,
+    HookDispatcher,
+    ShutdownHandler,
+    SubmitHandler,
+    WorkerExitHandler,
+    WorkerStartHandler,
+)
+from gigaexec.limits import Limits, require_limits
+from gigaexec.pool.files.spill import SpillDirectory
+from gigaexec.pool.pool import Pool
+from gigaexec.pool.request import Request
+from gigaexec.pool.starters.contract import WorkerSource
+from gigaexec.pool.supervision.sampling import can_sample
+from gigaexec.untrusted.log_text import clean
+from gigaexec.wire.arguments_out import SharedArgument
+
+logger = logging.getLogger(__name__)
+
+
+class LocalBackend(ABC):
+    """Runs calls in worker processes of this machine.
+
+    Workers start with the first call. It may be used from any thread and any event loop, several at once,
+    and several backends live side by side. After a `shutdown` the next call starts afresh.
+
+    Args:
+        config: How to run workers. None reads `WorkerConfig.from_env()`.
+
+    Raises:
+        UnsupportedPlatformError: On Windows.
+        ConfigurationError: The configuration asks for what this backend cannot do.
+    """
+
+    def __init__(self, config: WorkerConfig | None = None) -> None:
+        require_supported_platform()
+        self.config = config if config is not None else WorkerConfig.from_env()
+        self._check(self.config.limits)
+        self._hooks = HookDispatcher()
+        self._is_shutdown_announced = False
+        self._become_owner()
+
+    _names_results: bool
+    """Whether a large result is a file that the driver names; otherwise a file without a name is sent."""
+
+    @abstractmethod
+    def _worker_source(self, spill: SpillDirectory) -> WorkerSource:
+        """Where a new pool's workers come from."""
+
+    def _become_owner(self) -> None:
+        self._owner_pid = os.getpid()
+        self._lock = threading.Lock()
+        self._pool: Pool | None = None
+        self._ending_pools: list[Pool] = []
+
+    @property
+    def max_concurrency(self) -> int:
+        """How many calls run at once."""
+        return self.config.worker_count
+
+    def share(self, value: object) -> SharedArgument:
+        """Prepare a value that many calls get as an argument: it is pickled and written once.
+
+        Raises:
+            InvalidCallError: It cannot be pickled.
+            InfrastructureError: There is no memory for it.
+        """
+        return SharedArgument(value)
+
+    async def execute(self, call: WorkerCall, *, deadline_s: float, limits: Limits | None = None) -> Any:
+        """Run one call and return its value. See `ExecutorBackend.execute`."""
+        return (await self.run(call, deadline_s=deadline_s, limits=limits)).unwrap()
+
+    async def run(
+        self,
+        call: WorkerCall,
+        *,
+        deadline_s: float,
+        queue_timeout_s: float | None = None,
+        limits: Limits | None = None,
+    ) -> Outcome:
+        """Run one call and return how it ended. See `OutcomeBackend.run`.
+
+        On return the call's process is idle or dead, what it started is dead, and its spill file is gone.
+        When the awaiting task is cancelled, that holds before `CancelledError` is raised.
+        """
+        request = self._request(call, deadline_s, queue_timeout_s, limits)
+        metrics: ExecutionMetrics | None = None
+        error: BaseException | None = None
+        try:
+            self._hooks.submitted(call)
+            outcome = await self._run(request)
+            metrics, error = outcome.metrics, outcome.error
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self._log_call(call, metrics, error)
+            self._hooks.completed(call, metrics, error)
+        return outcome
+
+    async def shutdown(self, *, wait: bool = False) -> None:
+        """End all workers; running and queued calls end as cancelled.
+
+        Args:
+            wait: Return when all workers are gone and every spill file is removed. Otherwise that happens
+                soon after the return.
+        """
+        pools = self._begin_shutdown()
+        if wait:
+            for pool in pools:
+                await asyncio.to_thread(pool.join)
+
+    def shutdown_now(self, *, wait: bool = False) -> None:
+        """The same as `shutdown`, for code without an event loop."""
+        for pool in self._begin_shutdown():
+            if wait:
+                pool.join()
+
+    def close_at_exit(self, timeout_s: float) -> None:
+        """Shut down and wait at most `timeout_s`, as the interpreter exits."""
+        if self._owner_pid == os.getpid():  # a forked child exits without a word: nothing of it is its own
+            for pool in self._begin_shutdown():
+                pool.join(timeout_s)
+
+    def on_submit(self, handler: SubmitHandler) -> None:
+        """Register `handler(call)`. See `LifecycleObservable`."""
+        self._hooks.add_submit(handler)
+
+    def on_complete(self, handler: CompleteHandler) -> None:
+        """Register `handler(call, metrics or None, exception or None)`. See `LifecycleObservable`.
+
+        It runs on the thread that awaits the call.
+        """
+        self._hooks.add_complete(handler)
+
+    def on_shutdown(self, handler: ShutdownHandler) -> None:
+        """Register `handler()`. See `LifecycleObservable`."""
+        self._hooks.add_shutdown(handler)
+
+    def on_worker_start(self, handler: WorkerStartHandler) -> None:
+        """Register `handler(worker_id, pid)`. See `WorkerObservable`."""
+        self._hooks.add_worker_start(handler)
+
+    def on_worker_exit(self, handler: WorkerExitHandler) -> None:
+        """Register `handler(worker_id, pid, exit code or None)`. See `WorkerObservable`."""
+        self._hooks.add_worker_exit(handler)
+
+    def clear_hooks(self) -> None:
+        """Forget all handlers."""
+        self._hooks.clear()
+
+    def _check(self, limits: Limits) -> None:
+        if limits.scratch_bytes is not None and not self.config.sandbox.confines:
+            raise ConfigurationError(
+                "scratch_bytes limits a scratch folder, and only a sandboxed call has one: "
+                "use ForkserverBackend with a SandboxPolicy"
+            )
+
+    def _request(
+        self, call: WorkerCall, deadline_s: float, queue_timeout_s: float | None, limits: Limits | None
+    ) -> Request:
+        chosen = self.config.limits
+        if limits is not None:
+            chosen = chosen.overridden_by(require_limits(limits))
+            self._check(chosen)
+        return Request(call, deadline_s, queue_timeout_s, chosen)
+
+    async def _run(self, request: Request) -> Outcome:
+        if request.limits.need_watching and not can_sample():
+            error = LimitNotAppliedError(
+                "memory_bytes, cpu_time_s and processes cannot be enforced here: this system does not show "
+                "the children of a process in /proc"
+            )
+            return Outcome(OutcomeStatus.INFRASTRUCTURE, error=error)
+        try:
+            pool = self._live_pool()
+        except InfrastructureError as error:
+            return Outcome(OutcomeStatus.INFRASTRUCTURE, error=error)
+        return await pool.run(request)
+
+    def _live_pool(self) -> Pool:
+        if self._owner_pid != os.getpid():
+            self._become_owner()  # a forked child: the parent's workers are not its own
+        with self._lock:
+            if self._pool is not None and self._pool.has_failed:
+                self._retire_pool()
+            if self._pool is None:
+                if interpreter_is_exiting():
+                    raise BackendClosedError("the interpreter is exiting; no call can be run any more")
+                try:
+                    self._pool = Pool(
+                        self.config,
+                        self._worker_source,
+                        self._hooks,
+                        names_results=self._names_results,
+                    )
+                except (OSError, RuntimeError) as error:  # no descriptor or no thread is to be had
+                    raise WorkerStartError(f"the pool could not be started: {error}") from error
+                self._is_shutdown_announced = False
+                close_at_exit(self)
+                self._stop_when_forgotten = weakref.finalize(self, self._pool.stop)
+                self._stop_when_forgotten.atexit = False
+            return self._pool
+
+    def _retire_pool(self) -> None:
+        assert self._pool is not None
+        self._stop_when_forgotten.detach()
+        self._pool.stop()
+        self._ending_pools.append(self._pool)
+        self._pool = None
+
+    def _begin_shutdown(self) -> list[Pool]:
+        if self._owner_pid != os.getpid():
+            self._become_owner()
+        with self._lock:
+            if self._pool is not None:
+                self._retire_pool()
+            self._ending_pools = [pool for pool in self._ending_pools if not pool.join(0)]
+            pools = list(self._ending_pools)
+            announce, self._is_shutdown_announced = not self._is_shutdown_announced, True
+        if announce:
+            self._hooks.shut_down()
+        return pools
+
+    def _log_call(
+        self, call: WorkerCall, metrics: ExecutionMetrics | None, error: BaseException | None
+    ) -> None:
+        if not logger.isEnabledFor(logging.DEBUG):
+            return
+        cost = metrics if metrics is not None else ExecutionMetrics(0, 0.0, 0.0, 0.0, 0)
+        logger.debug(
+            "pool=%s node=%s worker=%s pid=%d function=%s wall_s=%.6f cpu_s=%.6f peak_rss_kb=%d ended=%s",
+            self.config.pool_id,
+            self.config.node_id,
+            cost.worker_id or "-",
+            cost.worker_pid,
+            clean(call.function_name),
+            cost.wall_time_s,
+            cost.user_time_s + cost.sys_time_s,
+            cost.peak_rss_kb,
+            "ok" if error is None else type(error).__name__,
+        )

@@ -1,0 +1,95 @@
+"""A fresh process for every call, forked from a warm template. Can confine programs.
+
+    caller (any thread, any loop) --- Dispatcher (a thread) --- worker      one call
+                                        |                   --- worker      the next one, ready
+                                        '--- launcher --- template, forks them all
+
+No state goes from one program to the next, what a call cost is what its processes used, and whatever a
+program started ends with its call. `worker.template` draws the processes; docs/design.md has the reasons.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from gigaexec.backends.local.base import LocalBackend
+from gigaexec.backends.local.interpreter_exit import worker_was_started
+from gigaexec.config import WorkerConfig
+from gigaexec.errors import ConfigurationError, UnsupportedPlatformError
+from gigaexec.pool.files.spill import SpillDirectory
+from gigaexec.pool.starters.forkserver import ForkedWorkers
+from gigaexec.sandbox.isolation import EXECUTABLE_FOLDERS
+
+
+class ForkserverBackend(LocalBackend):
+    """Runs each call in a process of its own, on Linux.
+
+    The processes are forked from a template that has imported `config.preload` already, and confined as
+    `config.sandbox` says. It may be used from any thread and any event loop, several at once, and several
+    backends live side by side, each with a template of its own. After a `shutdown` the next call starts
+    afresh.
+
+    Args:
+        config: How to run workers. None reads `WorkerConfig.from_env()`. `max_calls_per_worker` and
+            `max_worker_rss_mb` mean nothing here and must not be set.
+
+    Raises:
+        UnsupportedPlatformError: On another system than Linux.
+        ConfigurationError: It asks for reused workers, or for a sandbox that names files which
+            do not exist or cannot be written to, or whose programs could read the spill directory.
+    """
+
+    _names_results = False
+
+    def __init__(self, config: WorkerConfig | None = None) -> None:
+        if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+            raise UnsupportedPlatformError(
+                "ForkserverBackend needs Linux 5.3 or newer and a Python with os.pidfd_open; use LokyBackend"
+            )
+        super().__init__(config)
+        for name in ("max_calls_per_worker", "max_worker_rss_mb"):
+            if getattr(self.config, name) is not None:
+                raise ConfigurationError(
+                    f"{name} is for reused workers; ForkserverBackend runs one call in each"
+                )
+
+        policy = self.config.sandbox
+        for name, places in (("read", policy.read), ("write", policy.write)):
+            for place in places:
+                if not Path(place).exists():
+                    raise ConfigurationError(f"{name} of the sandbox names {place!r}, which does not exist")
+
+        if policy.confines:
+            self._require_private_spill_dir()
+            self._require_writable_places()
+
+    def _require_private_spill_dir(self) -> None:
+        """Scratch folders and results must not lie where every confined program can read, or even write."""
+        spill_dir = self.config.spill_dir
+        places = (
+            *EXECUTABLE_FOLDERS,
+            sys.prefix,
+            sys.base_prefix,
+            sys.exec_prefix,
+            *self.config.sandbox.read,
+            *self.config.sandbox.write,
+        )
+        for place in places:
+            if spill_dir.is_relative_to(Path(place).resolve()):
+                raise ConfigurationError(
+                    f"the spill directory {spill_dir} lies in {place}, which confined programs can read: "
+                    "they would see the files of other calls. Set another spill_dir."
+                )
+
+    def _require_writable_places(self) -> None:
+        """No mount namespace makes writable what is read-only outside."""
+        for place in self.config.sandbox.write:
+            # Devices, pipes and sockets can be written to on any mount.
+            is_stored = Path(place).is_dir() or Path(place).is_file()
+            if is_stored and os.statvfs(place).f_flag & os.ST_RDONLY:
+                raise ConfigurationError(f"write of the sandbox names {place!r}, which is mounted read-only")
+
+    def _worker_source(self, spill: SpillDirectory) -> ForkedWorkers:
+        return ForkedWorkers(self.config, spill.new_scratch, worker_was_started)

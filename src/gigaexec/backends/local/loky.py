@@ -1,0 +1,49 @@
+"""Reused workers of this machine, started by loky. For code that may be wrong but is not hostile.
+
+    caller (any thread, any loop) --- Dispatcher (a thread) --- a loky executor with one worker --- process
+                                                            --- a loky executor with one worker --- process
+
+loky cannot kill one call: killing a worker breaks its whole executor, and each call queued there fails with
+it. So every slot is an executor of its own, and its worker runs one task for life: `worker.main.serve`, which
+answers calls on a private socket. Through that socket the dispatcher knows when a call begins and ends
+without loky's queues and threads in between, and can kill it alone.
+"""
+
+from __future__ import annotations
+
+from gigaexec.backends.local.base import LocalBackend
+from gigaexec.backends.local.interpreter_exit import worker_was_started
+from gigaexec.config import WorkerConfig
+from gigaexec.errors import ConfigurationError
+from gigaexec.pool.files.spill import SpillDirectory
+from gigaexec.pool.starters.loky import LokyWorkers
+
+
+class LokyBackend(LocalBackend):
+    """Runs calls in reused worker processes of this machine.
+
+    Workers start with the first call. It may be used from any thread and any event loop, several at once,
+    and several backends live side by side. After a `shutdown` the next call starts afresh.
+
+    Reused workers are no sandbox: a program can leave changes in its worker that a later program sees.
+
+    Args:
+        config: How to run workers. None reads `WorkerConfig.from_env()`.
+
+    Raises:
+        UnsupportedPlatformError: On Windows.
+        ConfigurationError: The configuration asks for a sandbox.
+    """
+
+    _names_results = True
+
+    def __init__(self, config: WorkerConfig | None = None) -> None:
+        super().__init__(config)
+        if self.config.sandbox.confines:
+            raise ConfigurationError(
+                "LokyBackend reuses its workers and cannot confine programs; use ForkserverBackend for "
+                f"the {str(self.config.sandbox.level)!r} sandbox"
+            )
+
+    def _worker_source(self, _: SpillDirectory) -> LokyWorkers:
+        return LokyWorkers(self.config, worker_was_started)

@@ -1,0 +1,95 @@
+"""Jobs that wait for a worker: first in, first out."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+
+from gigaexec.pool.jobs import Ending, EndingKind, Job
+
+# How soon to look again at a job whose wait is over, but which a starting worker is about to take.
+_SECOND_LOOK_S = 0.02
+
+
+class JobQueue:
+    """A queue of jobs, each with a limit of its own to how long it may wait.
+
+    A job that ended while it waited stays until it comes to the front: taking it out of the middle would
+    cost a walk through what may be a hundred thousand jobs.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: deque[Job] = deque()
+        self._expiries: list[tuple[float, int, Job]] = []
+        self._taken_since_cleanup = 0
+
+    def add(self, job: Job) -> None:
+        """Put a job at the end."""
+        self._jobs.append(job)
+        self._note_expiry(job)
+
+    def put_back(self, job: Job, *, counts: bool) -> None:
+        """Put a job that was taken at the front again. `counts`: it must not happen to it twice."""
+        job.put_back(counts=counts)
+        self._jobs.appendleft(job)
+        self._note_expiry(job)
+
+    def take(self) -> Job | None:
+        """Take the first job; None when there is none."""
+        self._drop_ended()
+        if not self._jobs:
+            return None
+        self._taken_since_cleanup += 1
+        if self._taken_since_cleanup > max(64, len(self._expiries) // 2):
+            self._clean_expiries()
+        return self._jobs.popleft()
+
+    def count_up_to(self, limit: int) -> int:
+        """How many jobs wait, at most `limit`."""
+        self._drop_ended()
+        return sum(1 for _ in islice(self._waiting(), limit))
+
+    def first_expiry(self) -> float:
+        """When the next job will have waited too long, on the monotonic clock; infinity for never."""
+        return self._expiries[0][0] if self._expiries else float("inf")
+
+    def expire(self, now: float, starting_workers: int) -> None:
+        """End the jobs that have waited too long, but for those that a starting worker is about to take.
+
+        The wait for a start has a limit of its own, `start_timeout_s`.
+        """
+        spared = [job.number for job in islice(self._waiting(), starting_workers)]
+        while self.first_expiry() <= now:
+            _, number, job = heapq.heappop(self._expiries)
+            if number in spared:
+                heapq.heappush(self._expiries, (now + _SECOND_LOOK_S, number, job))
+            elif job.dispatched_at is None:
+                job.end(Ending(EndingKind.QUEUE_TIMED_OUT))
+
+    def end_first(self, kind: EndingKind, message: str) -> bool:
+        """End the first job; returns whether there was one."""
+        job = self.take()
+        if job is not None:
+            job.end(Ending(kind, message=message))
+        return job is not None
+
+    def _note_expiry(self, job: Job) -> None:
+        if job.queue_timeout_s is not None:
+            expiry = job.submitted_at + job.queue_timeout_s
+            heapq.heappush(self._expiries, (expiry, job.number, job))
+
+    def _waiting(self) -> Iterator[Job]:
+        return (job for job in self._jobs if not job.is_ended)
+
+    def _clean_expiries(self) -> None:
+        self._taken_since_cleanup = 0
+        self._expiries = [
+            entry for entry in self._expiries if not entry[2].is_ended and entry[2].dispatched_at is None
+        ]
+        heapq.heapify(self._expiries)
+
+    def _drop_ended(self) -> None:
+        while self._jobs and self._jobs[0].is_ended:
+            self._jobs.popleft()

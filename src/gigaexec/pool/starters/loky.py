@@ -1,0 +1,287 @@
+"""Starts a worker process with loky."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing.process
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from multiprocessing.context import get_spawning_popen
+from pathlib import Path
+from typing import Any, cast
+
+import loky
+import psutil
+from loky import process_executor
+
+from gigaexec.config import WorkerConfig
+from gigaexec.pool.starters.contract import WorkerPipes, WorkerProcess
+from gigaexec.pool.supervision import process_tree
+from gigaexec.wire.descriptors import OwnedDescriptor
+from gigaexec.worker.bootstrap import WorkerSettings
+from gigaexec.worker.reused.loop import serve, start
+
+logger = logging.getLogger(__name__)
+
+_REAPER_LIMIT_S = 0.1
+_FEEDER_LIMIT_S = 10.0
+
+_children_of_multiprocessing: set[Any] = vars(multiprocessing.process)["_children"]
+
+
+class LokyProcess:
+    """A process of a single-worker loky executor, whose one task never ends."""
+
+    is_single_use = False
+
+    def __init__(self, executor: Any, process: Any) -> None:
+        self._executor = executor
+        self._call_queue = executor._call_queue
+        self._process = process
+        self.pid: int = process.pid
+
+    origin = None
+
+    @property
+    def root_pid(self) -> int:
+        return self.pid
+
+    def open_pidfd(self) -> int | None:
+        if sys.platform != "linux":
+            return None
+        try:
+            return os.pidfd_open(self.pid)
+        except OSError as error:  # Linux before 5.3, or a container that forbids the system call
+            logger.debug("pidfd_open: %s; workers are polled for their end", error)
+            return None
+
+    def introduction(self) -> None:
+        """It needs none: it is a child of this process."""
+        return
+
+    def introduce(self, files: Sequence[OwnedDescriptor]) -> None:
+        raise ValueError(f"{len(files)} descriptors from a worker that needs no introduction")
+
+    def is_dead(self) -> bool:
+        return False  # its own end is what is waited for
+
+    def is_dead_unreaped(self) -> bool:
+        return False  # this process reaps it
+
+    def kill(self, pidfd: int | None) -> bool:
+        return process_tree.kill_tree(self.pid, pidfd)
+
+    def refusal(self) -> str:
+        return ""
+
+    def is_short_of_something(self) -> bool:
+        return False  # its start would have been refused
+
+    def failure(self) -> str:
+        return ""
+
+    def account(self) -> None:
+        """What its calls used together says nothing about the last one."""
+        return
+
+    def open_file_of_worker(self, number: int) -> OwnedDescriptor:
+        raise PermissionError(f"descriptor {number} of a worker whose files have names")
+
+    def scratch_bytes(self, _: int) -> int:
+        return 0
+
+    def has_ended(self) -> bool:
+        """Whether it is dead; reaps it."""
+        return self._process.exitcode is not None or not psutil.pid_exists(self.pid)
+
+    def exit_code(self) -> int | None:
+        """Exit code of the ended process, or minus its signal's number. None when somebody else reaped it."""
+        try:
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            ended = None
+        if ended is not None:
+            self._process.join(0)  # reaps it
+            return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        # Reaped. By loky's own thread, which then puts the code on the process object at once; or by an
+        # application that ignores SIGCHLD or waits for any child, and nobody knows it.
+        limit = time.monotonic() + _REAPER_LIMIT_S
+        while self._process.exitcode is None and time.monotonic() < limit:
+            time.sleep(0.001)
+        return cast("int | None", self._process.exitcode)
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: multiprocessing must not try to join it as a child of this process."""
+        _children_of_multiprocessing.discard(self._process)
+
+    def dispose(self) -> None:
+        """End the executor's thread and pipes."""
+        # kill_workers: its thread must not wait for the task, nor for a pipe that an orphan may hold open.
+        self._executor.shutdown(wait=True, kill_workers=True)
+        # loky does not always wait for its queue's thread. That holds semaphores and is a daemon, so the exit
+        # of the interpreter would stop it anywhere: between removing one and telling loky's tracker, say.
+        feeder = self._call_queue._thread
+        if feeder is not None:
+            feeder.join(_FEEDER_LIMIT_S)
+        # multiprocessing keeps every process it started, with a pipe and a semaphore, until it is joined.
+        self._process.join()
+
+
+class LokyWorkers:
+    """The workers of a LokyBackend.
+
+    Args:
+        config: How they run.
+        on_started: Called after each start. What it raises ends that worker and is raised on.
+    """
+
+    spares = 0
+    leaves_orphans = True
+
+    def __init__(self, config: WorkerConfig, on_started: Callable[[], None]) -> None:
+        self._config = config
+        self._on_started = on_started
+
+    def start_worker(self, worker_id: str) -> tuple[LokyProcess, WorkerPipes]:
+        """Start a worker. It reports on its channel when it is ready.
+
+        Raises:
+            Exception: Whatever loky or the system raises; nothing is left then.
+        """
+        process, pipes = start_loky_worker(self._config, worker_id)
+        try:
+            self._on_started()
+        except BaseException:
+            pipes.close()
+            process.dispose()
+            raise
+        return process, pipes
+
+    def set_aside(self, process: WorkerProcess) -> None:
+        pass
+
+    def forget(self, process: WorkerProcess) -> None:
+        pass
+
+    def rest(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def close_after_fork(self) -> None:
+        pass
+
+
+class _InheritedDescriptor:
+    """Unpickles, in a process that loky starts, as the number of the inherited descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        starting: Any = get_spawning_popen()
+        return int, (starting.duplicate_for_child(self._descriptor),)
+
+
+def start_loky_worker(config: WorkerConfig, worker_id: str) -> tuple[LokyProcess, WorkerPipes]:
+    """Start a worker. It reports on its channel when it is ready.
+
+    Raises:
+        Exception: Whatever loky or the system raises; nothing is left then.
+    """
+    _require_current_folder()
+    # What the worker inherits is closed here in any case; what stays with the driver, only after a failure.
+    with ExitStack() as theirs, ExitStack() as ours:
+        our_channel, channel = socket.socketpair()
+        ours.callback(our_channel.close)
+        theirs.callback(channel.close)
+        lifeline, our_lifeline = _pipe(theirs, ours)
+        our_stdout, stdout = _pipe(ours, theirs)
+        our_stderr, stderr = _pipe(ours, theirs)
+        settings = WorkerSettings(
+            worker_id=worker_id,
+            node_id=config.node_id,
+            driver_pid=os.getpid(),
+            environment=config.worker_environment(),
+            enable_pdeathsig=config.enable_pdeathsig,
+            max_rss_kb=config.max_worker_rss_mb * 1024 if config.max_worker_rss_mb is not None else None,
+            preload=config.preload,
+            channel=_passed(channel.fileno()),
+            lifeline=_passed(lifeline),
+            stdout=_passed(stdout),
+            stderr=_passed(stderr),
+        )
+        process = _start_process(config, settings)
+        ours.pop_all()
+        return process, WorkerPipes(our_channel, our_lifeline, our_stdout, our_stderr)
+
+
+def _require_current_folder() -> None:
+    # A new interpreter needs one, and loky's own error names no folder.
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            "the current folder of this process was removed; os.chdir() to one that exists"
+        ) from error
+
+
+def _pipe(reader_owner: ExitStack, writer_owner: ExitStack) -> tuple[int, int]:
+    """Make a pipe whose ends are closed by their owners."""
+    reader, writer = os.pipe()
+    reader_owner.callback(os.close, reader)
+    writer_owner.callback(os.close, writer)
+    return reader, writer
+
+
+class _StartedProcesses(dict[int, Any]):
+    """What an executor keeps its processes in. It forgets one that ends at once; this remembers it."""
+
+    last: Any = None
+
+    def __setitem__(self, pid: int, process: Any) -> None:
+        self.last = process
+        super().__setitem__(pid, process)
+
+
+def _start_process(config: WorkerConfig, settings: WorkerSettings) -> LokyProcess:
+    executor = loky.ProcessPoolExecutor(
+        max_workers=1,
+        initializer=start,
+        initargs=(settings,),
+        env=_initial_environment(config, settings.worker_id),
+    )
+    started = executor._processes = _StartedProcesses()
+    try:
+        executor.submit(serve)
+        # As the interpreter exits, loky joins its threads; this one waits for a task that only our own
+        # shutdown ends. loky registers its wait with every executor, so ours cannot be first by order.
+        process_executor._threads_wakeups.pop(executor._executor_manager_thread, None)
+        # loky means to register it once, forgets that it did, and would keep an entry for every worker.
+        process_executor.process_pool_executor_at_exit = True
+        process = started.last
+        assert process is not None
+    except BaseException:
+        executor.shutdown(wait=False, kill_workers=True)
+        raise
+    return LokyProcess(executor, process)
+
+
+def _initial_environment(config: WorkerConfig, worker_id: str) -> dict[str, str]:
+    """What to add to this process's environment, which loky passes on whole: "" hides a value from the start.
+
+    The worker then removes the names. The id is there from the start so that what the worker starts can
+    always be found by it.
+    """
+    allowed = config.worker_environment()
+    hidden = {name: "" for name in os.environ if name not in allowed}
+    return {**hidden, "GIGAEVO_WORKER_ID": worker_id}
+
+
+def _passed(descriptor: int) -> int:
+    return cast(int, _InheritedDescriptor(descriptor))

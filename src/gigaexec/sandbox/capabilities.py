@@ -1,0 +1,59 @@
+"""Give up every capability, for this process and all that it will ever execute."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+from gigaexec.sandbox.system_calls import (
+    PR_CAP_AMBIENT,
+    PR_CAPBSET_DROP,
+    PR_SET_SECUREBITS,
+    prctl,
+    prctl_each,
+    set_no_new_privileges,
+    system_call,
+)
+
+# linux/capability.h: header of capget and capset for sets of 64 bits, of this process.
+_HEADER = struct.pack("=Ii", 0x20080522, 0)
+_NO_CAPABILITIES = bytes(24)
+# linux/prctl.h
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+# linux/securebits.h. User id 0 means nothing when it executes a program, ids may change without any effect
+# on capabilities, and no ambient capability can be raised; each of them locked.
+_SECURE_BITS = 0b11 << 0 | 0b11 << 2 | 0b10 << 4 | 0b11 << 6
+_CAPABILITY_LIMIT = 64  # bits in a set; the kernel answers EINVAL after its last, 40 in Linux 6.18
+
+
+def drop_all_capabilities() -> None:
+    """Empty the bounding, ambient, inheritable, permitted and effective sets. Sets NO_NEW_PRIVILEGES first.
+
+    On return this process has no capability in its user namespace or any other, and nothing that it
+    executes gets one. Where it had no right to empty the bounding set (a plain user), NO_NEW_PRIVILEGES
+    alone keeps setuid programs from filling the others.
+
+    Raises:
+        OSError: A step failed; the sets may be emptied in part.
+    """
+    set_no_new_privileges()
+    if _empty_bounding_set():
+        prctl(PR_SET_SECUREBITS, _SECURE_BITS)
+    prctl(PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    system_call("capset", _HEADER, _NO_CAPABILITIES)
+
+
+def give_up_capabilities() -> None:
+    """Empty the effective, permitted and inheritable sets alone. What user id 0 executes gets them again."""
+    system_call("capset", _HEADER, _NO_CAPABILITIES)
+
+
+def _empty_bounding_set() -> bool:
+    """Whether this process had the right to."""
+    dropped, number = prctl_each(PR_CAPBSET_DROP, range(_CAPABILITY_LIMIT))
+    if dropped == 0 and number == errno.EPERM:
+        return False
+    if dropped == 0 or number not in (0, errno.EINVAL):
+        raise OSError(number, os.strerror(number), "prctl(PR_CAPBSET_DROP)")
+    return True  # EINVAL: past the last one that this kernel knows

@@ -1,0 +1,199 @@
+"""Landlock: which files a process may use, whether it may use TCP, and which processes outside it may reach.
+
+What it does not control, as of ABI 9: stat, chmod, chown, utime and setxattr (`remount_read_only` stops the
+last four), descriptors that are open already, UDP, and TCP by MSG_FASTOPEN or MPTCP (seccomp stops these
+two). Sockets in the file system can be connected to before ABI 9, unless seccomp refuses AF_UNIX.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+import stat
+import struct
+from collections.abc import Iterable
+
+from gigaexec.calls import ConfinementStep
+from gigaexec.sandbox.system_calls import set_no_new_privileges, system_call
+
+# linux/landlock.h. Rights over files, by the ABI that brought them.
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_MAKE_CHAR, _MAKE_BLOCK = 1 << 6, 1 << 11
+_REFER, _TRUNCATE, _IOCTL_DEV, _RESOLVE_UNIX = 1 << 13, 1 << 14, 1 << 15, 1 << 16
+_FILE_RIGHTS_BY_ABI = ((1, (1 << 13) - 1), (2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV), (9, _RESOLVE_UNIX))
+# Of these alone the kernel lets a rule for something that is no folder be made.
+_RIGHTS_OVER_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV | _RESOLVE_UNIX
+_NOT_CONTROLLED_BEFORE = (
+    (2, "moves between folders are all refused"),
+    (3, "truncate"),
+    (5, "ioctl on devices"),
+)
+
+_BIND_TCP, _CONNECT_TCP = 1, 2
+_NETWORK_ABI = 4
+_SCOPE_ABSTRACT_UNIX_SOCKET, _SCOPE_SIGNAL = 1, 2
+_SCOPES_ABI = 6
+
+_CREATE_RULESET_VERSION = 1
+_RULE_PATH_BENEATH = 1
+# struct landlock_ruleset_attr (files, network, scopes) and the packed structure of a rule for files.
+_RULESET = struct.Struct("=QQQ")
+_PATH_BENEATH = struct.Struct("=Qi")
+
+# The moment is at fault, not the path: without its rule programs could not read what they may.
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+class Access(enum.Enum):
+    """What a rule allows beneath a folder, or on one file.
+
+    LIST is listing folders, READ is that and reading files, EXECUTE is that and executing.
+
+    WRITE is everything but making devices. Executing belongs to it: refusing it is no boundary (the dynamic
+    loader, an interpreter or a memfd executes what may be read), and programs compile helpers. Rights over
+    a device's ioctl and over connecting to a socket come only with a rule for that very file.
+    """
+
+    LIST = _READ_DIR
+    READ = _READ_FILE | _READ_DIR
+    EXECUTE = _READ_FILE | _READ_DIR | _EXECUTE
+    WRITE = (1 << 15) - 1 & ~(_MAKE_CHAR | _MAKE_BLOCK)
+
+
+# A path, or an open descriptor of it, and what to allow.
+FileRule = tuple[str | int, Access]
+
+
+def abi_version() -> int:
+    """The version of the kernel's Landlock; 0 where there is none, it is off, or a container refuses it."""
+    try:
+        return system_call("landlock_create_ruleset", None, 0, _CREATE_RULESET_VERSION)
+    except OSError as error:
+        # EPERM: what containers answer to a call that their own filter does not know.
+        if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
+            return 0
+        raise
+
+
+class Landlock:
+    """The part of a ruleset that all children share. Build it in the parent, apply it in each child.
+
+    Args:
+        rules: What may be used. A path that cannot be opened is left out. Descriptors that are given belong
+            to this object from then on.
+        allow_network: Leave TCP alone. Without it no port can be connected to or listened at.
+
+    Raises:
+        OSError: No descriptor or memory is left to open a path.
+    """
+
+    def __init__(self, rules: Iterable[FileRule] = (), *, allow_network: bool = False) -> None:
+        self.abi = abi_version()
+        self._files = sum(rights for abi, rights in _FILE_RIGHTS_BY_ABI if abi <= self.abi)
+        network = _BIND_TCP | _CONNECT_TCP if self.abi >= _NETWORK_ABI and not allow_network else 0
+        scopes = _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL if self.abi >= _SCOPES_ABI else 0
+        # An older kernel takes a longer structure as well, provided that what it does not know is zero.
+        self._ruleset = _RULESET.pack(self._files, network, scopes)
+        self._rules: list[bytes] = []
+        self._steps = _steps(self.abi, allow_network)
+        self._descriptors: list[int] = []
+        try:
+            for place, access in rules:
+                descriptor = _open(place)
+                if descriptor is not None:
+                    self._descriptors.append(descriptor)
+                    self._rules.append(self._file_rule(descriptor, access))
+        except BaseException:
+            self.close()
+            raise
+
+    def restrict_self(self, rules: Iterable[FileRule] = ()) -> tuple[ConfinementStep, ...]:
+        """Confine this thread, and every process and thread that it starts, for good. Call it in the child.
+
+        Closes this process's copies of the descriptors (and those given here): foreign code could reach
+        through them past read-only mounts. The parent's stay open, for the next child.
+
+        Args:
+            rules: What else may be used by this child alone. A path that cannot be opened is left out.
+
+        Returns:
+            What holds: landlock_files, landlock_network unless all network is allowed, landlock_scopes.
+
+        Raises:
+            OSError: Nothing is confined.
+        """
+        try:
+            if not self.abi:
+                problem = "this kernel has no Landlock, or it is off or refused"
+                raise OSError(errno.EOPNOTSUPP, problem, "landlock")
+            set_no_new_privileges()
+            self._restrict_self(rules)
+        finally:
+            self.close()
+        return self._steps
+
+    def _restrict_self(self, rules: Iterable[FileRule]) -> None:
+        ruleset = system_call("landlock_create_ruleset", self._ruleset, len(self._ruleset), 0)
+        try:
+            for rule in self._rules:
+                system_call("landlock_add_rule", ruleset, _RULE_PATH_BENEATH, rule, 0)
+            for place, access in rules:
+                descriptor = _open(place)
+                if descriptor is None:
+                    continue
+                self._descriptors.append(descriptor)
+                rule = self._file_rule(descriptor, access)
+                system_call("landlock_add_rule", ruleset, _RULE_PATH_BENEATH, rule, 0)
+            system_call("landlock_restrict_self", ruleset, 0)
+        finally:
+            os.close(ruleset)
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Those that `restrict_self` needs open."""
+        return tuple(self._descriptors)
+
+    def close(self) -> None:
+        """Close this process's copies of the descriptors. Rules in force do not need them."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def _file_rule(self, descriptor: int, access: Access) -> bytes:
+        rights = access.value
+        mode = os.fstat(descriptor).st_mode
+        if access is Access.WRITE:
+            if stat.S_ISCHR(mode):
+                rights |= _IOCTL_DEV
+            elif stat.S_ISSOCK(mode):
+                rights |= _RESOLVE_UNIX
+        if not stat.S_ISDIR(mode):
+            rights &= _RIGHTS_OVER_A_FILE
+        return _PATH_BENEATH.pack(rights & self._files, descriptor)
+
+
+def _steps(abi: int, allow_network: bool) -> tuple[ConfinementStep, ...]:
+    weaker = [what for version, what in _NOT_CONTROLLED_BEFORE if abi < version]
+    detail = f"ABI {abi}" + (f", which does not control: {', '.join(weaker)}" if weaker else "")
+    steps = [ConfinementStep("landlock_files", True, detail)]
+    if not allow_network:
+        held = abi >= _NETWORK_ABI
+        steps.append(
+            ConfinementStep("landlock_network", held, "" if held else f"ABI {abi}; TCP needs {_NETWORK_ABI}")
+        )
+    held = abi >= _SCOPES_ABI
+    steps.append(
+        ConfinementStep("landlock_scopes", held, "" if held else f"ABI {abi}; scopes need {_SCOPES_ABI}")
+    )
+    return tuple(steps)
+
+
+def _open(place: str | int) -> int | None:
+    if isinstance(place, int):
+        return place
+    try:
+        return os.open(place, os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in _SHORTAGES:
+            raise
+        return None  # it is not there, or closed to this user: no rule for it only narrows what may be used

@@ -1,0 +1,178 @@
+"""Values as text that is safe to make and to show: JSON in one line, a repr that runs no program's code."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from types import EllipsisType, NoneType
+from typing import Any
+
+from gigaexec.untrusted.plain_values import is_a, is_numpy_data, type_name
+
+# More than anybody reads, and a second of work for the thread that writes it.
+_MOST_CHARACTERS = 100_000_000
+# Below 640 digits, the least that `sys.set_int_max_str_digits` can be set to.
+_BITS_ALWAYS_WRITTEN = 2048
+_SHOWN_BY_REPR = (
+    NoneType,
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    bytearray,
+    range,
+    set,
+    frozenset,
+    EllipsisType,
+)
+
+
+def json_line(value: object) -> str:
+    """Return `value` as JSON without a newline in it.
+
+    Letters of every language stay readable. Control characters, bidirectional overrides, lone surrogates
+    and whatever else does not print are written as `\\u` escapes, so the line can go to a terminal and
+    reads back equal.
+
+    Raises:
+        TypeError: It holds something that JSON has no form for.
+        ValueError: It holds NaN or an infinity, or it contains itself.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def is_json(value: Any) -> bool:
+    """Tell whether JSON holds `value` without loss, a tuple being an array, in a text that can be handled."""
+    try:
+        return _json_size(value, {}) <= _MOST_CHARACTERS
+    except RecursionError:  # it nests deeper than the encoder goes
+        return False
+
+
+def metric_as_json(value: Any) -> object:
+    """Return a metric in a form that JSON holds: NaN and infinities as None, other objects as repr."""
+    if is_a(value, float):
+        number = float.__float__(value)
+        return number if math.isfinite(number) else None
+    return value if is_json(value) else safe_repr(value)
+
+
+def safe_repr(value: object, *, most_characters: int = _MOST_CHARACTERS) -> str:
+    """Return the repr of what consists of builtin types and numpy's; no code of any other class is run.
+
+    Args:
+        value: Anything. An object of another class is shown as `<Name object>`.
+        most_characters: About how long the text may become; `...` stands for the rest.
+    """
+    text: list[str] = []
+    room = most_characters
+    try:
+        for piece in _pieces(value):
+            if len(piece) > room:
+                return "".join([*text, piece[:room], "..."])
+            room -= len(piece)
+            text.append(piece)
+    except RecursionError:  # it contains itself, or nests too deep
+        return _as_object(value)
+    return "".join(text)
+
+
+def _json_size(value: Any, sizes: dict[int, float]) -> float:
+    """About how many characters the JSON has; infinite where JSON has no form for the value.
+
+    A list that holds the same list twice, and that one another list twice, and so on, is small and its
+    text is not. Each container is therefore looked at once; `sizes` keeps what came of it, by id.
+    """
+    kind = type(value)
+    if value is None or kind is bool:
+        return 5
+    if kind is str:
+        return len(value) + 2
+    if kind is int:
+        return value.bit_length() // 3 + 2 if _has_digits(value) else math.inf
+    if kind is float:
+        return 24 if math.isfinite(value) else math.inf
+    if kind is not list and kind is not tuple and kind is not dict:
+        return math.inf
+    if id(value) not in sizes:
+        sizes[id(value)] = math.inf  # what it is if it contains itself
+        size: float = 2
+        if kind is dict:
+            size += sum(len(key) + 4 if type(key) is str else math.inf for key in value)
+        for item in value.values() if kind is dict else value:
+            size += _json_size(item, sizes) + 2
+        sizes[id(value)] = size
+    return sizes[id(value)]
+
+
+def _pieces(value: Any) -> Iterator[str]:
+    kind = type(value)
+    if kind is list:
+        yield from _enclosed("[", value, "]")
+    elif kind is tuple:
+        yield from _enclosed("(", value, ",)" if len(value) == 1 else ")")
+    elif kind is dict:
+        yield "{"
+        for index, (key, item) in enumerate(value.items()):
+            yield ", " if index else ""
+            yield from _pieces(key)
+            yield ": "
+            yield from _pieces(item)
+        yield "}"
+    elif kind is set and value:
+        yield from _enclosed("{", value, "}")
+    elif kind is frozenset and value:
+        yield from _enclosed("frozenset({", value, "})")
+    elif kind is int and not _has_digits(value):
+        yield f"<int of {value.bit_length()} bits>"
+    elif any(kind is shown for shown in _SHOWN_BY_REPR):
+        yield repr(value)
+    elif is_numpy_data(value):
+        yield _numpy_repr(value)
+    else:
+        yield _as_object(value)
+
+
+def _enclosed(opening: str, items: Iterable[Any], closing: str) -> Iterator[str]:
+    yield opening
+    for index, item in enumerate(items):
+        if index:
+            yield ", "
+        yield from _pieces(item)
+    yield closing
+
+
+def _numpy_repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 - whatever numpy raises
+        # numpy refuses to write some of what it holds, such as dates without a unit. It runs no code of a
+        # program: what it raises tells nothing that the name of the class does not.
+        return _as_object(value)
+
+
+def _as_object(value: object) -> str:
+    return f"<{type_name(value)} object>"
+
+
+def _has_digits(number: int) -> bool:
+    """Whether Python writes the number in decimal; it refuses to for very long ones."""
+    if number.bit_length() < _BITS_ALWAYS_WRITTEN:
+        return True
+    try:
+        int.__repr__(number)
+    except ValueError:
+        return False
+    return True
+
+
+def _escape(character: str) -> str:
+    # JSON writes what lies beyond the 16-bit plane as a pair of surrogates.
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[index]:02x}{units[index + 1]:02x}" for index in range(0, len(units), 2))

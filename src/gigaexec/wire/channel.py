@@ -1,0 +1,66 @@
+"""The worker's end of its socket to the driver: blocking reads and writes of whole frames.
+
+A call is two frames, `CallHeader` and the pickled arguments: the second may be large and is never copied
+into the first. Descriptors of the files that the arguments refer to come with the first byte.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pickle import loads as _loads
+
+from gigaexec.wire.descriptors import receive_with_descriptors, send_with_descriptors
+from gigaexec.wire.frames import LENGTH_PREFIX, frame_prefix
+from gigaexec.wire.messages import CallHeader, ReceivedCall
+
+
+class WorkerChannel:
+    """The worker's end: blocking reads and writes."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._descriptors: list[int] = []
+
+    def receive(self) -> ReceivedCall | None:
+        """Wait for a call. None when the driver closed the channel."""
+        header = self._receive_frame()
+        if header is None:
+            return None
+        arguments = self._receive_frame()
+        if arguments is None:
+            return None
+        call = _loads(header)
+        assert isinstance(call, CallHeader)
+        descriptors, self._descriptors = self._descriptors, []
+        return ReceivedCall(call, arguments, descriptors)
+
+    def send(self, payload: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Send one frame. Raises OSError where the channel is gone."""
+        frame = memoryview(frame_prefix(len(payload)) + payload)
+        if descriptors:
+            frame = frame[send_with_descriptors(self._connection, [frame], descriptors) :]
+        self._connection.sendall(frame)
+
+    def _receive_frame(self) -> bytearray | None:
+        prefix = self._receive_exactly(LENGTH_PREFIX.size)
+        return None if prefix is None else self._receive_exactly(LENGTH_PREFIX.unpack(prefix)[0])
+
+    def _receive_exactly(self, count: int) -> bytearray | None:
+        data = bytearray(count)
+        view = memoryview(data)
+        while view:
+            received = self._receive_into(view)
+            if received == 0:
+                return None
+            view = view[received:]
+        return data
+
+    def _receive_into(self, view: memoryview) -> int:
+        # Descriptors come with the first byte of a call, so with the prefix of its first frame.
+        if len(view) > LENGTH_PREFIX.size:
+            return self._connection.recv_into(view)
+        data, descriptors = receive_with_descriptors(self._connection, len(view))
+        self._descriptors += descriptors
+        view[: len(data)] = data
+        return len(data)

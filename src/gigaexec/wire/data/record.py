@@ -1,0 +1,68 @@
+"""What an instance of a program's class is in the driver: its name and its fields, none of its code."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+
+class DataRecord:
+    """A plain record in place of an instance whose class the driver does not run.
+
+    Fields are attributes too: `record.loss` is `record.fields["loss"]`. A field that is called
+    `type_name` or `fields`, or has a name like `__this__`, is reached through `fields` alone.
+
+    Two records are equal if their type names and their fields are. A record can be hashed if all its
+    fields can, and must then not be changed, like any key. It cannot be assigned to; its `fields` is an
+    ordinary dict.
+
+    Args:
+        type_name: Module and qualified name of the class, such as `model.Layer`. Text from a program.
+        fields: Names and values, in order.
+    """
+
+    __slots__ = ("fields", "type_name")
+    __match_args__ = ("type_name", "fields")
+
+    type_name: str
+    fields: dict[str, Any]
+
+    def __init__(self, type_name: str, fields: dict[str, Any]) -> None:
+        object.__setattr__(self, "type_name", type_name)
+        object.__setattr__(self, "fields", fields)
+
+    def __getattr__(self, name: str) -> Any:
+        # Libraries ask objects for `__array_interface__` and the like and trust the address in it. A
+        # program chooses its field names: none of them may answer such a question.
+        is_special = name == "fields" or (name.startswith("__") and name.endswith("__"))
+        if not is_special and name in self.fields:
+            return self.fields[name]
+        raise AttributeError(f"the record has no field {name!r}")
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a DataRecord cannot be assigned to: {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a DataRecord cannot be changed: {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, DataRecord):
+            return NotImplemented
+        return self.type_name == other.type_name and self.fields == other.fields
+
+    def __hash__(self) -> int:
+        return hash((self.type_name, frozenset(self.fields.items())))
+
+    def __repr__(self) -> str:
+        # What a program named is shown as escapes where it cannot be printed.
+        name = self.type_name if self.type_name.isprintable() else repr(self.type_name)[1:-1]
+        shown = [
+            f"{field}={value!r}" if field.isidentifier() else f"**{{{field!r}: {value!r}}}"
+            for field, value in self.fields.items()
+        ]
+        return f"{name}({', '.join(shown)})"
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *(name for name in self.fields if name.isidentifier())})
+
+    def __reduce__(self) -> tuple[type[DataRecord], tuple[str, dict[str, Any]]]:
+        return DataRecord, (self.type_name, self.fields)

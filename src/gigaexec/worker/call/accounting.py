@@ -1,0 +1,122 @@
+"""What one call cost."""
+
+from __future__ import annotations
+
+import os
+import sys
+from os import getpid as _getpid, pread as _pread, write as _write
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage as _getrusage
+from time import monotonic_ns as _monotonic_ns
+
+from gigaexec.calls import ExecutionMetrics
+from gigaexec.measured import Usage
+
+# Written to /proc/self/clear_refs this resets VmHWM, the peak of resident memory (proc(5), since Linux 4.0).
+_RESET_PEAK = b"5"
+
+# ru_maxrss is in bytes on macOS and in KiB elsewhere (getrusage(2) of each).
+_MAXRSS_PER_KB = 1024 if sys.platform == "darwin" else 1
+
+
+class Accountant:
+    """Measures the calls of one worker process.
+
+    Keeps two files of /proc open: opening them for each call costs more than reading them, and a call that
+    uses up all descriptors must not lose its metrics.
+
+    Args:
+        worker_id: 12 hex digits.
+        node_id: Name of the machine.
+        is_single_use: The process runs one call, so its life is the call's and no peak need be reset.
+    """
+
+    def __init__(self, worker_id: str, node_id: str, *, is_single_use: bool = False) -> None:
+        self._worker_id = worker_id
+        self._node_id = node_id
+        self._peak_before_reset_kb = 0
+        if is_single_use:
+            self._status: int | None = None
+            self._clear_refs: int | None = None
+            return
+        self._status = _open_or_none("/proc/self/status", os.O_RDONLY)
+        self._clear_refs = _open_or_none("/proc/self/clear_refs", os.O_WRONLY)
+
+    def start(self) -> Measurement:
+        """Begin to measure a call."""
+        if self._clear_refs is not None:
+            # The reset takes ru_maxrss back as well.
+            self._peak_before_reset_kb = self._lifetime_peak_rss_kb()
+            try:
+                _write(self._clear_refs, _RESET_PEAK)
+            except OSError:
+                # Refused by the kernel, or the program closed the descriptor: the peak is then of the
+                # process's life, as the field's documentation says.
+                self._clear_refs = None
+        return Measurement(self)
+
+    def peak_rss_kb(self) -> int:
+        """Peak resident memory since the last reset, KiB."""
+        return self._status_field(b"VmHWM:") or self._lifetime_peak_rss_kb()
+
+    def rss_kb(self) -> int:
+        """Resident memory now, KiB; the lifetime peak where /proc is not there."""
+        return self._status_field(b"VmRSS:") or self._lifetime_peak_rss_kb()
+
+    def metrics(self, started_at_ns: int, finished_at_ns: int, used: Usage) -> ExecutionMetrics:
+        return ExecutionMetrics(
+            peak_rss_kb=self.peak_rss_kb(),
+            wall_time_s=(finished_at_ns - started_at_ns) / 1e9,
+            user_time_s=used.user_time_s,
+            sys_time_s=used.sys_time_s,
+            worker_pid=_getpid(),
+            worker_id=self._worker_id,
+            node_id=self._node_id,
+            started_at_ns=started_at_ns,
+            finished_at_ns=finished_at_ns,
+            lifetime_peak_rss_kb=self._lifetime_peak_rss_kb(),
+            voluntary_switches=used.voluntary_switches,
+            involuntary_switches=used.involuntary_switches,
+            minor_faults=used.minor_faults,
+            major_faults=used.major_faults,
+        )
+
+    def _lifetime_peak_rss_kb(self) -> int:
+        return max(self._peak_before_reset_kb, _getrusage(RUSAGE_SELF).ru_maxrss // _MAXRSS_PER_KB)
+
+    def _status_field(self, name: bytes) -> int:
+        if self._status is None:
+            return 0
+        try:
+            text = _pread(self._status, 4096, 0)
+        except OSError:  # the program closed the descriptor
+            self._status = None
+            return 0
+        start = text.find(name)
+        return int(text[start + len(name) :].split(None, 1)[0]) if start >= 0 else 0
+
+
+class Measurement:
+    """One call's clocks, from its creation to `stop`."""
+
+    def __init__(self, accountant: Accountant) -> None:
+        self._accountant = accountant
+        self._used_before = usage()
+        self._started_at_ns = _monotonic_ns()
+
+    def stop(self) -> ExecutionMetrics:
+        """End it. Call once."""
+        finished_at_ns = _monotonic_ns()
+        used = usage().since(self._used_before)
+        return self._accountant.metrics(self._started_at_ns, finished_at_ns, used)
+
+
+def usage() -> Usage:
+    """What this process has used, with the children that it waited for."""
+    return Usage.of(_getrusage(RUSAGE_SELF), _getrusage(RUSAGE_CHILDREN))
+
+
+def _open_or_none(path: str, flags: int) -> int | None:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC)
+    except OSError:
+        return None

@@ -1,0 +1,105 @@
+"""An exception of user code, as text. The exception object itself never leaves the worker."""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from gigaexec.calls import ErrorKind, WorkerError
+from gigaexec.worker.call.program import FILE_NAME, ProgramError
+
+_ENGINE_FOLDER = str(Path(__file__).parents[1])
+_CONTEXT_LINES = 3
+
+# Unlike `cls.__name__` it runs no code of a metaclass.
+_NAME_OF_TYPE = vars(type)["__name__"].__get__
+
+# An exception may carry a message of any size, and a report goes through memory several times.
+MAX_REPORT_CHARACTERS = 200_000
+MAX_SUMMARY_CHARACTERS = 500
+
+
+def describe_exception(error: BaseException, kind: ErrorKind = ErrorKind.USER) -> WorkerError:
+    """Return traceback and code context of an exception that user code raised. Never raises."""
+    try:
+        return WorkerError(
+            stderr=_shorten(_report(error), MAX_REPORT_CHARACTERS),
+            returncode=_exit_status(error),
+            kind=kind,
+            summary=_shorten(_summary(error), MAX_SUMMARY_CHARACTERS),
+        )
+    except BaseException as failure:  # the user's classes run while they are formatted, and may do anything
+        name = name_of_type(error)
+        text = f"{name} (it could not be formatted: {type(failure).__name__})"
+        return WorkerError(stderr=text, kind=kind, summary=text)
+
+
+def name_of_type(value: object) -> str:
+    """Return the name of the value's type without running code of user classes."""
+    name: str = _NAME_OF_TYPE(type(value))
+    return name
+
+
+def _report(error: BaseException) -> str:
+    if isinstance(error, ProgramError):
+        return f"{error}\n"
+    user_traceback = _without_engine_frames(error.__traceback__)
+    lines = traceback.TracebackException(type(error), error, user_traceback).format()
+    return "".join(lines) + _code_context(_failing_line(error, user_traceback))
+
+
+def _without_engine_frames(trace: TracebackType | None) -> TracebackType | None:
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_ENGINE_FOLDER):
+        trace = trace.tb_next
+    return trace
+
+
+def _failing_line(error: BaseException, trace: TracebackType | None) -> int | None:
+    if isinstance(error, SyntaxError) and error.filename == FILE_NAME:
+        return error.lineno
+    line = None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == FILE_NAME:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def _code_context(failing_line: int | None) -> str:
+    source = linecache.getlines(FILE_NAME)
+    if failing_line is None or not 1 <= failing_line <= len(source):
+        return ""
+    first = max(1, failing_line - _CONTEXT_LINES)
+    last = min(len(source), failing_line + _CONTEXT_LINES)
+    width = len(str(last))
+    shown = [
+        f"{'>' if number == failing_line else ' '} {number:>{width}} | {source[number - 1].rstrip()}\n"
+        for number in range(first, last + 1)
+    ]
+    return f"\nCode context ({FILE_NAME}, line {failing_line}):\n" + "".join(shown)
+
+
+def _summary(error: BaseException) -> str:
+    if isinstance(error, ProgramError):
+        return str(error)
+    if isinstance(error, SyntaxError):
+        where = f" ({error.filename}, line {error.lineno})" if error.lineno else ""
+        return f"{type(error).__name__}: {error.msg}{where}"
+    text = str(error).strip()
+    name = type(error).__name__
+    return f"{name}: {text.splitlines()[0]}" if text else name
+
+
+def _exit_status(error: BaseException) -> int:
+    if isinstance(error, SystemExit) and isinstance(error.code, int) and 0 < abs(error.code) < 2**63:
+        return int(error.code)
+    return 1
+
+
+def _shorten(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    half = (limit - 80) // 2
+    return f"{text[:half]}\n... [{len(text) - 2 * half} characters left out] ...\n{text[-half:]}"

@@ -1,0 +1,46 @@
+"""Preparing the process for one call."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from gigaexec.worker.call.imports import CallImports
+
+# The module `signal` wraps its functions to make enum members, which takes longer than the system call.
+_set_handler: Callable[[int, Any], Any] = importlib.import_module("_signal").signal
+_SIGINT = int(signal.SIGINT)
+
+
+class CallScope:
+    """Prepares the process for one call.
+
+    After `prepare`, `not_prepared` holds why the call must not run, if so.
+    """
+
+    def __init__(self, imports: CallImports, env: dict[str, str | None]) -> None:
+        self._env = env
+        self.imports = imports
+        self.not_prepared: Exception | None = None
+
+    def prepare(self) -> None:
+        """Apply the call's environment and folders, and let an interrupt through to its program."""
+        try:
+            self._apply_environment()
+            self.imports.prepare()
+        except (
+            ValueError,
+            OSError,
+        ) as error:  # lone surrogates, a NUL, a relative path in a folder that is gone
+            self.not_prepared = error
+        _set_handler(_SIGINT, signal.default_int_handler)
+
+    def _apply_environment(self) -> None:
+        for name, value in self._env.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

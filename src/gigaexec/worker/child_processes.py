@@ -1,0 +1,74 @@
+"""Processes, threads and descriptors that a call left behind.
+
+A worker is a subreaper on Linux: a process that its program orphans becomes the worker's own child, so
+walking the children finds daemons as well.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Collection
+from pathlib import Path
+
+
+def end_child_processes() -> int:
+    """Kill and reap every descendant of this process.
+
+    A program that forks faster than this kills keeps it busy; the call's deadline ends both.
+
+    Returns:
+        How many were still running.
+    """
+    killed = 0
+    while _has_children():
+        _reap_ended_children()
+        running = _children()
+        if not running:
+            break  # all reaped, or this kernel cannot list children
+        for pid in running:
+            killed += _end_child(pid)
+    return killed
+
+
+def end_strangers(known: Collection[int]) -> None:
+    """Kill and reap every child of this process but those that are known, and whatever they leave behind."""
+    while strangers := [pid for pid in _children() if pid not in known]:
+        for pid in strangers:
+            _end_child(pid)
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _reap_ended_children() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass  # none left
+
+
+def _end_child(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        return False  # a thread of the program was faster
+    return True
+
+
+def _children() -> list[int]:
+    tasks = Path("/proc/self/task")
+    pids: list[int] = []
+    for thread in tasks.iterdir() if tasks.is_dir() else ():
+        try:
+            pids.extend(map(int, (thread / "children").read_text(encoding="ascii").split()))
+        except FileNotFoundError:
+            continue  # the thread ended in between
+    return pids

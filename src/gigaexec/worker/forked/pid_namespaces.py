@@ -1,0 +1,212 @@
+"""First processes of PID namespaces, one for each call.
+
+    template --fork--> init maker --clone--> init        process 1 of a call's namespace: it only waits
+       |   <--- pidfd ---'        --clone--> init
+       '--fork, into the namespace of one--> worker
+
+When process 1 of a namespace ends, the kernel kills all the others, however they hide. It need not do more
+than exist: with SIGCHLD ignored the kernel reaps the orphans that become its children. So it shares the
+memory of the process that made it, and costs a tenth of a fork. That memory is the maker's own and holds
+nothing, because programs share a namespace with the init.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import mmap
+import os
+import select
+import signal
+import socket
+from typing import NoReturn
+
+from gigaexec.sandbox import namespaces
+from gigaexec.wire.descriptors import DescriptorsLostError, receive_with_descriptors, send_with_descriptors
+from gigaexec.worker.bootstrap import close_all_but, die_with_parent
+
+_CLONE_VM = 0x00000100  # linux/sched.h
+_STACK_BYTES = 16 * 1024  # it runs one system call
+_WANTED = b"+"
+_MAKER_LIMIT_S = 5.0
+
+
+class InitsEndedError(Exception):
+    """There will be no more inits: what makes them has ended, or hangs."""
+
+
+class NamespaceInits:
+    """Makes PID namespaces. In the template; `start` it before anything else is loaded."""
+
+    def __init__(self, maker: socket.socket, maker_pid: int) -> None:
+        self._maker = maker
+        self._poll = select.poll()
+        self._poll.register(maker, select.POLLIN)
+        # Its inits hold its socket as well, so its end shows here alone.
+        self._maker_pidfd = os.pidfd_open(maker_pid)
+        self._poll.register(self._maker_pidfd, select.POLLIN)
+        self._own = os.pidfd_open(os.getpid())
+        self._refusal = OSError()
+
+    @classmethod
+    def start(cls) -> NamespaceInits:
+        """Start the maker.
+
+        Raises:
+            OSError: PID namespaces cannot be made or entered here.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        maker_pid = os.fork()
+        if maker_pid == 0:
+            # The inits hold what the maker does: the driver is to see when the template closes its socket.
+            close_all_but({theirs.fileno()})
+            _make_inits(theirs)
+        theirs.close()
+        inits = cls(ours, maker_pid)
+        try:
+            first = inits.new()
+            try:
+                inits.enter(first)
+            finally:
+                end_init(first)
+            inits.leave()
+        except (OSError, InitsEndedError) as error:
+            ours.close()
+            os.close(inits._own)
+            os.close(inits._maker_pidfd)
+            if isinstance(error, InitsEndedError):
+                raise OSError(errno.ECHILD, str(error)) from error
+            raise
+        return inits
+
+    def new(self) -> int:
+        """Return the pidfd of a new init, the caller's to close.
+
+        Raises:
+            OSError: The system refuses one, for the moment.
+            InitsEndedError: There will be none any more.
+        """
+        # A refusal may be an old one: the next init is made when one is taken.
+        return self._take() or self._take() or self._refused()
+
+    def _take(self) -> int | None:
+        ready = [number for number, _ in self._poll.poll(_MAKER_LIMIT_S * 1000)]
+        if self._maker.fileno() not in ready:
+            raise InitsEndedError("the process that makes PID namespaces has ended or hangs")
+        try:
+            text, descriptors = receive_with_descriptors(self._maker, 4096)
+        except DescriptorsLostError:
+            self._want_another()
+            raise
+        if not text:
+            raise InitsEndedError("the process that makes PID namespaces has ended")
+        self._want_another()
+        if descriptors:
+            return descriptors[0]
+        self._refusal = OSError(*json.loads(text))
+        return None
+
+    def _want_another(self) -> None:
+        """So that the next one is ready when it is needed."""
+        try:
+            self._maker.send(_WANTED)
+        except OSError as error:
+            raise InitsEndedError(f"the process that makes PID namespaces has ended: {error}") from error
+
+    def _refused(self) -> NoReturn:
+        raise self._refusal
+
+    def enter(self, init: int) -> None:
+        """Have this process's next child be in that init's namespace."""
+        namespaces.setns(init, namespaces.NEW_PID)
+
+    def leave(self) -> None:
+        """Have this process's next child be in its own namespace again."""
+        namespaces.setns(self._own, namespaces.NEW_PID)
+
+
+def end_init(init: int) -> None:
+    """Kill an init and all processes of its namespace, and close its pidfd."""
+    try:
+        signal.pidfd_send_signal(init, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # somebody was faster
+    os.close(init)
+
+
+def _make_inits(template: socket.socket) -> NoReturn:
+    try:
+        die_with_parent()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # inherited by every init, and what it is for
+        # Process 1 gets no signal from its namespace but those that it handles.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        stacks = _Stacks()
+        wait_for_ever = ctypes.cast(ctypes.CDLL(None).pause, ctypes.c_void_p)
+        while True:
+            try:
+                _send_init(template, wait_for_ever, stacks)
+            except OSError as error:
+                template.send(json.dumps([error.errno, error.strerror]).encode("ascii"))
+            if not template.recv(1):
+                os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def _send_init(template: socket.socket, wait_for_ever: ctypes.c_void_p, stacks: _Stacks) -> None:
+    pid = _clone(wait_for_ever, stacks)
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)  # nobody else reaps it
+        stacks.lose()
+        raise
+    stacks.used_by(pidfd)
+    try:
+        send_with_descriptors(template, [_WANTED], [pidfd])
+    except OSError:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        raise
+
+
+def _clone(function: ctypes.c_void_p, stacks: _Stacks) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags = _CLONE_VM | namespaces.NEW_PID | signal.SIGCHLD
+    pid: int = libc.clone(function, ctypes.c_void_p(stacks.top_of_free()), ctypes.c_int(flags), None)
+    if pid == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "clone")
+    return pid
+
+
+class _Stacks:
+    """Memory for the inits' stacks. One is free again when its process has ended."""
+
+    def __init__(self) -> None:
+        self._free: list[mmap.mmap] = []
+        self._lost: list[mmap.mmap] = []
+        self._next: mmap.mmap | None = None
+        self._used: dict[int, mmap.mmap] = {}
+        self._poll = select.poll()
+
+    def top_of_free(self) -> int:
+        """The address just after a stack that nobody uses; stacks grow down."""
+        for pidfd, _ in self._poll.poll(0):
+            self._poll.unregister(pidfd)
+            self._free.append(self._used.pop(pidfd))
+            os.close(pidfd)
+        self._next = self._free.pop() if self._free else mmap.mmap(-1, _STACK_BYTES)
+        return ctypes.addressof(ctypes.c_char.from_buffer(self._next)) + _STACK_BYTES
+
+    def lose(self) -> None:
+        """Nobody will tell when the stack that was given out last is free again: keep it."""
+        assert self._next is not None
+        self._lost.append(self._next)
+        self._next = None
+
+    def used_by(self, pidfd: int) -> None:
+        """The stack that was given out last is in use for as long as this process runs."""
+        assert self._next is not None
+        self._used[pidfd] = self._next
+        self._poll.register(pidfd, select.POLLIN)

@@ -1,0 +1,95 @@
+"""State of the process and the standard library that programs change by habit, given back as it was.
+
+Only libraries that are loaded are touched: loading one for this would cost every worker its start-up time.
+Context variables (decimal's context is one, numpy's error state another) need nothing here: every call runs
+in a copy of the context.
+"""
+
+from __future__ import annotations
+
+import _locale
+import os
+import sys
+import warnings
+from contextlib import suppress
+from typing import Any
+
+# Absent on macOS.
+_get_affinity = getattr(os, "sched_getaffinity", None)
+
+
+class LibraryState:
+    """What every call finds. Make it once a process, before any program runs."""
+
+    def __init__(self) -> None:
+        self._filters = list(warnings.filters)
+        self._affinity = _get_affinity(0) if _get_affinity is not None else None
+        self._identity = _identity()
+        self._niceness = os.getpriority(os.PRIO_PROCESS, 0)
+        self._locale = _locale.setlocale(_locale.LC_ALL)
+        self._root_logger = _root_logger_state()
+
+    def restore(self) -> str:
+        """Bring it back, once modules and environment are as before. Returns what could not be, or ""."""
+        self._restore_warnings()
+        self._restore_logging()
+        if _locale.setlocale(_locale.LC_ALL) != self._locale:
+            _locale.setlocale(_locale.LC_ALL, self._locale)
+        _choose_no_start_method()
+        _forget_event_loop()
+        _stop_tracing_memory()
+        if self._affinity is not None and os.sched_getaffinity(0) != self._affinity:
+            with suppress(OSError):  # the CPUs that this machine's owner allows have changed meanwhile
+                os.sched_setaffinity(0, self._affinity)
+        return self._what_cannot_be_restored()
+
+    def _restore_warnings(self) -> None:
+        if warnings.filters != self._filters:
+            warnings.resetwarnings()  # this alone makes modules forget which warnings they have shown
+            warnings.filters[:] = self._filters  # type: ignore[index]
+
+    def _restore_logging(self) -> None:
+        logging: Any = sys.modules.get("logging")
+        if logging is not None and _root_logger_state() != self._root_logger:
+            handlers, level, disabled_level = self._root_logger
+            logging.root.handlers = handlers.copy()
+            logging.root.setLevel(level)
+            logging.disable(disabled_level)
+
+    def _what_cannot_be_restored(self) -> str:
+        if _identity() != self._identity:
+            return "the program changed its user or group"
+        if os.getpriority(os.PRIO_PROCESS, 0) != self._niceness:
+            return "the program changed its scheduling priority"
+        return ""
+
+
+def _identity() -> tuple[int, ...]:
+    return os.getuid(), os.geteuid(), os.getgid(), os.getegid()
+
+
+def _choose_no_start_method() -> None:
+    multiprocessing: Any = sys.modules.get("multiprocessing")
+    # A default that was only asked for counts as chosen, too, and a second choice raises.
+    if multiprocessing is not None and multiprocessing.get_start_method(allow_none=True) is not None:
+        multiprocessing.set_start_method(None, force=True)
+
+
+def _root_logger_state() -> tuple[list[Any], int, int]:
+    logging: Any = sys.modules.get("logging")
+    if logging is None:
+        return [], 30, 0  # as it will be when a program imports it: no handler, WARNING, nothing disabled
+    return logging.root.handlers.copy(), logging.root.level, logging.root.manager.disable
+
+
+def _forget_event_loop() -> None:
+    events: Any = sys.modules.get("asyncio.events")
+    # After asyncio.run() the main thread has no loop and get_event_loop() makes none. A new policy does.
+    if events is not None and events._event_loop_policy is not None:
+        events._event_loop_policy = None
+
+
+def _stop_tracing_memory() -> None:
+    tracemalloc: Any = sys.modules.get("tracemalloc")
+    if tracemalloc is not None and tracemalloc.is_tracing():
+        tracemalloc.stop()

@@ -1,0 +1,216 @@
+"""R33, R34, R62: how a job ends, and which error and status its caller gets."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from gigaexec.calls import (
+    CapturedOutput,
+    ErrorKind,
+    ExecutionMetrics,
+    OutcomeStatus,
+    WorkerError,
+    WorkerResult,
+)
+from gigaexec.errors import (
+    CallCancelledError,
+    CallTimeoutError,
+    ExecRunnerError,
+    GigaexecError,
+    QueueTimeoutError,
+    SpillError,
+    ValueNotPicklableError,
+    WorkerCrashedError,
+    WorkerStartError,
+)
+from gigaexec.pool.endings.outcome import failed_outcome, successful_outcome
+from gigaexec.pool.jobs import Ending, EndingKind, Job
+
+METRICS = ExecutionMetrics(1, 1.0, 1.0, 1.0, 1)
+OUTPUT = CapturedOutput("printed\n", "", 8, 0)
+
+
+def answered(kind: ErrorKind) -> Ending:
+    error = WorkerError("Traceback ...", 3, kind, "ValueError: x")
+    return Ending(EndingKind.ANSWERED, WorkerResult(None, error, METRICS), output=OUTPUT, metrics=METRICS)
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "error_type", "summary"),
+    [
+        (answered(ErrorKind.USER), OutcomeStatus.ERROR, ExecRunnerError, "ValueError: x"),
+        (answered(ErrorKind.VALUE), OutcomeStatus.ERROR, ValueNotPicklableError, "ValueError: x"),
+        (
+            answered(ErrorKind.ARGUMENTS),
+            OutcomeStatus.ERROR,
+            ExecRunnerError,
+            "ValueError: x",
+        ),
+        (answered(ErrorKind.SPILL), OutcomeStatus.INFRASTRUCTURE, SpillError, "ValueError: x"),
+        (
+            Ending(EndingKind.TIMED_OUT, run_time_s=2.0, output=OUTPUT),
+            OutcomeStatus.TIMED_OUT,
+            CallTimeoutError,
+            "the call ran longer than its deadline of 1.5 s and was killed",
+        ),
+        (
+            Ending(EndingKind.WORKER_DIED, exit_code=-11, output=OUTPUT),
+            OutcomeStatus.CRASHED,
+            WorkerCrashedError,
+            "the worker process was killed by SIGSEGV (signal 11)",
+        ),
+        (
+            Ending(EndingKind.WORKER_DIED, exit_code=7, output=OUTPUT),
+            OutcomeStatus.CRASHED,
+            WorkerCrashedError,
+            "the worker process exited with code 7 during the call",
+        ),
+        (
+            Ending(EndingKind.WORKER_DIED, exit_code=-9, message="it closed its channel", output=OUTPUT),
+            OutcomeStatus.CRASHED,
+            WorkerCrashedError,
+            "it closed its channel; the worker process was ended",
+        ),
+        (
+            Ending(EndingKind.CANCELLED, message="the backend was shut down", output=OUTPUT),
+            OutcomeStatus.CANCELLED,
+            CallCancelledError,
+            "the backend was shut down",
+        ),
+        (
+            Ending(EndingKind.QUEUE_TIMED_OUT),
+            OutcomeStatus.INFRASTRUCTURE,
+            QueueTimeoutError,
+            "no worker was free within queue_timeout_s = 0.25 s; the call never ran",
+        ),
+        (
+            Ending(EndingKind.NOT_STARTED, message="no memory"),
+            OutcomeStatus.INFRASTRUCTURE,
+            WorkerStartError,
+            "no memory",
+        ),
+    ],
+    ids=lambda value: value.kind.name if isinstance(value, Ending) else None,
+)
+def test_r33_each_ending_has_its_status_and_error(
+    ending: Ending, status: OutcomeStatus, error_type: type[GigaexecError], summary: str
+) -> None:
+    outcome = failed_outcome(ending, deadline_s=1.5, queue_timeout_s=0.25)
+    assert outcome.status is status
+    assert type(outcome.error) is error_type
+    assert str(outcome.error).splitlines()[0] == summary
+    assert outcome.value is None
+    assert outcome.output == ending.output
+    assert outcome.metrics == (METRICS if ending.result else None)
+    if isinstance(outcome.error, ExecRunnerError | CallTimeoutError):
+        assert "printed" in str(outcome.error)
+        assert outcome.error.output == OUTPUT
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "signal_name"),
+    [(1, None), (0, None), (-9, "SIGKILL"), (-6, "SIGABRT"), (-40, "signal 40"), (-1000, "signal 1000")],
+)
+def test_r33_a_crash_names_its_signal(exit_code: int, signal_name: str | None) -> None:
+    ending = Ending(EndingKind.WORKER_DIED, exit_code=exit_code)
+    error = failed_outcome(ending, deadline_s=1, queue_timeout_s=None).error
+    assert isinstance(error, WorkerCrashedError)
+    assert (error.signal_name, error.returncode) == (signal_name, exit_code)
+
+
+def test_r33_an_exit_status_is_passed_on() -> None:
+    error = failed_outcome(answered(ErrorKind.USER), deadline_s=1, queue_timeout_s=None).error
+    assert isinstance(error, ExecRunnerError)
+    assert (error.returncode, error.metrics) == (3, METRICS)
+    assert error.stderr.startswith("Traceback ...\n\n--- captured output: stdout ---\nprinted\n")
+
+
+def test_r61_a_good_ending_keeps_metrics_and_clocks() -> None:
+    ending = Ending(
+        EndingKind.ANSWERED,
+        WorkerResult(None, None, METRICS),
+        output=OUTPUT,
+        metrics=METRICS,
+        queue_time_s=1.0,
+        start_time_s=2.0,
+        run_time_s=3.0,
+    )
+    outcome = successful_outcome(ending, [1])
+    assert (outcome.status, outcome.value, outcome.error) == (OutcomeStatus.OK, [1], None)
+    assert (outcome.metrics, outcome.output) == (METRICS, OUTPUT)
+    assert (outcome.queue_time_s, outcome.start_time_s, outcome.run_time_s) == (1.0, 2.0, 3.0)
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 100.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now_s)
+
+
+def make_job(endings: list[Ending]) -> Job:
+    return Job([b"frame"], deadline_s=1.0, queue_timeout_s=None, on_ended=endings.append)
+
+
+def test_r62_a_job_ends_once() -> None:
+    endings: list[Ending] = []
+    job = make_job(endings)
+    job.end(Ending(EndingKind.CANCELLED, message="first"))
+    job.end(Ending(EndingKind.TIMED_OUT))
+    assert [ending.message for ending in endings] == ["first"]
+    assert job.is_ended
+    assert job.frames == [], "the arguments are not held longer than needed"
+
+
+def test_r34_queue_start_and_run_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    endings: list[Ending] = []
+    job = make_job(endings)
+    clock.now_s = 104.0  # 1 s of these 4 a worker was starting for it
+    job.mark_dispatched(awaited_since=102.5, worker_ready_at=103.5, is_first_call=True)
+    clock.now_s = 104.25  # a large call takes a while to send
+    job.mark_started(clock.now_s)
+    clock.now_s = 107.25
+    job.end(Ending(EndingKind.ANSWERED))
+    assert_clocks(endings[0], queue_time_s=3.0, start_time_s=1.25, run_time_s=3.0)
+
+
+def test_r34_a_worker_that_was_started_earlier_costs_only_the_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch)
+    endings: list[Ending] = []
+    job = make_job(endings)
+    clock.now_s = 101.0
+    job.mark_dispatched(awaited_since=90.0, worker_ready_at=101.0, is_first_call=True)
+    job.mark_started(clock.now_s)
+    job.end(Ending(EndingKind.ANSWERED))
+    assert_clocks(endings[0], queue_time_s=0.0, start_time_s=1.0, run_time_s=0.0)
+
+
+def test_r34_a_warm_worker_costs_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    endings: list[Ending] = []
+    job = make_job(endings)
+    clock.now_s = 102.0
+    job.mark_dispatched(awaited_since=90.0, worker_ready_at=91.0, is_first_call=False)
+    job.mark_started(clock.now_s)
+    clock.now_s = 102.5
+    job.end(Ending(EndingKind.ANSWERED))
+    assert_clocks(endings[0], queue_time_s=2.0, start_time_s=0.0, run_time_s=0.5)
+
+
+def test_r34_a_call_that_never_ran_only_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    endings: list[Ending] = []
+    job = make_job(endings)
+    clock.now_s = 105.0
+    job.end(Ending(EndingKind.QUEUE_TIMED_OUT))
+    assert_clocks(endings[0], queue_time_s=5.0, start_time_s=0.0, run_time_s=0.0)
+
+
+def assert_clocks(ending: Ending, **clocks: Any) -> None:
+    for name, seconds in clocks.items():
+        assert math.isclose(getattr(ending, name), seconds, abs_tol=1e-9), name

@@ -1,0 +1,162 @@
+"""R21, R22: a spill directory is this user's alone, and is swept of dead pools only."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.process.scripts import read_json, started_script
+
+from gigaexec.errors import SpillDirectoryError
+from gigaexec.pool.files.spill import SpillDirectory, prepare_directory
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user")
+
+HOLDS_A_POOL = """
+    import json, pathlib, sys
+    from gigaexec.pool.files.spill import SpillDirectory
+    directory = SpillDirectory(pathlib.Path(sys.argv[1]))
+    path = pathlib.Path(directory.new_path())
+    path.write_bytes(b"a result")
+    print(json.dumps(str(path)), flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def pool_of_another_process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A process that holds a pool in the folder, and the spill file that it has there."""
+    with started_script(HOLDS_A_POOL, str(folder)) as process:
+        yield process, Path(read_json(process))
+
+
+def names_in(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+def test_r21_is_made_with_its_parents_for_this_user_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "spill"
+    before = os.umask(0o000)
+    try:
+        prepare_directory(folder)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    prepare_directory(folder)
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o701, 0o777, 0o1777, 0o720])
+def test_r21_a_folder_open_to_others_is_refused_with_what_to_do(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(SpillDirectoryError, match=f"has mode {mode:04o} and is open to others.*chmod 700"):
+        prepare_directory(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == mode, "it is refused, not changed"
+
+
+@needs_root
+def test_r21_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 12345, -1)
+    with pytest.raises(SpillDirectoryError, match="belongs to uid 12345, this process is uid 0"):
+        SpillDirectory(folder)
+
+
+def test_r21_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SpillDirectoryError, match=r"file cannot be made: File exists"):
+        prepare_directory(tmp_path / "file")
+
+
+def test_r21_a_folder_that_cannot_be_made_is_refused_with_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(
+        SpillDirectoryError, match=r"cannot be made: Not a directory.*GIGAEVO_EXECUTOR_SPILL_DIR"
+    ):
+        SpillDirectory(tmp_path / "file" / "spill")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that refuses even root")
+def test_r21_a_folder_that_cannot_be_written_is_refused() -> None:
+    with pytest.raises(SpillDirectoryError, match="cannot be made"):
+        SpillDirectory(Path("/proc/self/spill"))
+
+
+@pytest.mark.parametrize("target_exists", [True, False])
+def test_r21_a_symbolic_link_is_refused(tmp_path: Path, target_exists: bool) -> None:
+    target = tmp_path / "target"
+    if target_exists:
+        target.mkdir(mode=0o700)
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    with pytest.raises(SpillDirectoryError):
+        prepare_directory(link)
+
+
+def test_r22_a_closed_pool_leaves_nothing_and_may_be_closed_twice(tmp_path: Path) -> None:
+    directory = SpillDirectory(tmp_path / "spill")
+    for _ in range(3):
+        Path(directory.new_path()).write_bytes(b"x")
+    assert len(names_in(tmp_path / "spill")) == 4
+    directory.close()
+    directory.close()
+    assert names_in(tmp_path / "spill") == set()
+
+
+def test_r31_two_pools_share_a_folder_and_each_removes_its_own(tmp_path: Path) -> None:
+    first, second = SpillDirectory(tmp_path / "spill"), SpillDirectory(tmp_path / "spill")
+    paths = {first.new_path(), first.new_path(), second.new_path(), second.new_path()}
+    assert len(paths) == 4
+    theirs = Path(second.new_path())
+    theirs.write_bytes(b"x")
+    first.close()
+    assert theirs.read_bytes() == b"x"
+    second.close()
+    assert names_in(tmp_path / "spill") == set()
+
+
+def test_r22_a_living_pool_of_another_process_keeps_its_files(tmp_path: Path) -> None:
+    with pool_of_another_process(tmp_path / "spill") as (_, their_file):
+        SpillDirectory(tmp_path / "spill").close()
+        assert their_file.read_bytes() == b"a result"
+
+
+def test_r22_what_a_killed_process_left_is_swept_by_the_next_pool(tmp_path: Path) -> None:
+    with pool_of_another_process(tmp_path / "spill") as (process, their_file):
+        process.kill()
+        process.wait()
+        assert their_file.exists()
+        directory = SpillDirectory(tmp_path / "spill")
+        left = names_in(tmp_path / "spill")
+        directory.close()
+        assert len(left) == 1, f"the new pool's own lock alone: {left}"
+
+
+def test_r22_the_sweep_touches_nothing_but_spill_files_and_locks(tmp_path: Path) -> None:
+    folder = tmp_path / "spill"
+    folder.mkdir(mode=0o700)
+    (folder / "notes.txt").write_text("mine")
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    (folder / "pool-0123456789ab.lock").symlink_to(outside)
+    SpillDirectory(folder).close()
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert outside.read_text() == "mine"
+
+
+def test_r22_a_forked_child_lets_go_of_the_lock_and_leaves_the_files(tmp_path: Path) -> None:
+    directory = SpillDirectory(tmp_path / "spill")
+    path = Path(directory.new_path())
+    path.write_bytes(b"x")
+    directory.close_after_fork()
+    directory.close()
+    assert path.exists()
+    SpillDirectory(tmp_path / "spill").close()
+    assert not path.exists(), "nobody holds the lock any more"

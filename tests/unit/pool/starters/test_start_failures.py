@@ -1,0 +1,102 @@
+"""R33, R62: when failed starts are tried again, and when a waiting call is told."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from gigaexec.pool.starters.start_failures import StartFailures, shortage_behind
+
+
+class Clock:
+    """Stands for the monotonic clock."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 1000.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now_s)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_two_failures_harm_no_call_and_the_third_tells_one(clock: Clock) -> None:
+    failures = StartFailures(60.0)
+    assert [failures.add() for _ in range(4)] == [False, False, True, True]
+    failures.end()
+    assert not failures.add(), "a worker that started ends the row"
+
+
+def test_pauses_grow_up_to_half_a_second(clock: Clock) -> None:
+    failures = StartFailures(60.0)
+    pauses = []
+    for _ in range(7):
+        failures.add()
+        pauses.append(round(max(0.0, failures.next_try_at - clock.now_s), 3))
+    assert pauses == [0.0, 0.05, 0.1, 0.2, 0.4, 0.5, 0.5]
+    failures.end()
+    assert failures.next_try_at <= clock.now_s
+
+
+def test_what_fails_with_one_origin_counts_once(clock: Clock) -> None:
+    failures = StartFailures(60.0)
+    first, second = object(), object()
+    told = [failures.add(origin=origin) for origin in (first, first, first, second, second)]
+    assert told == [False] * 5
+    assert failures.add(), "the third failure"
+
+
+def test_a_hung_start_tells_at_once(clock: Clock) -> None:
+    assert StartFailures(60.0).add(is_hung=True)
+
+
+@pytest.mark.parametrize(("start_timeout_s", "patience_s"), [(60.0, 10.0), (2.0, 2.0)])
+def test_a_shortage_is_waited_out(clock: Clock, start_timeout_s: float, patience_s: float) -> None:
+    failures = StartFailures(start_timeout_s)
+    assert not any(failures.add(is_shortage=True) for _ in range(50))
+    clock.now_s += patience_s - 0.1
+    assert not failures.add(is_shortage=True)
+    clock.now_s += 0.1
+    assert failures.add(is_shortage=True)
+
+
+def test_while_others_go_on_no_call_is_told_and_patience_begins_anew(clock: Clock) -> None:
+    failures = StartFailures(60.0)
+    assert not any(failures.add(goes_on=True) for _ in range(9))
+    clock.now_s += 1000.0
+    assert not failures.add(goes_on=True, is_shortage=True)
+    clock.now_s += 9.0
+    assert not failures.add(is_shortage=True)
+    clock.now_s += 1.0
+    assert failures.add(is_shortage=True)
+
+
+def test_workers_that_are_starting_put_off_the_news_of_a_shortage_alone(clock: Clock) -> None:
+    failures = StartFailures(60.0)
+    assert not failures.add(is_shortage=True, others_start=True)
+    clock.now_s += 10.0
+    assert not failures.add(is_shortage=True, others_start=True)
+    assert failures.add(is_shortage=True), "the last of those that started has failed, too"
+    assert failures.add(is_hung=True, others_start=True)
+
+
+def test_a_shortage_is_no_failure_of_those_that_count(clock: Clock) -> None:
+    failures = StartFailures(60.0)
+    assert not any(failures.add(is_shortage=True) for _ in range(5))
+    assert [failures.add() for _ in range(3)] == [False, False, True]
+
+
+def test_shortages_are_told_by_their_errno() -> None:
+    shortage = OSError(errno.EMFILE, "Too many open files")
+    assert shortage_behind(shortage) is shortage
+    assert shortage_behind(FileNotFoundError(errno.ENOENT, "no interpreter")) is None
+    assert shortage_behind(ValueError("no error of the system")) is None
+
+
+def test_a_shortage_is_found_behind_the_error_of_a_clean_up() -> None:
+    shortage = OSError(errno.EMFILE, "Too many open files")
+    masking = UnboundLocalError("parent_r")
+    masking.__context__ = shortage
+    assert shortage_behind(masking) is shortage

@@ -1,0 +1,186 @@
+"""R35: killing a process with all it started, and finding what a dead worker left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.conftest import wait_until
+from tests.process.scripts import is_running, read_json, started_script
+
+from gigaexec.pool.supervision import process_tree
+from gigaexec.pool.supervision.process_tree import kill_orphans, kill_tree
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+# Starts a child, a grandchild in a session of its own that ignores what it can, and a daemon whose parent
+# has ended. As a subreaper, which workers are, it becomes the daemon's parent.
+STARTS_A_TREE = """
+    import ctypes, json, os, signal, sys, time
+
+    assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
+    reader, writer = os.pipe()
+
+    def start(work):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+                    signal.signal(number, signal.SIG_IGN)
+                work()
+            finally:
+                os._exit(0)
+        return pid
+
+    def report_and_stay():
+        os.write(writer, b"%d\\n" % os.getpid())
+        while True:
+            time.sleep(100)
+
+    def child():
+        start(grandchild)
+        report_and_stay()
+
+    def grandchild():
+        os.setsid()
+        report_and_stay()
+
+    start(child)
+    start(lambda: start(lambda: (os.setsid(), report_and_stay())))
+    pids = set()
+    with open(reader) as lines:
+        while len(pids) < 3:
+            pids.add(int(lines.readline()))
+    print(json.dumps(sorted(pids)), flush=True)
+    sys.stdin.read()
+"""
+
+# Each process of the chain forks the next one and ends: no listing of processes finds the same one twice.
+FORKS_WITHOUT_END = """
+    import ctypes, os, time
+
+    assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
+    os.setpgid(0, 0)
+    print("1", flush=True)
+    if os.fork() == 0:
+        while True:
+            if os.fork():
+                os._exit(0)
+    while True:
+        os.wait()
+"""
+
+DAEMON = """
+    import json, os, sys
+    print(json.dumps(os.getpid()), flush=True)
+    os.environ.clear()
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        assert process.poll() is None
+        process.kill()
+
+
+@pytest.mark.parametrize("with_pidfd", [True, False])
+@pytest.mark.parametrize("lists_children", [True, False])
+def test_r35_children_grandchildren_and_daemons_die_with_the_root(
+    with_pidfd: bool,
+    lists_children: bool,
+    bystander: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    if not lists_children:  # as on systems without /proc, where psutil does it
+        monkeypatch.setattr(process_tree, "_CAN_LIST_CHILDREN", tmp_path / "nothing")
+    with started_script(STARTS_A_TREE) as root:
+        pids = read_json(root)
+        assert all(map(is_running, pids))
+        pidfd = os.pidfd_open(root.pid) if with_pidfd else None
+        try:
+            kill_tree(root.pid, pidfd)
+        finally:
+            if pidfd is not None:
+                os.close(pidfd)
+        assert root.wait() == -signal.SIGKILL
+        wait_until(lambda: not any(map(is_running, pids)))
+
+
+def test_r35_a_stopped_process_can_be_killed(bystander: subprocess.Popen[bytes]) -> None:
+    with started_script(STARTS_A_TREE) as root:
+        pids = read_json(root)
+        for pid in (root.pid, *pids):
+            os.kill(pid, signal.SIGSTOP)
+        kill_tree(root.pid, None)
+        assert root.wait() == -signal.SIGKILL
+        wait_until(lambda: not any(map(is_running, pids)))
+
+
+def is_gone(group: int) -> bool:
+    """Whether a process group has no member. A look at /proc would miss one of a chain."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_r35_a_chain_of_forks_without_end_is_caught(caplog: pytest.LogCaptureFixture) -> None:
+    with started_script(FORKS_WITHOUT_END) as root:
+        read_json(root)
+        try:
+            assert kill_tree(root.pid, None)
+            assert root.wait() == -signal.SIGKILL
+            wait_until(lambda: is_gone(root.pid), what="the end of the chain")
+        finally:
+            if not is_gone(root.pid):
+                os.killpg(root.pid, signal.SIGKILL)
+    assert not caplog.records
+
+
+def test_r35_one_that_ends_between_two_looks_hides_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, ended, child = 2**22 + 1, 2**22 + 2, 2**22 + 3
+    looks = iter([[ended], [ended], *[[ended, child]] * 9])
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(process_tree, "_children", lambda pid: next(looks) if pid == root else [])
+    monkeypatch.setattr(process_tree, "_is_alive", lambda pid: pid == child and (pid, 9) not in sent)
+    monkeypatch.setattr(process_tree, "_send", lambda pid, number: sent.append((pid, int(number))))
+    assert kill_tree(root, None)
+    assert (child, signal.SIGKILL) in sent
+
+
+def test_r35_a_reaped_process_is_not_mistaken_for_another_of_its_number() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        process.wait()
+        # If it went by the number, it would kill this process's own tree.
+        kill_tree(os.getpid(), pidfd)
+    finally:
+        os.close(pidfd)
+
+
+def test_r35_orphans_are_found_by_the_id_they_were_started_with() -> None:
+    worker_id, other_id = uuid.uuid4().hex[:12], uuid.uuid4().hex[:12]
+    with (
+        started_script(DAEMON, env={"GIGAEVO_WORKER_ID": worker_id}) as ours,
+        started_script(DAEMON, env={"GIGAEVO_WORKER_ID": other_id}) as other,
+        started_script(DAEMON, env={"GIGAEVO_WORKER_ID": worker_id + "0"}) as longer,
+        started_script(DAEMON, env={"MY_GIGAEVO_WORKER_ID": worker_id}) as mine,
+    ):
+        for process in (ours, other, longer, mine):
+            read_json(process)
+        assert kill_orphans([worker_id]) >= 1
+        assert ours.wait() == -signal.SIGKILL
+        assert [process.poll() for process in (other, longer, mine)] == [None, None, None]
+        assert kill_orphans([worker_id, "no such id"]) == 0

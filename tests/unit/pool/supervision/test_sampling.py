@@ -1,0 +1,140 @@
+"""What a look at the processes of a call sees."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.process.scripts import read_json, started_script
+
+from gigaexec.pool.supervision import sampling as tree_sample
+from gigaexec.pool.supervision.sampling import SharedFiles, TreeSample, sample_tree
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+
+_NOTHING = SharedFiles()
+
+# Children end with their parent, whose death ends the pipe.
+_PRELUDE = """
+import mmap, os, sys, threading
+reader, writer = os.pipe()
+end = threading.Event()
+def start_child():
+    if os.fork() == 0:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+def ready():
+    print("true", flush=True)
+    sys.stdin.read()
+"""
+
+
+def _look_at(source: str) -> tuple[TreeSample, int]:
+    """A sample of a process that has run `source`, and its exact memory."""
+    with started_script(_PRELUDE + source) as process:
+        read_json(process)
+        found = sample_tree(process.pid, process.pid, _NOTHING)
+        assert found is not None
+        return found, found.exact_memory_bytes(_NOTHING)
+
+
+def test_all_children_of_one_process_are_seen() -> None:
+    found, _ = _look_at("for _ in range(1200): start_child()\nready()")
+    assert len(found.pids) == 1201
+
+
+@pytest.mark.parametrize("threads", [3, 700])
+def test_children_of_every_thread_are_seen(threads: int) -> None:
+    found, _ = _look_at(
+        f"""
+threading.stack_size(64 << 10)
+for _ in range({threads}):
+    threading.Thread(target=end.wait, daemon=True).start()
+def start_some():
+    for _ in range(5):
+        start_child()
+    ready()
+thread = threading.Thread(target=start_some)
+thread.start()
+thread.join()
+"""
+    )
+    assert len(found.pids) == 6
+
+
+def test_a_thread_that_ends_hides_no_children_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = os.listdir
+
+    def with_ended_thread(path: Any) -> list[str]:
+        return ["0", *listed(path)] if str(path).endswith("/task") else listed(path)
+
+    monkeypatch.setattr(os, "listdir", with_ended_thread)
+    found, _ = _look_at("threading.Thread(target=end.wait, daemon=True).start()\nstart_child()\nready()")
+    assert len(found.pids) == 2
+
+
+def test_page_tables_count_beside_other_processes() -> None:
+    found, exact_bytes = _look_at(
+        """
+start_child()
+size, step, no_reserve = 16 << 30, 2 << 20, 0x4000
+kept = mmap.mmap(-1, size, mmap.MAP_PRIVATE | no_reserve, mmap.PROT_READ)
+for offset in range(0, size, step):
+    kept[offset]
+ready()
+"""
+    )
+    assert found.memory_bytes >= exact_bytes >= 32 * 2**20
+
+
+@pytest.mark.parametrize("children", [0, 1])
+def test_what_is_swapped_out_counts(children: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_sample, "_read", _with_swap(tree_sample._read))
+    _, exact_bytes = _look_at(f"for _ in range({children}): start_child()\nready()")
+    assert exact_bytes >= 2**30
+
+
+def _with_swap(read: Callable[[str], bytes]) -> Callable[[str], bytes]:
+    """/proc of a machine on which each process has a GiB in swap."""
+
+    def read_with_swap(path: str) -> bytes:
+        if not path.endswith(("/status", "/smaps_rollup")):
+            return read(path)
+        kept = [line for line in read(path).splitlines() if not line.startswith((b"VmSwap:", b"SwapPss:"))]
+        return b"\n".join([*kept, b"VmSwap:\t 1048576 kB", b"SwapPss: 1048576 kB"])
+
+    return read_with_swap
+
+
+def test_page_tables_that_hold_nothing_are_not_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[int] = []
+
+    def walk(pid: int, *_: object) -> None:
+        walked.append(pid)
+
+    monkeypatch.setattr(tree_sample, "_proportional_bytes", walk)
+    found, exact_bytes = _look_at(
+        """
+start_child()
+size = 32 << 30
+kept = mmap.mmap(-1, size, mmap.MAP_PRIVATE | 0x4000, mmap.PROT_READ)  # MAP_NORESERVE
+for offset in range(0, size, 2 << 20):
+    kept[offset]
+ready()
+"""
+    )
+    assert exact_bytes > 64 * 2**20
+    assert walked == [
+        pid for pid, parts in zip(found.pids, found.parts_bytes, strict=True) if parts[2] < 2**24
+    ]
+    assert len(walked) == 1
+
+
+def test_processes_beyond_the_time_of_a_look_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_sample, "_LONGEST_EXACT_LOOK_S", 0.0)
+    found, exact_bytes = _look_at("for _ in range(3): start_child()\nready()")
+    assert exact_bytes == found.memory_bytes, "pages that they share count for each of them"

@@ -1,0 +1,110 @@
+"""R33: what one round of events may hold for a worker that ends in it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import selectors
+import socket
+import subprocess
+
+import pytest
+
+from gigaexec.pool.starters.contract import WorkerPipes
+from gigaexec.pool.worker_handle import WorkerHandle
+from gigaexec.wire.descriptors import OwnedDescriptor
+
+
+class _Process:
+    """A child process in the place of a worker."""
+
+    is_single_use = False
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = self.root_pid = process.pid
+
+    def open_pidfd(self) -> int:
+        return os.pidfd_open(self.pid)
+
+    def introduction(self) -> None:
+        return
+
+    def introduce(self, _: object) -> None:
+        raise AssertionError("it is known from its start")
+
+    def is_dead(self) -> bool:
+        return False
+
+    origin = None
+
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def is_dead_unreaped(self) -> bool:
+        return False
+
+    def kill(self, _: int | None) -> bool:
+        self._process.kill()
+        return True
+
+    def exit_code(self) -> int:
+        return self._process.wait()
+
+    def refusal(self) -> str:
+        return ""
+
+    def is_short_of_something(self) -> bool:
+        return False
+
+    def failure(self) -> str:
+        return ""
+
+    def open_file_of_worker(self, number: int) -> OwnedDescriptor:
+        raise FileNotFoundError(number)
+
+    def scratch_bytes(self, _: int) -> int:
+        return 0
+
+    def account(self) -> None:
+        return
+
+    def forget_after_fork(self) -> None:
+        pass
+
+    def dispose(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_r33_events_after_a_worker_s_death_in_the_same_round_are_skipped(order: tuple[int, ...]) -> None:
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    ours, theirs = socket.socketpair()
+    lifeline, our_lifeline = os.pipe()
+    outputs = [os.pipe(), os.pipe()]
+    pipes = WorkerPipes(ours, our_lifeline, outputs[0][0], outputs[1][0])
+    deaths: list[WorkerHandle] = []
+
+    def on_death(handle: WorkerHandle) -> None:
+        deaths.append(handle)
+        handle.close()
+
+    with selectors.DefaultSelector() as selector:
+        WorkerHandle(
+            "0" * 12, _Process(child), pipes, selector, 1000, "", lambda *_: None, on_death, lambda *_: None
+        )
+        for _, writer in outputs:
+            os.write(writer, b"text")
+            os.close(writer)
+        theirs.send(b"\0")
+        theirs.close()
+        os.close(lifeline)
+        ready = selector.select(timeout=10)
+        assert len(ready) == 4, "death, channel and both outputs in one round"
+        for index in order:
+            key, events = ready[index]
+            key.data(key.fd, events)
+        assert len(deaths) == 1
+        assert not selector.get_map()
+    child.wait()

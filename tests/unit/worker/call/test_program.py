@@ -1,0 +1,116 @@
+"""R1, R2: from a code string to a function."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import linecache
+import sys
+import traceback
+import weakref
+from collections.abc import Iterator
+
+import cloudpickle
+import pytest
+
+from gigaexec.worker.call import program
+from gigaexec.worker.call.program import ProgramError, find_function, load_program, unload_program
+
+
+@pytest.fixture(autouse=True)
+def unloaded_after() -> Iterator[None]:
+    yield
+    unload_program()
+
+
+def test_r1_the_code_becomes_the_module_user_code() -> None:
+    module = load_program("NAME, FILE = __name__, __file__")
+    assert (module.NAME, module.FILE) == ("user_code", "user_code.py")
+    assert sys.modules["user_code"] is module
+
+
+def test_r1_the_module_is_registered_while_its_top_level_runs() -> None:
+    code = "from __future__ import annotations\nimport dataclasses as d\n@d.dataclass\nclass A:\n    x: int"
+    assert dataclasses.is_dataclass(load_program(code).A)
+
+
+def test_r1_tracebacks_show_the_users_own_lines() -> None:
+    module = load_program("def f():\n    return 1 / 0  # here\n")
+    with pytest.raises(ZeroDivisionError) as raised:
+        find_function(module, "f")()
+    linecache.checkcache()
+    shown = "".join(traceback.format_exception(raised.value))
+    assert 'File "user_code.py", line 2, in f\n    return 1 / 0  # here' in shown
+
+
+def test_r1_the_engines_future_imports_are_not_the_programs() -> None:
+    assert load_program("def f(x: int): ...").f.__annotations__ == {"x": int}
+
+
+def test_unloading_forgets_the_program() -> None:
+    module = load_program("class Big: pass\nbig = Big()\ndef f(): return big\n")
+    big = weakref.ref(module.big)
+    gc.disable()
+    try:
+        unload_program()
+        assert big() is None, "freed at once, not by the garbage collector"
+    finally:
+        gc.enable()
+    assert "user_code" not in sys.modules
+    assert "user_code" not in cloudpickle.list_registry_pickle_by_value()
+    assert "user_code.py" not in linecache.cache
+    unload_program()
+
+
+def test_a_program_that_fails_at_its_top_level_is_unloaded_all_the_same() -> None:
+    with pytest.raises(ZeroDivisionError):
+        load_program("1 / 0")
+    unload_program()
+    assert "user_code" not in sys.modules
+
+
+def test_a_program_that_drops_itself_is_unloaded_all_the_same() -> None:
+    load_program("import sys; del sys.modules['user_code']")
+    unload_program()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("", "the program defines no function 'f'; it defines none"),
+        ("def g(): ...\nclass H: ...", "the program defines no function 'f'; it defines: g, H"),
+        ("f = 3", "'f' of the program is not callable: it is of type int"),
+        ("import os", "the program defines no function 'f'; it defines none"),
+    ],
+)
+def test_r2_a_missing_function_is_named_with_what_is_there(code: str, message: str) -> None:
+    with pytest.raises(ProgramError) as refusal:
+        find_function(load_program(code), "f")
+    assert str(refusal.value) == message
+
+
+def test_r2_builtins_are_no_functions_of_the_program() -> None:
+    with pytest.raises(ProgramError, match="defines no function 'print'"):
+        find_function(load_program("x = 1"), "print")
+
+
+def test_r2_anything_callable_may_be_called() -> None:
+    code = "import functools\ng = functools.partial(int, '2')\nclass A:\n    def __call__(self): return 1\n"
+    code += "f = A()"
+    module = load_program(code)
+    assert [find_function(module, name)() for name in ("f", "g")] == [1, 2]
+
+
+def test_a_program_runs_anew_each_time_though_it_is_compiled_once() -> None:
+    code = "calls = []\ndef f():\n    calls.append(1)\n    return len(calls)\n"
+    assert [find_function(load_program(code), "f")() for _ in range(3)] == [1, 1, 1]
+
+
+def test_the_compiled_programs_kept_are_bounded_and_the_latest_used_stay() -> None:
+    kept = program._COMPILED_PROGRAMS_KEPT
+    often = "often = 1"
+    for number in range(2 * kept):
+        load_program(f"number = {number}")
+        load_program(often)
+    assert len(program._compiled) <= kept
+    assert often in program._compiled

@@ -1,0 +1,47 @@
+"""R33: a call that cannot be prepared is reported, and its worker goes on."""
+
+from __future__ import annotations
+
+import pytest
+from tests.process.scripts import json_of_script
+
+_RUN = r"""
+import json, os, pickle, sys, tempfile
+from gigaexec.worker.call.accounting import Accountant
+from gigaexec.worker.call.capture import StandardStreams
+from gigaexec.wire.messages import CallHeader, ReceivedCall
+from gigaexec.worker.reused.loop import Worker
+
+answers = os.dup(1)
+path = list(sys.path)
+worker = Worker(Accountant("0123456789ab", "node"), StandardStreams(os.dup(1), os.dup(2)), None)
+spill_path = tempfile.mktemp()
+
+def run(code, python_path, env):
+    header = CallHeader(code, "f", python_path, env, spill_path)
+    return worker.run(ReceivedCall(header, bytearray(pickle.dumps(([], {}))), []))
+
+failed = run("def f(): return 1", PYTHON_PATH, ENV)
+after = run("import os, sys\ndef f(): return 'BEFORE' in os.environ, sys.path", [], {})
+seen = pickle.loads(after.inline_value)
+is_as_before = seen == (False, path)
+os.write(answers, json.dumps([failed.error.kind, failed.error.summary, is_as_before]).encode())
+"""
+
+
+@pytest.mark.parametrize(
+    ("python_path", "env"),
+    [
+        ("[]", "{'BEFORE': '1', 'A': chr(0xD800)}"),
+        ("[]", "{'BEFORE': '1', chr(0xD800): 'a'}"),
+        ("['/x' + chr(0xD800)]", "{'BEFORE': '1'}"),
+        ("['/x' + chr(0)]", "{'BEFORE': '1'}"),
+    ],
+)
+def test_r33_env_and_paths_that_no_system_takes_are_the_call_s_failure(python_path: str, env: str) -> None:
+    script = _RUN.replace("PYTHON_PATH", python_path).replace("ENV", env)
+    kind, summary, is_as_before = json_of_script(script)
+    assert kind == "arguments"
+    assert summary.startswith("the call's env or python_path cannot be set: ")
+    assert ("surrogates" in summary) or ("null" in summary)
+    assert is_as_before
