@@ -9,10 +9,10 @@ def refuse_namespaces():
     from gigaexec.sandbox.seccomp import Filter, build_program
     new_namespaces = 0x7E020000  # every CLONE_NEW* of linux/sched.h but CLONE_NEWTIME
     Filter(build_program([
-        Refusal("unshare", errno.EPERM),
-        Refusal("setns", errno.EPERM),
-        Refusal("clone", errno.EPERM, (AnyBit(0, new_namespaces),)),
-        Refusal("clone3", errno.ENOSYS),
+        DeniedCall("unshare", errno.EPERM),
+        DeniedCall("setns", errno.EPERM),
+        DeniedCall("clone", errno.EPERM, (AnyBit(0, new_namespaces),)),
+        DeniedCall("clone3", errno.ENOSYS),
     ])).install()
 """
 """To be put before the code of a script, which calls the function before it starts a thread."""

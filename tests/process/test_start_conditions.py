@@ -211,10 +211,10 @@ def test_r33_the_end_of_what_makes_namespaces_costs_no_call(
 def test_r33_a_refused_namespace_is_asked_for_again() -> None:
     script = """
     import errno, json, os
-    from gigaexec.worker import namespace_inits
+    from gigaexec.worker.forked import pid_namespaces
     from gigaexec.sandbox import namespaces
 
-    clone, calls = namespace_inits._clone, 0
+    clone, calls = pid_namespaces._clone, 0
 
     def clone_but_for_a_while(*args):
         global calls
@@ -223,17 +223,17 @@ def test_r33_a_refused_namespace_is_asked_for_again() -> None:
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         return clone(*args)
 
-    namespace_inits._clone = clone_but_for_a_while
+    pid_namespaces._clone = clone_but_for_a_while
     user, group = namespaces.user_and_group()
     namespaces.unshare(namespaces.NEW_USER | namespaces.NEW_PID)
     namespaces.write_identity_map(user, group)
     if template := os.fork():
         os._exit(os.waitstatus_to_exitcode(os.waitpid(template, 0)[1]))
-    inits = namespace_inits.NamespaceInits.start()
+    inits = pid_namespaces.NamespaceInits.start()
     seen = []
     for _ in range(5):
         try:
-            namespace_inits.end_init(inits.new())
+            pid_namespaces.end_init(inits.new())
             seen.append(0)
         except OSError as error:
             seen.append(error.errno)
