@@ -8,4 +8,11 @@ from gigaexec.evaluation.module_aliases import alias_submodules
 from gigaexec.evaluation.problems import *  # noqa: F403 - the alias has exactly the names of the package
 from gigaexec.evaluation.problems import __all__ as __all__
 
-alias_submodules(__name__, "gigaexec.evaluation.problems", merged={})
+alias_submodules(
+    __name__,
+    "gigaexec.evaluation.problems",
+    merged={
+        "numbers": "gigaexec.evaluation.numbers",
+        "yaml_file": "gigaexec.evaluation.problems.files",
+    },
+)

@@ -8,4 +8,16 @@ from gigaexec.evaluation.module_aliases import alias_submodules
 from gigaexec.evaluation.stages import *  # noqa: F403 - the alias has exactly the names of the package
 from gigaexec.evaluation.stages import __all__ as __all__
 
-alias_submodules(__name__, "gigaexec.evaluation.stages", merged={"extras": "gigaexec.evaluation.extras"})
+alias_submodules(
+    __name__,
+    "gigaexec.evaluation.stages",
+    merged={
+        "description": "gigaexec.evaluation.stages.registry",
+        "errors": "gigaexec.evaluation.stages.results",
+        "extras": "gigaexec.evaluation.extras",
+        "findings": "gigaexec.evaluation.findings",
+        "function_source": "gigaexec.evaluation.programs.source",
+        "names": "gigaexec.evaluation.findings",
+        "program_function": "gigaexec.evaluation.stages.executor",
+    },
+)

@@ -143,11 +143,11 @@ def test_infrastructure_failure_is_listed_apart_and_has_status_3(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nowhere"], "nowhere: expected a problem folder"),
+        (["nowhere"], "no such folder: nowhere"),
         (["PROBLEM", "nowhere.py"], "nowhere.py: expected a program or a folder of programs: No such file"),
         (["PROBLEM", "x" * 300], "File name too long"),
         (["PROBLEM", "/dev/null"], "not a pipe, a socket or a device"),
-        (["PROBLEM", "PROBLEM/empty"], "empty: expected a folder with programs"),
+        (["PROBLEM", "PROBLEM/empty"], "no programs (*.py) in "),
         (["PROBLEM", "--workers", "0"], "--workers"),
         (["PROBLEM", "--timeout", "soon"], "above 0"),
         (["PROBLEM", "--overwrite"], "--output"),

@@ -23,7 +23,7 @@ ORDER = (
 )
 # The same for the parts of the package evaluation.
 ORDER_IN_EVALUATION = (
-    *("extras", "module_aliases", "programs", "stages", "problems"),
+    *("extras", "module_aliases", "numbers", "findings", "programs", "stages", "problems"),
     *("record", "verdict", "ranking", "evaluate", ""),
 )
 # What a worker process loads must start fast.

@@ -12,7 +12,10 @@ def show_warnings() -> None:
     """Let the log of gigaexec, from warnings up, appear on stderr. Twice is the same as once."""
     library = logging.getLogger("gigaexec")
     if not any(isinstance(handler, _StderrHandler) for handler in library.handlers):
-        library.addHandler(_StderrHandler(logging.WARNING))
+        handler = _StderrHandler(logging.WARNING)
+        # The table and the results file show the failures of stages; a traceback of each would bury the rest.
+        handler.addFilter(lambda record: not record.name.startswith("gigaexec.evaluation.stages."))
+        library.addHandler(handler)
 
 
 class _StderrHandler(logging.Handler):

@@ -23,7 +23,8 @@ def programs_to_evaluate(problem: Problem, named: Sequence[Path]) -> list[Path]:
     if not named:
         if not problem.initial_programs:
             raise ConfigurationError(
-                f"{problem.path}: has no initial_programs/*.py; name programs to evaluate"
+                f"{problem.path}: no initial_programs/*.py here. "
+                f"Pass programs: gigaexec evaluate {problem.name} PROGRAM..."
             )
         return list(problem.initial_programs)
     files: dict[Path, Path] = {}
@@ -46,5 +47,5 @@ def _files_of(path: Path) -> list[Path]:
         raise ConfigurationError(f"{expected}, not a pipe, a socket or a device")
     found = [file for file in programs_in(path) if file.is_file()]
     if not found:
-        raise ConfigurationError(f"{path}: expected a folder with programs (*.py), there is none in it")
+        raise ConfigurationError(f"no programs (*.py) in {path}")
     return found

@@ -1,4 +1,4 @@
-"""Many programs on one problem, a bounded number of them at a time."""
+"""Evaluate many programs on one problem, a limited number of them at a time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.config import allowed_cpu_count
 from gigaexec.default_backend import default_loky_backend
 from gigaexec.errors import ConfigurationError
+from gigaexec.evaluation.numbers import require_count
 from gigaexec.evaluation.problems import CALL_STAGE, METRICS_STAGE, Problem, build_pipeline, load_context
 from gigaexec.evaluation.programs import Program, SourceUnreadableError
 from gigaexec.evaluation.record import ProgramEvaluation
 from gigaexec.evaluation.stages import Pipeline
-from gigaexec.evaluation.verdict import judge_no_program, judge_results, not_judged
+from gigaexec.evaluation.verdict import invalid_file, judge_results, unreadable_file
 
-# While one program's value travels to its validator, another's call is already in the queue, so that no
-# worker waits. More than two for each worker would only hold memory.
+# With two programs per worker, one call is queued while the value of another is passed to its validator, so
+# that no worker is idle. More would only hold memory.
 _IN_FLIGHT_PER_WORKER = 2
 
 
@@ -31,26 +32,31 @@ async def evaluate_programs(
     context_timeout_s: float | None = None,
     max_in_flight: int | None = None,
 ) -> AsyncGenerator[ProgramEvaluation, None]:
-    """Evaluate programs on a problem and yield each evaluation when it is there, in no fixed order.
+    """Evaluate programs on a problem and yield each evaluation as soon as it is ready, in any order.
 
-    The problem's context is built once, before the first program. A generator of a million programs is
-    taken from as programs finish. Close the iterator (`contextlib.aclosing`) to stop early: it returns when
-    every running call has been killed.
+    The context of the problem is built once, before the first program. `programs` may be a generator of any
+    length: the next program is taken when an earlier one finishes. To stop early, close the iterator
+    (`contextlib.aclosing`); closing returns when every running call has been killed.
 
     Args:
-        problem: What they are evaluated on.
-        programs: Programs, or files that hold one each. A file is read when its turn comes; one whose
-            bytes are no Python source is not valid, and one that cannot be read is not judged.
-        timeout_s: Seconds that each call may run, unless the problem's pipeline.yaml says otherwise.
-        backend: Where calls run; None is the default backend.
-        context_timeout_s: Seconds that building the context may take; None is `timeout_s`.
-        max_in_flight: How many programs are evaluated at once; None is two for each worker.
+        problem: The problem.
+        programs: Programs, or files that contain one program each. A file is read when its program is next. A
+            file that is not Python source text counts as an invalid program; the program of a file that
+            cannot be read is not judged.
+        timeout_s: Maximum run time of each call, seconds, for stages to which pipeline.yaml gives no timeout.
+        backend: The backend that runs calls; None is the default backend.
+        context_timeout_s: Maximum run time of `build_context`, seconds; None is `timeout_s`.
+        max_in_flight: Maximum number of programs that are evaluated at the same time; None is two per worker.
+
+    Yields:
+        One evaluation per program.
 
     Raises:
         ContextError: The context could not be built.
-        ConfigurationError: A limit makes no sense, or the problem's pipeline cannot be made.
-        InfrastructureError: gigaexec or the machine failed while the context was built. Later failures of
-            that kind are in the evaluations, whose `was_judged` is false.
+        CallCancelledError: The backend was shut down while the context was built.
+        ConfigurationError: An argument has a wrong value, or the pipeline of the problem cannot be created.
+        InfrastructureError: gigaexec or the machine failed while the context was built. A later failure of
+            this kind is reported in the evaluation of its program, whose `was_judged` is False.
     """
     if backend is None:
         backend = default_loky_backend()
@@ -92,9 +98,9 @@ async def _evaluate(
         try:
             program = Program.from_file(path)
         except SourceUnreadableError as error:
-            return not_judged(path, str(error))
+            return unreadable_file(path, str(error))
         except ConfigurationError as error:
-            return judge_no_program(path, str(error), problem.metrics)
+            return invalid_file(path, str(error), problem.metrics)
     results = await pipeline.run(program, backend=backend, initial=initial)
     decisive = pipeline.upstream(CALL_STAGE) | pipeline.upstream(METRICS_STAGE)
     return judge_results(program, path, results, problem.metrics, decisive=decisive)
@@ -103,6 +109,4 @@ async def _evaluate(
 def _in_flight_limit(max_in_flight: int | None, backend: ExecutorBackend) -> int:
     if max_in_flight is None:
         return _IN_FLIGHT_PER_WORKER * int(getattr(backend, "max_concurrency", allowed_cpu_count()))
-    if isinstance(max_in_flight, bool) or not isinstance(max_in_flight, int) or max_in_flight < 1:
-        raise ConfigurationError(f"max_in_flight must be a positive whole number, not {max_in_flight!r}")
-    return max_in_flight
+    return require_count("max_in_flight", max_in_flight, at_least=1)

@@ -1,4 +1,4 @@
-"""The check that the optional packages of stages and problems are there."""
+"""A check that the optional packages of stages and problems are installed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import importlib
 
 from gigaexec.errors import MissingExtraError
 
-# Import names and the names that people know, for the message.
+# Import name -> the package's name, for the message.
 _PACKAGES = {"pydantic": "pydantic", "yaml": "PyYAML"}
 
 
 def require_stages_extra() -> None:
-    """Return if everything that the extra `stages` brings can be imported.
+    """Return if every package of the extra `stages` can be imported.
 
     Raises:
-        MissingExtraError: Something is missing; the message names it and the command that installs it.
+        MissingExtraError: A package is missing; the message names it and the command that installs it.
     """
     for module, package in _PACKAGES.items():
         try:

@@ -1,4 +1,4 @@
-"""Evaluations in the order in which a person wants to read them."""
+"""Rank evaluations."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from gigaexec.evaluation.record import ProgramEvaluation
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Evaluations of one problem, sorted. A program's rank is its place in `valid`, from 1.
+    """Sorted evaluations of programs on one problem. The rank of a program is its position in `valid`, from
+    1.
 
     Args:
-        valid: Valid programs, the best first; equal ones by name.
-        invalid: Programs that failed or were judged not valid, by name. They have no rank.
-        not_judged: Programs that nothing is known about, because the machine or gigaexec failed or the
-            call was withdrawn, by name.
+        valid: Valid programs, best first; equally good programs by name.
+        invalid: Programs that failed or have wrong metrics, by name. They have no rank.
+        not_judged: Programs without a verdict, because gigaexec or the machine failed or the call was
+            withdrawn, by name.
     """
 
     valid: tuple[ProgramEvaluation, ...]
@@ -32,16 +33,18 @@ def rank(evaluations: Iterable[ProgramEvaluation], metrics: MetricsSpec) -> Rank
     """Sort evaluations by the primary metric, in its direction.
 
     Args:
-        evaluations: Of programs on one problem, in any order.
-        metrics: The metrics of that problem.
+        evaluations: Evaluations of programs on one problem, in any order.
+        metrics: The metrics of the problem.
     """
     by_name = sorted(evaluations, key=_by_name)
     valid = [evaluation for evaluation in by_name if evaluation.was_judged and evaluation.is_valid]
     valid.sort(key=lambda evaluation: metrics.sort_key(evaluation.metrics))
     return Ranking(
         valid=tuple(valid),
-        invalid=tuple(one for one in by_name if one.was_judged and not one.is_valid),
-        not_judged=tuple(one for one in by_name if not one.was_judged),
+        invalid=tuple(
+            evaluation for evaluation in by_name if evaluation.was_judged and not evaluation.is_valid
+        ),
+        not_judged=tuple(evaluation for evaluation in by_name if not evaluation.was_judged),
     )
 
 

@@ -1,4 +1,4 @@
-"""What is known about one program after its evaluation."""
+"""The record of one evaluated program."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from typing import Any
 from gigaexec.calls import OutcomeStatus
 from gigaexec.untrusted.json_text import json_line, metric_as_json
 
-_SAYS_NOTHING = frozenset({OutcomeStatus.INFRASTRUCTURE, OutcomeStatus.CANCELLED})
+_INCONCLUSIVE = frozenset({OutcomeStatus.INFRASTRUCTURE, OutcomeStatus.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramEvaluation:
-    """How one program did on one problem.
+    """The evaluation of one program on one problem.
 
-    The costs and clocks are those of the program's own call; the validator's are not in them.
+    Costs and clocks are those of the call that runs the program; the call of the validator is not included.
 
     Args:
-        name: Name of the program; the file's name without its ending where it came from a file.
-        program_id: Its id; "" for a file that could not be read.
-        path: The file that it came from, or None.
-        status: How the call that failed ended; ok when none did. A program whose metrics do not hold
-            (one is missing, say) is ok here and not valid.
-        is_valid: Whether its metrics may be compared with those of others.
-        metrics: Every specified metric as a float, then any others that the validator gave. The sentinels
-            when the program is not valid; empty when it was not judged.
-        out_of_bounds: For each metric outside its bounds, what is odd about it.
-        reason: Why it is not valid, in one line; "" when it is.
-        detail: Everything known about the failure: traceback, code context, captured output.
+        name: Name of the program; the file's name without its suffix if the program came from a file.
+        program_id: Id of the program; "" if the file could not be read or decoded.
+        path: The file that the program came from, or None.
+        status: How the call that failed ended; ok if no call failed. A program with wrong metrics (one is
+            missing, for example) is ok here and not valid.
+        is_valid: True if the metrics of the program may be compared with those of other programs.
+        metrics: Every specified metric as a float, then the other metrics that the validator gave. The
+            specified metrics are the sentinels if the program is not valid. Empty if the program was not
+            judged.
+        out_of_bounds: Metric -> a sentence about its value outside the bounds.
+        reason: Why the program is not valid or was not judged, one line; "" if it is valid.
+        detail: The whole failure: traceback, code context, captured output.
         failed_stage: Name of the stage that failed, or None.
-        side_failures: For each failed stage that the metrics do not depend on, why it failed. They do not
-            make a program invalid.
-        wall_time_s: Seconds that the program's call took, as `ExecutionMetrics` has them; None where there
-            are none.
-        cpu_time_s: CPU seconds of that call, user and system together; None likewise.
-        peak_rss_kb: Peak memory of that call, KiB; None likewise.
+        side_failures: Stage name -> why it failed, for failed stages that the metrics do not depend on. These
+            failures do not make a program invalid.
+        wall_time_s: Wall time of the call, seconds, from its `ExecutionMetrics`; None if it has none.
+        cpu_time_s: CPU time of the call, user and system together, seconds; None if the call has no metrics.
+        peak_rss_kb: Peak memory of the call, KiB; None if the call has no metrics.
         queue_time_s: Seconds that the call waited for a free worker.
-        start_time_s: Seconds that it waited for a worker process to start.
-        run_time_s: Seconds that it ran, up to its end or to the moment it was killed.
-        artifact: What the validator returned beside the metrics, or None. It is not part of the JSON.
+        start_time_s: Seconds that the call waited for a worker process to start.
+        run_time_s: Seconds from the start of the call to its end or until it was killed.
+        artifact: The artifact that the validator returned, or None. It is not part of the JSON.
     """
 
     name: str
@@ -65,14 +65,19 @@ class ProgramEvaluation:
 
     @property
     def was_judged(self) -> bool:
-        """False when the machine or gigaexec failed, or the call was withdrawn: no verdict on the program."""
-        return self.status not in _SAYS_NOTHING
+        """False if gigaexec or the machine failed, or the call was withdrawn: no verdict on the program."""
+        return self.status not in _INCONCLUSIVE
 
     def to_json(self) -> str:
         """Return one line of JSON, without a newline at its end.
 
-        Of the metrics beyond the specified ones, NaN and the infinities are written as null, and what JSON
-        has no form for as its repr.
+        Among metrics that are not specified, NaN and infinities are written as null, and values that JSON
+        cannot represent are written as their repr.
+
+        Raises:
+            TypeError: A metric's name or another field has a type that JSON cannot represent.
+            ValueError: A metric contains itself.
+            RecursionError: A metric is nested too deep.
         """
         return json_line(
             {

@@ -1,4 +1,4 @@
-"""From the results of a problem's stages to what is known about the program."""
+"""Turn the results of a problem's stages into the evaluation of the program."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def judge_results(
     *,
     decisive: Collection[str],
 ) -> ProgramEvaluation:
-    """Judge one run of a problem's pipeline.
+    """Return the evaluation of a program from one run of the problem's pipeline.
 
     Args:
-        program: What was run.
-        path: The file that it came from, or None.
-        results: The result of every stage by name.
+        program: The program.
+        path: The file that the program came from, or None.
+        results: Stage name -> result, for every stage.
         metrics: The metrics of the problem.
-        decisive: Names of the stages whose failure makes the program not valid. A failure of any other is
-            reported beside the verdict.
+        decisive: Names of the stages whose failure makes the program invalid. Failures of other stages are
+            reported as `side_failures`.
     """
     about = {
         "name": program.name,
@@ -62,15 +62,15 @@ def judge_results(
     )
 
 
-def not_judged(path: Path, reason: str) -> ProgramEvaluation:
-    """Say that a file could not be read: that is the machine's failure, or somebody removed it."""
+def unreadable_file(path: Path, reason: str) -> ProgramEvaluation:
+    """Return the evaluation of a file that the machine could not read: there is no verdict on its program."""
     return ProgramEvaluation(
         name=path.stem, program_id="", path=path, status=OutcomeStatus.INFRASTRUCTURE, reason=reason
     )
 
 
-def judge_no_program(path: Path, reason: str, metrics: MetricsSpec) -> ProgramEvaluation:
-    """Judge a file that holds no program: it is not valid, like one with a syntax error."""
+def invalid_file(path: Path, reason: str, metrics: MetricsSpec) -> ProgramEvaluation:
+    """Return the evaluation of a file that is not Python source text: invalid, as for a syntax error."""
     return ProgramEvaluation(
         name=path.stem,
         program_id="",
@@ -91,12 +91,12 @@ def _side_failures(results: Mapping[str, ProgramStageResult], decisive: Collecti
 
 def _status(failure: ProgramStageResult) -> OutcomeStatus:
     status = failure.outcome.status if failure.outcome else OutcomeStatus.ERROR
-    # A hook can fail for want of a machine after its call succeeded.
+    # The machine can fail a hook of the stage after its call succeeded, by a full disk for example.
     return OutcomeStatus.INFRASTRUCTURE if failure.is_inconclusive and status is OutcomeStatus.OK else status
 
 
 def _measured(results: Mapping[str, ProgramStageResult]) -> Mapping[str, Any]:
-    # The stage's class is the problem's choice; that its output has metrics was checked with the pipeline.
+    # The problem may choose any class for this stage. build_pipeline checked that its output has metrics.
     output: Any = results[METRICS_STAGE].output
     metrics: Mapping[str, Any] = output.metrics
     return metrics

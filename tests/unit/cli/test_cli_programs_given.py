@@ -46,5 +46,5 @@ def test_a_folder_without_programs_is_a_mistake(problem: Problem, tmp_path: Path
     folder = tmp_path / "package"
     folder.mkdir()
     (folder / "__init__.py").touch()
-    with pytest.raises(ConfigurationError, match="there is none in it"):
+    with pytest.raises(ConfigurationError, match=r"no programs \(\*\.py\) in .*package"):
         programs_to_evaluate(problem, [folder])

@@ -1,9 +1,9 @@
-"""Problem folders: what programs are evaluated on, and how their metrics are judged.
+"""Problem folders: the tasks that programs are evaluated on, and the verdict on their metrics.
 
 Needs the extra `stages`.
 """
 
-# ruff: noqa: E402 - the check comes before the imports that it guards
+# ruff: noqa: E402 - the check must run before the imports that need the extra
 
 from gigaexec.evaluation.extras import require_stages_extra
 

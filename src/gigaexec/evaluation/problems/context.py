@@ -1,4 +1,4 @@
-"""Building a problem's context, once for all programs."""
+"""Build the context of a problem, once for all programs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ async def load_context(problem: Problem, *, backend: ExecutorBackend | None = No
 
     Args:
         problem: A problem with a context.
-        backend: Where it runs; None is the default backend.
-        timeout_s: Seconds that it may run.
+        backend: The backend that runs the call; None is the default backend.
+        timeout_s: Maximum run time of the call, seconds.
 
     Raises:
         ContextError: `build_context` failed, or its value cannot be pickled for the programs; the message
             says why.
         ProblemError: The problem has no context, or its file cannot be read.
         InfrastructureError: gigaexec or the machine failed.
-        CallCancelledError: The backend was shut down meanwhile.
+        CallCancelledError: The backend was shut down during the call.
         ConfigurationError: The backend or the timeout cannot be used.
     """
     if problem.context_path is None:
-        raise ProblemError(f"{problem.path}: has no context.py")
+        raise ProblemError(f"no context.py in {problem.path}")
     stage = CallFileFunction(problem.context_path, python_path=problem.python_path, timeout=timeout_s)
     program = Program(code="", name=f"{problem.name} context")
     result = await stage.run(program, backend=backend, stage_name="context")
@@ -48,10 +48,11 @@ async def load_context(problem: Problem, *, backend: ExecutorBackend | None = No
 
 
 def _require_picklable(value: Any, problem: Problem) -> None:
-    # A value that came out of a pickle need not go into one, and then it would fail every program.
+    # A value that was unpickled cannot always be pickled again. Without this check it would fail every
+    # program.
     try:
         encode_arguments(WorkerCall(code="", function_name="entrypoint", args=[value]))
     except InvalidCallError as error:
         raise ContextError(
-            f"{problem.context_path}: what build_context returned cannot be given to programs: {error}"
+            f"{problem.context_path}: the value of build_context cannot be passed to programs: {error}"
         ) from error

@@ -9,8 +9,8 @@ class ProblemError(ConfigurationError):
     """A problem folder cannot be used.
 
     Args:
-        message: Every mistake, one a line; each names file, key and what was expected.
-        findings: The same lines.
+        message: Every mistake, one per line; each names the file, the key and what was expected.
+        findings: The same mistakes, one per item. Default: the message alone.
     """
 
     def __init__(self, message: str = "", *, findings: tuple[str, ...] = ()) -> None:
@@ -19,7 +19,7 @@ class ProblemError(ConfigurationError):
 
     @classmethod
     def listing(cls, what: object, findings: list[str]) -> ProblemError:
-        """Make the error about `what` from one or more findings."""
+        """Make the error about one or more mistakes in `what`, a file or a folder."""
         if len(findings) == 1:
             return cls(findings[0])
         lines = [f"{what}: {len(findings)} mistakes", *(f"  {finding}" for finding in findings)]
@@ -27,4 +27,4 @@ class ProblemError(ConfigurationError):
 
 
 class ContextError(ProblemError):
-    """The problem's `build_context` failed; the message holds its traceback."""
+    """`build_context` of the problem failed; the message holds its traceback."""

@@ -1,15 +1,15 @@
 """The pipeline that evaluates a program on a problem.
 
-The usual one calls the program, hands what it returned to the validator, and takes the metrics:
+The default pipeline calls the program, passes the returned value to the validator, and takes the metrics:
 
     call      CallProgramFunction     entrypoint(context) or entrypoint()
     validate  CallValidatorFunction   validate(context, payload) or validate(payload)
     metrics   FetchMetrics
 
-A problem that needs something else describes all its stages in pipeline.yaml. There, stages get the folder
-as `folder` and `python_path` and the caller's timeout unless they set their own; `context` is an initial
-value if the problem has a context.py; and two names are fixed: `call` is the stage that runs the program,
-`metrics` one whose output has a field `metrics`.
+A problem that needs other stages describes all of them in pipeline.yaml. Options that a stage does not set
+there have defaults: `folder` and `python_path` are the problem folder, `timeout` is the caller's. `context`
+is an initial value if the problem has a context.py. Two stage names are fixed: `call` runs the program, and
+the output of `metrics` has a field `metrics`.
 """
 
 from __future__ import annotations
@@ -18,37 +18,39 @@ from typing import Any
 
 from gigaexec.errors import ConfigurationError
 from gigaexec.evaluation.problems.errors import ProblemError
+from gigaexec.evaluation.problems.files import read_yaml
 from gigaexec.evaluation.problems.problem import METRICS_FILE, VALIDATOR_FILE, Problem
-from gigaexec.evaluation.problems.yaml_file import read_yaml
 from gigaexec.evaluation.stages import Pipeline
 
 CALL_STAGE = "call"
-"""The stage that runs the program: its outcome is the program's cost."""
+"""The stage that runs the program; its outcome holds the cost of the program."""
 METRICS_STAGE = "metrics"
 """The stage whose output holds the metrics to judge."""
 CONTEXT = "context"
 """The initial value that holds the context."""
 ENTRYPOINT = "entrypoint"
+"""The function of a program that the default pipeline calls."""
 
 
 def build_pipeline(problem: Problem, *, timeout_s: float) -> Pipeline:
     """Make the pipeline that evaluates programs on a problem.
 
-    Run it with `initial={"context": value}` where the problem has a context (`load_context` gives the
-    value) and without `initial` where it has none: `pipeline.initial` tells.
+    If the problem has a context, run the pipeline with `initial={"context": value}`, where `load_context`
+    returns the value; otherwise run it without `initial`.
 
     Args:
         problem: The problem.
-        timeout_s: Seconds that each call may run, unless the problem's pipeline.yaml says otherwise.
+        timeout_s: Maximum run time of each call, seconds, for stages to which pipeline.yaml gives no timeout.
 
     Raises:
         ProblemError: pipeline.yaml is wrong, or a file cannot be read.
-        ConfigurationError: The timeout makes no sense.
+        ConfigurationError: The timeout is not a finite number above 0, or a file of the default stages is
+            wrong.
     """
     initial = [CONTEXT] if problem.context_path else []
     defaults = {"timeout": timeout_s, "folder": str(problem.path), "python_path": problem.python_path}
     if problem.pipeline_path is None:
-        description = _usual_description(has_context=bool(initial))
+        description = _default_description(has_context=bool(initial))
         return Pipeline.from_description(description, initial=initial, defaults=defaults)
     description = read_yaml(problem.pipeline_path)
     try:
@@ -59,7 +61,7 @@ def build_pipeline(problem: Problem, *, timeout_s: float) -> Pipeline:
     return pipeline
 
 
-def _usual_description(*, has_context: bool) -> dict[str, Any]:
+def _default_description(*, has_context: bool) -> dict[str, Any]:
     context = {CONTEXT: CONTEXT} if has_context else {}
     return {
         "stages": {
@@ -86,7 +88,7 @@ def _require_fixed_stages(pipeline: Pipeline, problem: Problem) -> None:
     if metrics is None or "metrics" not in metrics.output_model.model_fields:
         findings.append(
             f"stages: expected a stage named {METRICS_STAGE}, whose output has the field metrics "
-            f"(those that {METRICS_FILE} specifies)"
+            f"({METRICS_FILE} specifies those metrics)"
         )
     if findings:
         path = problem.pipeline_path

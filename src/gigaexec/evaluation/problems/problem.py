@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from gigaexec.errors import ConfigurationError
 from gigaexec.evaluation.problems.errors import ProblemError
+from gigaexec.evaluation.problems.files import read_text
 from gigaexec.evaluation.problems.metrics import MetricsSpec
 from gigaexec.evaluation.problems.metrics_file import load_metrics_spec
-from gigaexec.evaluation.stages.function_source import read_function_source
+from gigaexec.evaluation.programs.source import read_function_source
 
 VALIDATOR_FILE = "validate.py"
 METRICS_FILE = "metrics.yaml"
@@ -18,18 +21,27 @@ CONTEXT_FILE = "context.py"
 PIPELINE_FILE = "pipeline.yaml"
 INITIAL_PROGRAMS_FOLDER = "initial_programs"
 
+# File name -> explanation for the message about a missing file.
+_REQUIRED_FILES = {
+    VALIDATOR_FILE: " (the function validate, which scores the result of a program)",
+    METRICS_FILE: "",
+    DESCRIPTION_FILE: " (what the task is, in words)",
+}
+
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What programs are evaluated on.
+    """A task that programs are evaluated on.
 
         validate.py              validate(payload) or validate(context, payload) -> metrics[, artifact]
-        metrics.yaml             what is known of each metric
-        task_description.txt     the task, for whoever writes programs
+        metrics.yaml             the properties of each metric
+        task_description.txt     the task in words, for whoever writes programs
         context.py               optional: build_context() -> the argument of every program's entrypoint
-        pipeline.yaml            optional: stages other than the usual ones
+        pipeline.yaml            optional: stages that replace the default ones
         initial_programs/*.py    programs to begin with, each with a function `entrypoint`
-        helper modules           whatever these files import
+        helper modules           modules that these files import
 
     Args:
         path: The folder, absolute.
@@ -39,7 +51,7 @@ class Problem:
         validator_path: validate.py.
         context_path: context.py, or None.
         pipeline_path: pipeline.yaml, or None.
-        initial_programs: The initial programs, sorted by file name.
+        initial_programs: Files of the initial programs, sorted by name.
     """
 
     path: Path
@@ -60,75 +72,63 @@ class Problem:
     def load(cls, path: str | Path) -> Problem:
         """Read a problem folder.
 
+        Args:
+            path: The folder.
+
         Raises:
-            ProblemError: It is no folder, a file is missing or unreadable, metrics.yaml is wrong, or a file
-                does not define its function; every mistake is listed.
+            ProblemError: The folder or a file is missing or unreadable, metrics.yaml is wrong, or a Python
+                file does not define its function; every mistake is listed.
         """
-        folder = Path(path).absolute()
+        folder = Path(path)
         if not folder.is_dir():
-            raise ProblemError(
-                f"{path}: expected a problem folder, got {'a file' if folder.exists() else 'nothing'}"
-            )
-        findings: list[str] = []
-        if not (folder / VALIDATOR_FILE).is_file():
-            findings.append(
-                f"{folder / VALIDATOR_FILE}: expected a file with a function validate, got nothing"
-            )
-        description = _read_description(folder / DESCRIPTION_FILE, findings)
-        metrics = _read_metrics(folder / METRICS_FILE, findings)
-        pipeline_path = _file_or_none(folder / PIPELINE_FILE)
-        context_path = _file_or_none(folder / CONTEXT_FILE)
-        if context_path is not None:
-            findings += _check_function(context_path, "build_context")
-        if (
-            folder / VALIDATOR_FILE
-        ).is_file() and pipeline_path is None:  # else its stages say which functions are called
-            findings += _check_function(folder / VALIDATOR_FILE, "validate")
-        if findings:
+            raise ProblemError(f"{path} is not a folder" if folder.exists() else f"no such folder: {path}")
+        findings = _missing_files(folder)
+        description = _collect(findings, read_text, folder / DESCRIPTION_FILE)
+        metrics = _collect(findings, load_metrics_spec, folder / METRICS_FILE)
+        context_path = _file_or_none(folder.absolute() / CONTEXT_FILE)
+        pipeline_path = _file_or_none(folder.absolute() / PIPELINE_FILE)
+        _collect(findings, read_function_source, folder / CONTEXT_FILE, "build_context")
+        if pipeline_path is None:  # the stages of a pipeline.yaml choose their functions
+            _collect(findings, read_function_source, folder / VALIDATOR_FILE, "validate")
+        if findings or description is None or metrics is None:
             raise ProblemError.listing(folder, findings)
         return cls(
-            path=folder,
+            path=folder.absolute(),
             name=folder.resolve().name,
-            description=description,
+            description=description.strip(),
             metrics=metrics,
-            validator_path=folder / VALIDATOR_FILE,
+            validator_path=folder.absolute() / VALIDATOR_FILE,
             context_path=context_path,
             pipeline_path=pipeline_path,
-            initial_programs=tuple(programs_in(folder / INITIAL_PROGRAMS_FOLDER)),
+            initial_programs=tuple(programs_in(folder.absolute() / INITIAL_PROGRAMS_FOLDER)),
         )
 
 
-def _read_description(path: Path, findings: list[str]) -> str:
-    try:
-        return path.read_text("utf-8-sig").strip()
-    except OSError as error:
-        findings.append(f"{path}: expected a text file with the task, but {error.strerror or error}")
-    except UnicodeDecodeError as error:
-        findings.append(f"{path}: expected UTF-8 text, but {error}")
-    return ""
-
-
-def _read_metrics(path: Path, findings: list[str]) -> MetricsSpec:
-    try:
-        return load_metrics_spec(path)
-    except ProblemError as error:
-        findings.extend(error.findings)
-        return MetricsSpec({})
-
-
-def _check_function(path: Path, function_name: str) -> list[str]:
-    try:
-        read_function_source(path, function_name)
-    except ConfigurationError as error:
-        return [str(error)]
-    return []
-
-
 def programs_in(folder: Path) -> list[Path]:
-    """List a folder's programs, sorted by file name: its `*.py` without `__init__.py` and hidden files."""
-    # __init__.py makes a package of the folder; editors leave hidden files behind.
+    """List the programs in a folder, sorted by file name: `*.py` without `__init__.py` and hidden files."""
+    # __init__.py makes the folder a package; editors leave hidden files behind.
     files = sorted(folder.glob("*.py"))
     return [file for file in files if file.name != "__init__.py" and not file.name.startswith(".")]
+
+
+def _missing_files(folder: Path) -> list[str]:
+    missing = [name for name in _REQUIRED_FILES if not (folder / name).is_file()]
+    if len(missing) > 1:
+        return [f"{folder} is not a problem folder. Missing: {', '.join(missing)}"]
+    return [f"{folder / name} is missing{_REQUIRED_FILES[name]}" for name in missing]
+
+
+def _collect(findings: list[str], read: Callable[..., _T], path: Path, *arguments: str) -> _T | None:
+    """Return what `read` returns for a file. If the file is wrong, add its mistakes to the findings."""
+    if not path.is_file():
+        return None
+    try:
+        return read(path, *arguments)
+    except ProblemError as error:
+        findings.extend(error.findings)
+    except ConfigurationError as error:
+        findings.append(str(error))
+    return None
 
 
 def _file_or_none(path: Path) -> Path | None:

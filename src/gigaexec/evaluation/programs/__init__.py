@@ -1,4 +1,4 @@
-"""Programs: what is evaluated."""
+"""Programs and the Python files that hold their source."""
 
 from gigaexec.evaluation.programs.program import Program
 from gigaexec.evaluation.programs.source import SourceUnreadableError, read_source

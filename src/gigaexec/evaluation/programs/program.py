@@ -8,21 +8,22 @@ from pathlib import Path
 
 from gigaexec.errors import ConfigurationError
 from gigaexec.evaluation.programs.source import read_source
+from gigaexec.untrusted.plain_values import type_name
 
 _SHORT_ID_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One program: its source and who it is.
+    """A program: its source, its name and its id.
 
     Args:
-        code: Python source. It may be wrong in any way; it is compiled in a worker only.
-        name: What people call it; need not be unique.
-        id: Unique; 32 hex digits unless given.
+        code: Python source. Any text is allowed; it is compiled in a worker only.
+        name: Name shown to people; it need not be unique.
+        id: Unique id. Default: 32 random hex digits.
 
     Raises:
-        ConfigurationError: `code`, `name` or `id` is no string, or `id` is empty or holds a NUL.
+        ConfigurationError: `code`, `name` or `id` is not a string, or `id` is empty or contains a NUL.
     """
 
     code: str
@@ -30,12 +31,14 @@ class Program:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
-        for what in ("code", "name", "id"):
-            value: object = getattr(self, what)
+        for name in ("code", "name", "id"):
+            value: object = getattr(self, name)
             if not isinstance(value, str):
-                raise ConfigurationError(f"{what} of a program must be a string, not {type(value).__name__}")
+                raise ConfigurationError(f"{name} of a program must be a string, not {type_name(value)}")
         if not self.id or "\0" in self.id:
-            raise ConfigurationError(f"id of a program must be a string without NUL, not {self.id!r}")
+            raise ConfigurationError(
+                f"id of a program must be a non-empty string without NUL, not {self.id!r}"
+            )
 
     @property
     def id_short(self) -> str:
@@ -44,10 +47,10 @@ class Program:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Program:
-        """Read a program from a Python file; its name is the file's name without the suffix.
+        """Read a program from a Python file; the program is named after the file, without its suffix.
 
         Raises:
-            SourceUnreadableError: The file is missing or cannot be read; the message names it.
-            ConfigurationError: It is not text; the message names it.
+            SourceUnreadableError: The file is missing or cannot be read; the message names the file.
+            ConfigurationError: The file is not text; the message names the file.
         """
         return cls(code=read_source(path), name=Path(path).stem)

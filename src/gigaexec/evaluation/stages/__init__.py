@@ -1,18 +1,20 @@
 """Stages, the steps of evaluating a program, and the pipeline that runs them.
 
-A stage answers with a `ProgramStageResult` and never raises for a program's failure. Needs the extra
+A stage returns a `ProgramStageResult`; it does not raise for a failure of the program. Needs the extra
 `stages`.
 """
 
-# ruff: noqa: E402 - the check comes before the imports that it guards
+# ruff: noqa: E402 - the check must run before the imports that need the extra
 
 from gigaexec.evaluation.extras import require_stages_extra
 
 require_stages_extra()
 
-from gigaexec.evaluation.stages.description import PipelineDescription, StageDescription
-from gigaexec.evaluation.stages.errors import StageOutputError
-from gigaexec.evaluation.stages.executor import PythonCodeExecutor
+from gigaexec.evaluation.stages.executor import (
+    CallProgramFunction,
+    CallProgramFunctionWithFixedArgs,
+    PythonCodeExecutor,
+)
 from gigaexec.evaluation.stages.fetch import FetchArtifact, FetchMetrics
 from gigaexec.evaluation.stages.file_function import CallFileFunction, CallValidatorFunction
 from gigaexec.evaluation.stages.models import (
@@ -24,14 +26,17 @@ from gigaexec.evaluation.stages.models import (
     ValueOutput,
 )
 from gigaexec.evaluation.stages.pipeline import Pipeline
-from gigaexec.evaluation.stages.program_function import (
-    CallProgramFunction,
-    CallProgramFunctionWithFixedArgs,
+from gigaexec.evaluation.stages.registry import (
+    STAGE_REGISTRY,
+    PipelineDescription,
+    StageDescription,
+    StageRegistry,
+    register_stage,
 )
-from gigaexec.evaluation.stages.registry import STAGE_REGISTRY, StageRegistry, register_stage
 from gigaexec.evaluation.stages.results import (
     ProgramStageResult,
     StageError,
+    StageOutputError,
     StageState,
     first_failure,
 )

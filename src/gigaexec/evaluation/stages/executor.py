@@ -1,24 +1,25 @@
-"""The base of all stages that call a function in a worker."""
+"""The base of all stages that call a function in a worker, and the stages that call the program itself."""
 
-# ruff: noqa: ARG002 - a hook is handed all that any override may need
+# ruff: noqa: ARG002 - a hook gets everything that an override may need
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.calls import WorkerCall
 from gigaexec.errors import ConfigurationError, GigaexecError, InfrastructureError
+from gigaexec.evaluation.numbers import require_seconds
 from gigaexec.evaluation.programs import Program
-from gigaexec.evaluation.stages.models import StageModel, ValueOutput
+from gigaexec.evaluation.stages.models import ContextInputs, StageModel, ValueOutput
 from gigaexec.evaluation.stages.registry import register_stage
 from gigaexec.evaluation.stages.stage import ComputedStage, Stage
 from gigaexec.runner import run_call
+from gigaexec.untrusted.plain_values import type_name
 
-# Long enough for a search of some seconds, short enough that a night survives many endless loops.
+# Long enough for a search of several seconds, short enough that a night survives many endless loops.
 DEFAULT_TIMEOUT_S = 60.0
 
 PROGRAM_ID_VARIABLE = "GIGAEVO_PROGRAM_ID"
@@ -27,19 +28,19 @@ PROGRAM_ID_SHORT_VARIABLE = "GIGAEVO_PROGRAM_ID_SHORT"
 
 @register_stage
 class PythonCodeExecutor(Stage):
-    """Calls a function of some code in a worker; as it stands, one without arguments of the program's code.
+    """Call a function in a worker; the base class calls a function of the program, without arguments.
 
-    Subclasses override `code_for`, `arguments_for` and `parse_output`. These hooks run in the driver; what
-    they raise becomes a failed result. The call sees the program's id in `GIGAEVO_PROGRAM_ID` and its
-    first 8 characters in `GIGAEVO_PROGRAM_ID_SHORT`.
+    Subclasses override `code_for`, `arguments_for` and `parse_output`. These hooks run in the driver, on the
+    event loop; an exception in a hook makes the stage fail. The call sees the program's id in the environment
+    variable `GIGAEVO_PROGRAM_ID` and its first 8 characters in `GIGAEVO_PROGRAM_ID_SHORT`.
 
     Args:
-        function_name: The function to call.
+        function_name: Name of the function.
         python_path: Folders from which the code can import, in this order.
-        timeout: Seconds that the call may run.
+        timeout: Maximum run time of the call, seconds.
 
     Raises:
-        ConfigurationError: An argument makes no sense.
+        ConfigurationError: An argument has a wrong type or value.
     """
 
     output_model: ClassVar[type[StageModel]] = ValueOutput
@@ -55,22 +56,22 @@ class PythonCodeExecutor(Stage):
             raise ConfigurationError(f"function_name must be the name of a function, not {function_name!r}")
         self.function_name = function_name
         self.python_path = _folders(python_path)
-        self.timeout_s = _seconds(timeout)
+        self.timeout_s = require_seconds("timeout", timeout)
 
     def code_for(self, program: Program, inputs: Any) -> str:
-        """The source that holds the function."""
+        """Return the source that holds the function."""
         return program.code
 
     def arguments_for(self, program: Program, inputs: Any) -> tuple[list[Any], dict[str, Any]]:
-        """The function's positional and keyword arguments."""
+        """Return the positional and keyword arguments of the function."""
         return [], {}
 
     def parse_output(self, value: Any, inputs: Any) -> StageModel:
-        """Turn what the function returned into `output_model`; raise if it cannot be used."""
+        """Convert the value that the function returned to `output_model`; raise if the value is unusable."""
         return ValueOutput(value=value)
 
     def build_call(self, program: Program, inputs: Any) -> WorkerCall:
-        """The call that is made for a program."""
+        """Return the call to make for a program."""
         args, kwargs = self.arguments_for(program, inputs)
         return WorkerCall(
             code=self.code_for(program, inputs),
@@ -82,31 +83,81 @@ class PythonCodeExecutor(Stage):
         )
 
     async def compute(self, program: Program, inputs: Any, backend: ExecutorBackend | None) -> ComputedStage:
+        """Make the call and convert its value."""
         call = self.build_call(program, inputs)
         try:
             outcome = await run_call(call, deadline_s=self.timeout_s, backend=backend)
         except GigaexecError:
             raise
-        except Exception as error:  # a backend's own failure says nothing about the program
-            reason = f"the backend raised {type(error).__name__}: {error}"
+        except Exception as error:  # a failure of the backend itself is no verdict on the program
+            reason = f"the backend raised {type_name(error)}: {error}"
             raise InfrastructureError(reason) from error
         if outcome.error is not None:
             return ComputedStage(outcome=outcome, error=outcome.error)
         try:
             return ComputedStage(outcome=outcome, output=self.parse_output(outcome.value, inputs))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a hook's failure; the outcome must not be lost with it
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a hook may raise anything; keep the outcome
             return ComputedStage(outcome=outcome, error=error)
 
 
+@register_stage
+class CallProgramFunction(PythonCodeExecutor):
+    """Call a function of the program, with the context as its only argument if a context is given.
+
+    Takes `context` (optional), gives `value`. The options are those of `PythonCodeExecutor`.
+    """
+
+    inputs_model: ClassVar[type[StageModel]] = ContextInputs
+
+    def arguments_for(self, program: Program, inputs: ContextInputs) -> tuple[list[Any], dict[str, Any]]:
+        return context_arguments(inputs), {}
+
+
+@register_stage
+class CallProgramFunctionWithFixedArgs(PythonCodeExecutor):
+    """Call a function of every program with the same arguments. Takes nothing, gives `value`.
+
+    Args:
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        function_name: Name of the function.
+        python_path: Folders from which the program can import, in this order.
+        timeout: Maximum run time of the call, seconds.
+
+    Raises:
+        ConfigurationError: An argument has a wrong type or value.
+    """
+
+    def __init__(
+        self,
+        *,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        function_name: str = "run_code",
+        python_path: Sequence[str | Path] = (),
+        timeout: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        super().__init__(function_name=function_name, python_path=python_path, timeout=timeout)
+        if not isinstance(args, list | tuple):
+            raise ConfigurationError(f"args must be a list, not {args!r:.60}")
+        if kwargs is not None and not (
+            isinstance(kwargs, Mapping) and all(isinstance(key, str) for key in kwargs)
+        ):
+            raise ConfigurationError(f"kwargs must map names to values, not {kwargs!r:.60}")
+        self._args = list(args)
+        self._kwargs = dict(kwargs or {})
+
+    def arguments_for(self, program: Program, inputs: Any) -> tuple[list[Any], dict[str, Any]]:
+        return list(self._args), dict(self._kwargs)
+
+
+def context_arguments(inputs: ContextInputs) -> list[Any]:
+    """Return the context as the only positional argument, or no argument if no context is given."""
+    return [inputs.context] if inputs.has("context") else []
+
+
 def _folders(python_path: Sequence[str | Path]) -> tuple[str, ...]:
-    is_listing = isinstance(python_path, Sequence) and not isinstance(python_path, str | bytes)
-    if not is_listing or not all(isinstance(entry, str | Path) for entry in python_path):
+    is_list = isinstance(python_path, Sequence) and not isinstance(python_path, str | bytes)
+    if not is_list or not all(isinstance(entry, str | Path) for entry in python_path):
         raise ConfigurationError(f"python_path must be a list of folders, not {python_path!r}")
     return tuple(dict.fromkeys(map(str, python_path)))
-
-
-def _seconds(timeout: float) -> float:
-    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
-    if not is_number or not math.isfinite(timeout) or timeout <= 0:
-        raise ConfigurationError(f"timeout must be a number of seconds above 0, not {timeout!r}")
-    return float(timeout)

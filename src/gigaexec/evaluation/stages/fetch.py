@@ -1,6 +1,6 @@
-"""Stages that take one half of what a validator returned."""
+"""Stages that take the metrics or the artifact out of a validator's output."""
 
-# ruff: noqa: ARG002 - a hook is handed all that any override may need
+# ruff: noqa: ARG002 - a hook gets everything that an override may need
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from gigaexec.evaluation.stages.stage import ComputedStage, Stage
 
 @register_stage
 class FetchMetrics(Stage):
-    """The metrics of a validation, with those that another stage measured added where there are any.
+    """Take the metrics out of a validator's output and add metrics that another stage measured.
 
-    Takes `validation` and `measured` (optional; its values replace those of the same name), gives
+    Takes `validation` and `measured` (optional; its values replace metrics of the same name), gives
     `metrics`. Runs in the driver.
     """
 
@@ -31,17 +31,14 @@ class FetchMetrics(Stage):
     output_model: ClassVar[type[StageModel]] = MetricsOutput
 
     async def compute(
-        self,
-        program: Program,
-        inputs: FetchMetricsInputs,
-        backend: ExecutorBackend | None,
+        self, program: Program, inputs: FetchMetricsInputs, backend: ExecutorBackend | None
     ) -> ComputedStage:
         return ComputedStage(output=MetricsOutput(metrics={**inputs.validation.metrics, **inputs.measured}))
 
 
 @register_stage
 class FetchArtifact(Stage):
-    """The artifact of a validation; None where the validator returned metrics alone.
+    """Take the artifact out of a validator's output; it is None if the validator returned only metrics.
 
     Takes `validation`, gives `artifact`. Runs in the driver.
     """
@@ -50,9 +47,6 @@ class FetchArtifact(Stage):
     output_model: ClassVar[type[StageModel]] = ArtifactOutput
 
     async def compute(
-        self,
-        program: Program,
-        inputs: FetchArtifactInputs,
-        backend: ExecutorBackend | None,
+        self, program: Program, inputs: FetchArtifactInputs, backend: ExecutorBackend | None
     ) -> ComputedStage:
         return ComputedStage(output=ArtifactOutput(artifact=inputs.validation.artifact))

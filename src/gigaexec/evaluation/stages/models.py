@@ -1,4 +1,4 @@
-"""The pydantic models of what goes into stages and what comes out."""
+"""The pydantic models of the inputs and outputs of stages."""
 
 from __future__ import annotations
 
@@ -13,46 +13,50 @@ from gigaexec.untrusted.plain_values import is_a, type_name
 class StageModel(BaseModel):
     """Base of all inputs and outputs of stages. Values of programs pass through it uncopied."""
 
-    # Pydantic would put the repr of a program's value into its errors, and so run the program's code.
+    # Without hide_input_in_errors, the text of an error holds the repr of a program's value: its code would
+    # run.
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
     )
 
     def has(self, name: str) -> bool:
-        """Whether the field was given. None is a value like any other, so it cannot stand for absence."""
+        """True if the field was given. None is a valid value, so a None does not mean that it was not."""
         return name in self.model_fields_set
 
 
 class NoInputs(StageModel):
-    """For stages that depend on nothing but the program."""
+    """Inputs of a stage that depends only on the program."""
 
 
 class ContextInputs(StageModel):
-    """What `CallProgramFunction` and `RuntimeFitnessStage` take.
+    """Inputs of `CallProgramFunction` and `RuntimeFitnessStage`.
 
     Args:
-        context: The one argument of the program's function; left out, it is called without arguments.
+        context: The only argument of the program's function. If it is left out, the function is called
+            without arguments.
     """
 
     context: Any = None
 
 
 class FileFunctionInputs(StageModel):
-    """What `CallFileFunction` takes.
+    """Inputs of `CallFileFunction`.
 
     Args:
-        payload: The one argument of the file's function; left out, it is called without arguments.
+        payload: The only argument of the file's function. If it is left out, the function is called without
+            arguments.
     """
 
     payload: Any = None
 
 
 class ValidatorInputs(StageModel):
-    """What `CallValidatorFunction` takes.
+    """Inputs of `CallValidatorFunction`.
 
     Args:
-        payload: What the program returned.
-        context: Given, the validator is called with `(context, payload)`, else with `(payload)`.
+        payload: The value that the program returned.
+        context: The context of the problem. If it is given, the validator is called with `(context,
+            payload)`, otherwise with `(payload)`.
     """
 
     payload: Any
@@ -60,17 +64,17 @@ class ValidatorInputs(StageModel):
 
 
 class ValueOutput(StageModel):
-    """What a function returned."""
+    """The value that a function returned."""
 
     value: Any = None
 
 
 class ValidationOutput(StageModel):
-    """What a validator returned, taken apart.
+    """The value that a validator returned, split into its two parts.
 
     Args:
-        metrics: Its metrics, unjudged.
-        artifact: What it returned beside them, else None.
+        metrics: The metrics, not yet judged.
+        artifact: The artifact, or None.
     """
 
     metrics: dict[str, Any]
@@ -78,19 +82,22 @@ class ValidationOutput(StageModel):
 
 
 class MetricsOutput(StageModel):
-    """Metrics by name, unjudged."""
+    """Metrics by name, not yet judged."""
 
     metrics: dict[str, Any]
 
 
 class ArtifactOutput(StageModel):
-    """What a validator returned beside the metrics, else None."""
+    """The artifact that a validator returned with its metrics, or None."""
 
     artifact: Any = None
 
 
 def _must_be(kind: type) -> Callable[[Any], Any]:
-    """Refuse other values before pydantic asks them whether they are mappings, in the program's own code."""
+    """Return a validator that refuses values of other types before pydantic runs code of their class.
+
+    Pydantic asks a value whether it is a mapping, which a program's object can answer with an endless loop.
+    """
 
     def check(value: Any) -> Any:
         if not is_a(value, kind):
@@ -101,11 +108,11 @@ def _must_be(kind: type) -> Callable[[Any], Any]:
 
 
 class FetchMetricsInputs(StageModel):
-    """What `FetchMetrics` takes.
+    """Inputs of `FetchMetrics`.
 
     Args:
         validation: The output of a `CallValidatorFunction`.
-        measured: More metrics, measured by another stage; they replace those of the same name.
+        measured: More metrics, measured by another stage; they replace metrics of the same name.
     """
 
     validation: Annotated[ValidationOutput, BeforeValidator(_must_be(ValidationOutput))]
@@ -113,19 +120,19 @@ class FetchMetricsInputs(StageModel):
 
 
 class FetchArtifactInputs(StageModel):
-    """What `FetchArtifact` takes: the output of a `CallValidatorFunction`."""
+    """Input of `FetchArtifact`: the output of a `CallValidatorFunction`."""
 
     validation: Annotated[ValidationOutput, BeforeValidator(_must_be(ValidationOutput))]
 
 
 class RuntimeOutput(StageModel):
-    """What `RuntimeFitnessStage` measured.
+    """Output of `RuntimeFitnessStage`.
 
     Args:
         metrics: `execution_time_sec` (the median, seconds), `fitness` (its inverse), `warmup_runs` and
             `timed_runs`.
-        value: What the last timed run returned, so that it is a timed value that gets validated.
-        run_times_s: Each timed run, seconds, in order.
+        value: The value that the last timed run returned. Validating it validates a run that was timed.
+        run_times_s: Duration of each timed run, seconds, in order.
     """
 
     metrics: dict[str, float]

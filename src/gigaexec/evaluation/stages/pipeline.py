@@ -11,19 +11,26 @@ from pydantic import ValidationError
 
 from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.errors import ConfigurationError
+from gigaexec.evaluation.findings import findings_of
 from gigaexec.evaluation.programs import Program
-from gigaexec.evaluation.stages.description import PipelineDescription
-from gigaexec.evaluation.stages.findings import findings_of
-from gigaexec.evaluation.stages.registry import STAGE_REGISTRY, StageRegistry
+from gigaexec.evaluation.stages.registry import (
+    STAGE_REGISTRY,
+    PipelineDescription,
+    StageDescription,
+    StageRegistry,
+)
 from gigaexec.evaluation.stages.results import ProgramStageResult, skipped_result
 from gigaexec.evaluation.stages.stage import Stage
 from gigaexec.evaluation.stages.wiring import Source, check_wiring, parse_source
 
+# Depth in a description -> the keys of the mappings there; between them, at depth 2, are the names of stages.
+_KEYS_OF_DESCRIPTION = {1: PipelineDescription.model_fields, 3: StageDescription.model_fields}
+
 
 class Pipeline:
-    """Stages and what each takes from the others. One pipeline serves any number of programs at once.
+    """Stages and the wiring between them. One pipeline serves any number of programs at once.
 
-    An input's source is the name of an initial value, the name of a stage (its whole output) or
+    The source of an input is the name of an initial value, the name of a stage (its whole output) or
     `stage.field` (one field of its output):
 
         Pipeline(
@@ -33,12 +40,13 @@ class Pipeline:
         )
 
     Args:
-        stages: Stages by name.
-        inputs: For each stage that takes something: input name -> source.
-        initial: Names of the values that `run` is given.
+        stages: Stage name -> stage.
+        inputs: Stage name -> input name -> source, for each stage that takes inputs.
+        initial: Names of the values that are given to `run`.
 
     Raises:
-        ConfigurationError: A cycle, an unknown name, an input that is missing; all are listed.
+        ConfigurationError: The stages form a cycle, a name is unknown, or an input is missing; every mistake
+            is listed.
     """
 
     def __init__(
@@ -50,14 +58,12 @@ class Pipeline:
     ) -> None:
         self.stages = dict(stages)
         self.initial = frozenset(initial)
-        findings = check_wiring(self.stages, inputs or {}, self.initial)
+        inputs = inputs or {}
+        findings = check_wiring(self.stages, inputs, self.initial)
         if findings:
             raise ConfigurationError("the pipeline cannot be used: " + "; ".join(findings))
         self._sources = {
-            name: {
-                field: parse_source(text, self.initial)
-                for field, text in (inputs or {}).get(name, {}).items()
-            }
+            name: {field: parse_source(text, self.initial) for field, text in inputs.get(name, {}).items()}
             for name in self.stages
         }
         self._order = _topological_order(self._sources)
@@ -71,21 +77,22 @@ class Pipeline:
         defaults: Mapping[str, Any] | None = None,
         registry: StageRegistry = STAGE_REGISTRY,
     ) -> Pipeline:
-        """Make a pipeline from data, for example a YAML file.
+        """Create a pipeline from data, for example from a YAML file.
 
         Args:
             description: `{"stages": {name: {"stage": class, "options": {...}, "inputs": {...}}}}`.
-            initial: Names of the values that `run` is given.
-            defaults: Options for every stage that takes them and does not set them.
-            registry: Where the classes' names are looked up.
+            initial: Names of the values that are given to `run`.
+            defaults: Option name -> value, for every stage that has the option and does not set it.
+            registry: The registry that the names of classes are looked up in.
 
         Raises:
-            ConfigurationError: The description has another form, or what it describes cannot be made.
+            ConfigurationError: The description has a wrong form, or a stage or the pipeline cannot be
+                created; every mistake is listed.
         """
         try:
             described = PipelineDescription.model_validate(description)
         except ValidationError as error:
-            raise ConfigurationError("; ".join(findings_of(error))) from error
+            raise ConfigurationError("; ".join(findings_of(error, _KEYS_OF_DESCRIPTION))) from error
         stages, findings = {}, []
         for name, stage in described.stages.items():
             try:
@@ -98,9 +105,9 @@ class Pipeline:
         return cls(stages, inputs, initial=initial)
 
     def upstream(self, name: str) -> frozenset[str]:
-        """Return the stage with this name and all that it depends on."""
-        taken = {source.name for source in self._sources[name].values() if not source.is_initial}
-        return frozenset({name}).union(*(self.upstream(needed) for needed in taken))
+        """Return the names of a stage and of all stages that it depends on."""
+        needed = {source.name for source in self._sources[name].values() if not source.is_initial}
+        return frozenset({name}).union(*map(self.upstream, needed))
 
     async def run(
         self,
@@ -109,20 +116,20 @@ class Pipeline:
         backend: ExecutorBackend | None = None,
         initial: Mapping[str, Any] | None = None,
     ) -> dict[str, ProgramStageResult]:
-        """Run all stages for one program; those that do not wait for each other run at the same time.
+        """Run all stages for one program. Stages that do not depend on each other run at the same time.
 
-        A stage that fails makes those that depend on it skipped, and no other.
+        If a stage fails, the stages that depend on it are skipped; all others run.
 
         Args:
-            program: What is evaluated.
-            backend: Where calls run; None is the default backend.
+            program: The program to evaluate.
+            backend: The backend that runs calls; None is the default backend.
             initial: A value for each name in `initial`.
 
         Returns:
-            The result of every stage by name, each after those that it depends on.
+            Stage name -> result; a stage comes after the stages that it depends on.
 
         Raises:
-            ConfigurationError: An initial value is missing or unknown; nothing was started.
+            ConfigurationError: An initial value is missing or unknown; no stage was started.
             asyncio.CancelledError: The awaiting task was cancelled; every running call was killed.
         """
         values = dict(initial or {})
@@ -149,9 +156,9 @@ class Pipeline:
         needed = {
             source.name: await tasks[source.name] for source in sources.values() if not source.is_initial
         }
-        failed = [needed_name for needed_name, result in needed.items() if not result.completed]
-        if failed:
-            return skipped_result(name, failed)
+        not_completed = [needed_name for needed_name, result in needed.items() if not result.completed]
+        if not_completed:
+            return skipped_result(name, not_completed)
         inputs = {field: _value(source, initial, needed) for field, source in sources.items()}
         return await self.stages[name].run(program, inputs, backend=backend, stage_name=name)
 
@@ -165,13 +172,11 @@ def _value(source: Source, initial: Mapping[str, Any], results: Mapping[str, Pro
 
 def _topological_order(sources: Mapping[str, Mapping[str, Source]]) -> tuple[str, ...]:
     graph = {
-        name: [source.name for source in taken.values() if not source.is_initial]
-        for name, taken in sources.items()
+        name: [source.name for source in inputs.values() if not source.is_initial]
+        for name, inputs in sources.items()
     }
     try:
         return tuple(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
         cycle = " -> ".join(error.args[1])
-        raise ConfigurationError(
-            f"the pipeline's stages depend on each other in a circle: {cycle}"
-        ) from error
+        raise ConfigurationError(f"the stages of the pipeline form a cycle: {cycle}") from error

@@ -1,4 +1,4 @@
-"""Names for stages, so that a pipeline can be described in a file."""
+"""Pipelines as data: names for stages, and the form of a description that uses the names."""
 
 from __future__ import annotations
 
@@ -6,11 +6,41 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from gigaexec.errors import ConfigurationError
-from gigaexec.evaluation.stages.names import unknown_name
+from gigaexec.evaluation.findings import unknown_name
 from gigaexec.evaluation.stages.stage import Stage
 
 StageClass = TypeVar("StageClass", bound=type[Stage])
+
+
+class StageDescription(BaseModel):
+    """One stage of a described pipeline.
+
+    Args:
+        stage: Name of the stage's class in the registry.
+        options: Arguments of its constructor.
+        inputs: Input name -> source; see `Pipeline`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    stage: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    inputs: dict[str, str] = Field(default_factory=dict)
+
+
+class PipelineDescription(BaseModel):
+    """A pipeline as data.
+
+    Args:
+        stages: Stage name -> its description.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    stages: dict[str, StageDescription]
 
 
 class StageRegistry:
@@ -20,26 +50,29 @@ class StageRegistry:
         self._classes: dict[str, type[Stage]] = {}
 
     def register(self, stage_class: StageClass) -> StageClass:
-        """Add a stage class under its own name; usable as a decorator.
+        """Add a stage class under its own name. Usable as a decorator.
+
+        Returns:
+            The class itself.
 
         Raises:
-            ConfigurationError: Another class has that name already.
+            ConfigurationError: Another class already has that name.
         """
         name = stage_class.__name__
         if self._classes.setdefault(name, stage_class) is not stage_class:
-            raise ConfigurationError(f"a stage named {name!r} is registered already; choose another name")
+            raise ConfigurationError(f"a stage named {name!r} is already registered; choose another name")
         return stage_class
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names, sorted."""
+        """All registered names, sorted."""
         return tuple(sorted(self._classes))
 
     def get(self, name: str) -> type[Stage]:
         """Return the class with this name.
 
         Raises:
-            ConfigurationError: There is none; the message lists those there are.
+            ConfigurationError: The name is unknown; the message lists the known names.
         """
         try:
             return self._classes[name]
@@ -49,40 +82,38 @@ class StageRegistry:
     def create(
         self, name: str, options: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None
     ) -> Stage:
-        """Make a stage.
+        """Create a stage.
 
         Args:
             name: Name of its class.
             options: Arguments of its constructor.
-            defaults: Values for options that are not given; one that the stage does not take is left out.
+            defaults: Values for options that are not given; values for options that the stage does not have
+                are ignored.
 
         Raises:
-            ConfigurationError: The name or an option is unknown, an option is missing, or the stage
-                refuses a value.
+            ConfigurationError: The name or an option is unknown, an option is missing, or the stage refuses a
+                value.
         """
         stage_class = self.get(name)
         signature = inspect.signature(stage_class)
-        unknown = [option for option in options if option not in signature.parameters]
+        known = tuple(signature.parameters)
+        unknown = [option for option in options if option not in known]
         if unknown:
-            known = tuple(signature.parameters)
             raise ConfigurationError(
                 "; ".join(unknown_name(f"option of {name}", option, known) for option in unknown)
             )
-        fitting = {key: value for key, value in (defaults or {}).items() if key in signature.parameters}
+        fitting = {option: value for option, value in (defaults or {}).items() if option in known}
         chosen = {**fitting, **options}
         try:
             signature.bind(**chosen)
-        except TypeError as error:
-            raise ConfigurationError(f"{name}: {error}") from error
-        try:
             return stage_class(**chosen)
         except ConfigurationError:
             raise
-        except (TypeError, ValueError) as error:  # a constructor that trusts the types of its options
+        except (TypeError, ValueError) as error:  # a missing option, or a constructor that checks no types
             raise ConfigurationError(f"{name}: {error}") from error
 
 
 STAGE_REGISTRY = StageRegistry()
-"""The stages that gigaexec brings, and those that `register_stage` added."""
+"""The stages of gigaexec and the stages that `register_stage` added."""
 
 register_stage = STAGE_REGISTRY.register

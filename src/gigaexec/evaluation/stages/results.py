@@ -1,4 +1,4 @@
-"""What a stage answers with."""
+"""The result of a stage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from pydantic import BaseModel, ValidationError
 
@@ -21,7 +21,12 @@ from gigaexec.errors import (
     InfrastructureError,
     InvalidCallError,
 )
-from gigaexec.evaluation.stages.findings import findings_of
+from gigaexec.evaluation.findings import findings_of
+from gigaexec.untrusted.plain_values import type_name
+
+
+class StageOutputError(CallError):
+    """A function returned a value that its stage cannot use; the message describes the value."""
 
 
 class StageState(enum.StrEnum):
@@ -30,7 +35,7 @@ class StageState(enum.StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     SKIPPED = "skipped"
-    """Not run, because a stage that it depends on did not complete."""
+    """The stage did not run, because a stage that it depends on did not complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +43,13 @@ class StageError:
     """Why a stage did not complete, as text.
 
     Args:
-        type: Name of the error's class: "ExecRunnerError", "CallTimeoutError", "SpillError" and so on.
+        type: Name of the error's class, such as "ExecRunnerError" or "SpillError"; "StageSkipped" if the
+            stage did not run.
         message: One line.
         stage: Name of the stage that failed or was skipped.
-        traceback: Everything known: the program's traceback, code context and captured output.
-        is_inconclusive: Whether the error says nothing about the program.
+        traceback: The whole error: the program's traceback, code context and captured output. "" if the stage
+            was skipped.
+        is_inconclusive: True if the error is no verdict on the program.
     """
 
     type: str
@@ -53,28 +60,28 @@ class StageError:
 
     @classmethod
     def from_exception(cls, error: BaseException, *, stage: str) -> StageError:
-        """Describe an error that a call or a hook of a stage raised."""
+        """Describe an error that a call or a hook of the named stage raised."""
         return cls(
-            type=type(error).__name__,
+            type=type_name(error),
             message=_one_line(error),
             stage=stage,
             traceback=_full_text(error),
-            is_inconclusive=says_nothing(error),
+            is_inconclusive=is_inconclusive(error),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramStageResult:
-    """How one stage ended for one program. Never an exception.
+    """How one stage ended for one program.
 
     Args:
         stage: Name of the stage.
-        status: How it ended.
-        output: The stage's output model when it completed, else None.
-        error: Why it did not complete, else None.
-        outcome: How its call ended and what that cost; None for a stage that calls nothing. It can be ok
-            while the stage failed: then the function returned something that the stage cannot use.
-        duration_s: Seconds from the stage's start to its end, waiting for a worker included.
+        status: How the stage ended.
+        output: The output model of the stage if it completed, else None.
+        error: Why the stage did not complete, or None.
+        outcome: The outcome of the stage's call, with its cost; None if the stage made no call. It can be ok
+            although the stage failed: then the stage could not use the value that the function returned.
+        duration_s: Seconds from the start to the end of the stage, including the wait for a worker.
     """
 
     stage: str
@@ -86,11 +93,12 @@ class ProgramStageResult:
 
     @property
     def completed(self) -> bool:
+        """True if the stage ran and did not fail."""
         return self.status is StageState.COMPLETED
 
     @property
     def is_inconclusive(self) -> bool:
-        """Whether the stage failed for a reason that says nothing about the program: do not score it."""
+        """True if the failure is no verdict on the program: do not score the program."""
         if self.error is not None and self.error.is_inconclusive:
             return True
         return self.outcome is not None and self.outcome.status in (
@@ -99,25 +107,32 @@ class ProgramStageResult:
         )
 
 
-def says_nothing(error: BaseException) -> TypeGuard[GigaexecError]:
-    """Whether an error is not the program's fault. An invalid call is: a value could not be pickled again."""
+def is_inconclusive(error: BaseException) -> TypeGuard[GigaexecError]:
+    """True if an error is not the program's fault.
+
+    `InvalidCallError` counts as the program's fault: an argument that the program returned earlier could not
+    be pickled again.
+    """
     if isinstance(error, InvalidCallError):
         return False
     return isinstance(error, InfrastructureError | ConfigurationError | CallCancelledError)
 
 
 def skipped_result(stage: str, because_of: Iterable[str]) -> ProgramStageResult:
-    """The result of a stage that is not run because the named stages did not complete."""
+    """Return the result of a stage that does not run because the named stages did not complete."""
     names = ", ".join(repr(name) for name in because_of)
     error = StageError(type="StageSkipped", message=f"not run: {names} did not complete", stage=stage)
     return ProgramStageResult(stage=stage, status=StageState.SKIPPED, error=error)
 
 
 def first_failure(results: Mapping[str, ProgramStageResult]) -> ProgramStageResult | None:
-    """The failed result that explains a run of a pipeline, or None if nothing failed.
+    """Return the failed result that explains a run of a pipeline, or None if no stage failed.
 
-    An inconclusive failure comes before any other: where the machine failed, nothing is held against
-    the program. Otherwise the first in the order of the pipeline.
+    An inconclusive failure comes before all others, so that a failure of the machine is never held against
+    the program. Otherwise the result is the first failure in the order of the pipeline.
+
+    Args:
+        results: What `Pipeline.run` returned.
     """
     failed = [result for result in results.values() if result.status is StageState.FAILED]
     return min(failed, key=lambda result: not result.is_inconclusive, default=None)
@@ -128,11 +143,12 @@ def _one_line(error: BaseException) -> str:
         return error.summary
     if isinstance(error, ValidationError):
         return "; ".join(findings_of(error))
-    text: Any = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type_name(error)
 
 
 def _full_text(error: BaseException) -> str:
+    # The text of these errors holds everything; their traceback would show the driver's frames.
     if isinstance(error, ExecRunnerError | CallTimeoutError):
         return str(error)
     return "".join(traceback.format_exception(error))

@@ -5,13 +5,14 @@ To add one, write a class with
     inputs_model, output_model                                 pydantic models, subclasses of StageModel
     async def compute(self, program, inputs, backend) -> ComputedStage
 
-and decorate it with `register_stage` if pipelines in files shall name it. A stage that calls a function
-in a worker is a subclass of `PythonCodeExecutor` instead, which has hooks for that.
+and decorate it with `register_stage` if a pipeline.yaml is to name it. A stage that calls a function in a
+worker is a subclass of `PythonCodeExecutor` instead, which has hooks for that.
 """
 
 from __future__ import annotations
 
 import abc
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,17 +24,25 @@ from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.calls import Outcome, OutcomeStatus
 from gigaexec.evaluation.programs import Program
 from gigaexec.evaluation.stages.models import NoInputs, StageModel
-from gigaexec.evaluation.stages.results import ProgramStageResult, StageError, StageState, says_nothing
+from gigaexec.evaluation.stages.results import (
+    ProgramStageResult,
+    StageError,
+    StageState,
+    is_inconclusive,
+)
+from gigaexec.untrusted.log_text import clean
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ComputedStage:
-    """What `Stage.compute` came to.
+    """The result of `Stage.compute`.
 
     Args:
-        output: The output model, when it worked.
-        outcome: How the stage's call ended, where it made one.
-        error: Why it did not work, else None.
+        output: The output model if the stage succeeded, else None.
+        outcome: The outcome of the stage's call, or None if it made no call.
+        error: Why the stage failed, or None.
     """
 
     output: BaseModel | None = None
@@ -42,21 +51,27 @@ class ComputedStage:
 
 
 class Stage(abc.ABC):
-    """One step of evaluating a program. One instance serves any number of programs at the same time."""
+    """One step of evaluating a program. One instance serves any number of programs at the same time.
+
+    Each failure is logged once, at WARNING: the name of the stage, the id of the program and the whole error
+    with its traceback, control characters escaped. A skipped stage is not logged.
+    """
 
     inputs_model: ClassVar[type[StageModel]] = NoInputs
+    """The model of the inputs; a field without a default must be wired."""
     output_model: ClassVar[type[StageModel]]
+    """The model of the output; its fields can be wired to inputs of other stages."""
 
     @abc.abstractmethod
     async def compute(self, program: Program, inputs: Any, backend: ExecutorBackend | None) -> ComputedStage:
-        """Do the stage's work.
+        """Do the work of the stage.
 
         Runs in the driver, on the event loop. An exception makes the stage fail with that error.
 
         Args:
-            program: What is evaluated.
+            program: The program to evaluate.
             inputs: An instance of `inputs_model`.
-            backend: Where calls run; None is the default backend.
+            backend: The backend that runs calls; None is the default backend.
         """
 
     async def run(
@@ -67,27 +82,42 @@ class Stage(abc.ABC):
         backend: ExecutorBackend | None = None,
         stage_name: str = "",
     ) -> ProgramStageResult:
-        """Run the stage for one program. Nothing but cancellation is raised.
+        """Run the stage for one program. Every failure becomes a result; only cancellation is raised.
 
         Args:
-            program: What is evaluated.
+            program: The program to evaluate.
             inputs: Values for the fields of `inputs_model`.
-            backend: Where calls run; None is the default backend.
-            stage_name: What the stage is called in results and errors; its class's name unless given.
+            backend: The backend that runs calls; None is the default backend.
+            stage_name: Name of the stage in results, errors and the log. Default: the name of its class.
         """
         name = stage_name or type(self).__name__
         started_s = time.monotonic()
         try:
             computed = await self.compute(program, self.inputs_model(**(inputs or {})), backend)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a hook raises is this program's
-            outcome = Outcome(OutcomeStatus.INFRASTRUCTURE, error=error) if says_nothing(error) else None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a hook may raise anything
+            outcome = Outcome(OutcomeStatus.INFRASTRUCTURE, error=error) if is_inconclusive(error) else None
             computed = ComputedStage(error=error, outcome=outcome)
-        failed = computed.error is not None
+        duration_s = time.monotonic() - started_s
+        if computed.error is None:
+            return ProgramStageResult(
+                stage=name,
+                status=StageState.COMPLETED,
+                output=computed.output,
+                outcome=computed.outcome,
+                duration_s=duration_s,
+            )
+        stage_error = StageError.from_exception(computed.error, stage=name)
+        logger.warning(
+            "stage %s failed for program %s (%s):\n%s",
+            clean(name),
+            clean(program.id),
+            clean(stage_error.type),
+            clean(stage_error.traceback.strip(), keep_newlines=True),
+        )
         return ProgramStageResult(
             stage=name,
-            status=StageState.FAILED if failed else StageState.COMPLETED,
-            output=None if failed else computed.output,
-            error=StageError.from_exception(computed.error, stage=name) if computed.error else None,
+            status=StageState.FAILED,
+            error=stage_error,
             outcome=computed.outcome,
-            duration_s=time.monotonic() - started_s,
+            duration_s=duration_s,
         )

@@ -159,12 +159,12 @@ def test_r84_merge_keys_are_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("2024-13-45", "metrics.yaml:2: is not valid YAML: '2024-13-45' is no timestamp"),
-        ("0b_", "metrics.yaml:2: is not valid YAML: '0b_' is no int"),
-        ("9" * 5000, "is no int"),
-        ("!!timestamp abc", "'abc' is no timestamp"),
-        ("!!bool abc", "'abc' is no bool"),
-        ("[" * 600 + "]" * 600, "metrics.yaml: is not valid YAML: it nests too deep"),
+        ("2024-13-45", "metrics.yaml:2: is not valid YAML: '2024-13-45' is not a valid timestamp"),
+        ("0b_", "metrics.yaml:2: is not valid YAML: '0b_' is not a valid int"),
+        ("9" * 5000, "is not a valid int"),
+        ("!!timestamp abc", "'abc' is not a valid timestamp"),
+        ("!!bool abc", "'abc' is not a valid bool"),
+        ("[" * 600 + "]" * 600, "metrics.yaml: is not valid YAML: nested too deep"),
     ],
 )
 def test_r84_a_value_that_does_not_fit_its_tag_is_told(tmp_path: Path, value: str, message: str) -> None:
@@ -193,7 +193,7 @@ def test_r84_a_file_of_another_form_is_refused(tmp_path: Path, content: str, fin
     ("content", "message"),
     [
         (b"specs:\n  a: {\n", "metrics.yaml:3: is not valid YAML: "),
-        (b"specs:\n  a: {}\n  a: {}\n", "metrics.yaml:3: is not valid YAML: the key 'a' is there twice"),
+        (b"specs:\n  a: {}\n  a: {}\n", "metrics.yaml:3: is not valid YAML: the key 'a' appears twice"),
         (b"specs: \x00", "metrics.yaml: is not valid YAML: unacceptable character"),
         (b"specs: \xff", "metrics.yaml: is not UTF-8 text"),
     ],

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from gigaexec.evaluation.numbers import finite_float
 from gigaexec.evaluation.problems.metrics import MetricSpec, MetricsSpec, default_sentinel
-from gigaexec.evaluation.problems.numbers import finite_float
 
 AREA = MetricSpec("area", is_primary=True, lower_bound=0.0, upper_bound=0.04, sentinel_value=-1.0)
 STEPS = MetricSpec(

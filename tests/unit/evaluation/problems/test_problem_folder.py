@@ -48,12 +48,48 @@ def test_r84_every_mistake_of_a_folder_is_listed(tmp_path: Path) -> None:
     with pytest.raises(ProblemError) as caught:
         Problem.load(tmp_path)
     assert caught.value.findings == (
-        f"{tmp_path}/validate.py: expected a file with a function validate, got nothing",
-        f"{tmp_path}/task_description.txt: expected a text file with the task, but No such file or directory",
+        f"{tmp_path} is not a problem folder. Missing: validate.py, task_description.txt",
         f"{tmp_path}/metrics.yaml: specs.a.decimals: expected a whole number from 0 to 30, got 'five'",
         f"{tmp_path}/metrics.yaml: specs: expected exactly one metric with is_primary: true, got none",
     )
     assert isinstance(caught.value, ConfigurationError)
+
+
+@pytest.mark.parametrize(
+    ("name", "finding"),
+    [
+        (
+            "validate.py",
+            "validate.py is missing (the function validate, which scores the result of a program)",
+        ),
+        ("metrics.yaml", "metrics.yaml is missing"),
+        ("task_description.txt", "task_description.txt is missing (what the task is, in words)"),
+    ],
+)
+def test_r84_a_missing_file_is_named(folder: Path, name: str, finding: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ProblemError) as caught:
+        Problem.load(folder)
+    assert str(caught.value) == f"{folder}/{finding}"
+
+
+def test_r84_a_folder_without_any_file_of_a_problem_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "many").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ProblemError) as caught:
+        Problem.load("many")
+    missing = "validate.py, metrics.yaml, task_description.txt"
+    assert str(caught.value) == f"many is not a problem folder. Missing: {missing}"
+
+
+def test_r84_a_relative_path_makes_a_problem_with_absolute_paths(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    (folder / "context.py").write_text("def build_context(): return 1\n")
+    assert Problem.load(folder.name) == Problem.load(folder)
 
 
 @pytest.mark.parametrize(
@@ -92,10 +128,10 @@ def test_r84_a_validator_may_be_defined_in_any_way(folder: Path, source: str) ->
 
 
 def test_r84_what_is_no_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProblemError, match="expected a problem folder, got nothing"):
+    with pytest.raises(ProblemError, match=r"no such folder: .*missing"):
         Problem.load(tmp_path / "missing")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ProblemError, match="expected a problem folder, got a file"):
+    with pytest.raises(ProblemError, match="file is not a folder"):
         Problem.load(tmp_path / "file")
 
 

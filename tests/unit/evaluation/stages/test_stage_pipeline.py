@@ -149,7 +149,7 @@ def test_r80_what_is_not_the_programs_fault_is_marked(error: Exception) -> None:
 
 
 def test_a_cycle_is_refused_when_the_pipeline_is_made() -> None:
-    with pytest.raises(ConfigurationError, match=r"in a circle: (one -> two -> one|two -> one -> two)"):
+    with pytest.raises(ConfigurationError, match=r"form a cycle: (one -> two -> one|two -> one -> two)"):
         Pipeline({"one": Joined(), "two": Joined()}, {"one": {"left": "two"}, "two": {"left": "one.value"}})
 
 
@@ -175,7 +175,7 @@ def test_all_mistakes_of_the_wiring_are_told() -> None:
     with pytest.raises(ConfigurationError) as caught:
         Pipeline({"a.b": Joined(), "c": Joined()}, {"c": {"left": "d", "middle": "c"}})
     message = str(caught.value)
-    assert "the stage name 'a.b' holds a dot" in message
+    assert "the stage name 'a.b' contains a dot" in message
     assert "c: unknown source 'd'" in message
     assert "c: unknown input 'middle'" in message
 
@@ -281,7 +281,13 @@ def test_r83_a_pipeline_is_made_from_a_description() -> None:
             "stages.a: unknown stage 'CallProgramFunktion'",
         ),
         ({"stages": {"a": {}}}, "stages.a.stage: is missing"),
-        ({"stages": {"a": {"stage": "FetchMetrics", "timeout": 1}}}, "stages.a.timeout: unknown key"),
+        ({"stages": {"a": {"stage": 3}}}, "stages.a.stage: expected text, got 3"),
+        ({"stages": {"a": {"stage": "A", "input": {}}}}, "unknown key 'input'; did you mean 'inputs'?"),
+        ({"stage": {}}, "stages: is missing; unknown key 'stage'; did you mean 'stages'? (known: stages)"),
+        (
+            {"stages": {"a": {"stage": "FetchMetrics", "timeout": 1}}},
+            "stages.a: unknown key 'timeout' (known: stage, options, inputs)",
+        ),
         ({"stages": {"a": {"stage": "CallFileFunction"}}}, "missing a required argument: 'path'"),
         (
             {"stages": {"a": {"stage": "CallProgramFunction", "options": {"time": 1}}}},
@@ -299,7 +305,7 @@ def test_r83_a_pipeline_is_made_from_a_description() -> None:
             {"stages": {"a": {"stage": "A"}, "b": {"stage": "B"}}},
             "; stages.b: unknown stage 'B'",
         ),
-        ([], "Input should be"),
+        ([], "expected a mapping, got []"),
     ],
 )
 def test_r83_a_wrong_description_is_refused(description: Any, message: str) -> None:
@@ -313,6 +319,6 @@ def test_r83_a_name_belongs_to_one_class() -> None:
     registry.register(CallProgramFunction)
     registry.register(CallProgramFunction)
     other = type("CallProgramFunction", (Joined,), {})
-    with pytest.raises(ConfigurationError, match="registered already"):
+    with pytest.raises(ConfigurationError, match="already registered"):
         registry.register(other)
     assert registry.names == ("CallProgramFunction",)
