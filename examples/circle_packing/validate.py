@@ -1,8 +1,8 @@
-"""Check and score what a program returned for the packing of 26 circles.
+"""Check and score a packing of 26 circles that a program returned.
 
-Every check raises `ValueError` or `TypeError` with the fact that failed: that text becomes the reason why the
-program is invalid. The returned object is converted to plain floats once, and only that copy is checked and
-scored, so an object that answers differently each time it is asked gains nothing.
+Every check raises `ValueError` or `TypeError`; its message becomes the reason why the program is invalid. The
+returned object is converted to plain floats once, and only that copy is checked and scored, so an object that
+gives different values each time it is read gains nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from packing import N_CIRCLES, PAIRS, largest_excess
 
 TOLERANCE = 1e-9
-"""How far rounding may push a circle into another or over a side: about 1e7 rounding errors of a double."""
+"""Largest overlap that counts as a rounding error; about 1e7 times the rounding error of a double."""
 
 
 def validate(payload: object) -> dict[str, float]:
@@ -28,10 +28,10 @@ def validate(payload: object) -> dict[str, float]:
     excess = largest_excess(circles)
     if excess > TOLERANCE:
         raise ValueError(describe_worst(circles))
-    # What the tolerance let through is taken off again: the circles that are scored are disjoint and inside.
+    # Subtract the overlap that the tolerance allowed: the scored circles are disjoint and inside the square.
     circles[:, 2] -= max(0.0, excess)
     if circles[:, 2].min() <= 0:
-        raise ValueError("a radius is no larger than the excess that is taken off")
+        raise ValueError("a radius is not larger than the overlap that is subtracted from it")
     return {"sum_radii": math.fsum(circles[:, 2]), "smallest_radius": float(circles[:, 2].min())}
 
 
@@ -49,7 +49,7 @@ def as_plain_circles(payload: object) -> np.ndarray:
 
 
 def describe_worst(circles: np.ndarray) -> str:
-    """Say which circle breaks a rule, and by how much."""
+    """Return a sentence that names the circle that breaks a rule the most, and by how much."""
     centres, radii = circles[:, :2], circles[:, 2]
     beyond = radii - np.minimum(centres, 1.0 - centres).min(axis=1)
     if beyond.max() > TOLERANCE:
@@ -62,7 +62,7 @@ def describe_worst(circles: np.ndarray) -> str:
 def _plain_circle(index: int, circle: object) -> tuple[float, ...]:
     if type(circle) is np.ndarray and circle.dtype.kind in "fiu":
         circle = circle.tolist()
-    # The exact types: a subclass of list may lie about its length or its items.
+    # Exact types only: a subclass of list may lie about its length or its items.
     if type(circle) not in (list, tuple) or len(circle) != 3:
         size = f" of {len(circle)} items" if type(circle) in (list, tuple) else ""
         raise ValueError(f"circle {index}: expected (x, y, radius), got a {type(circle).__name__}{size}")
@@ -75,7 +75,7 @@ def _plain_circle(index: int, circle: object) -> tuple[float, ...]:
 def _plain_float(index: int, value: object) -> float:
     if isinstance(value, np.floating | np.integer):
         value = value.item()
-    # A bool is an int to isinstance, and a subclass of float may lie: the exact types.
+    # Exact types only: isinstance takes a bool for an int, and a subclass of float may lie.
     if type(value) not in (float, int):
         raise TypeError(f"circle {index}: expected real numbers, got a {type(value).__name__}")
     try:

@@ -1,8 +1,8 @@
-"""Check and score what a program returned for the Heilbronn problem.
+"""Check and score points that a program returned for the Heilbronn problem.
 
-Every check raises `ValueError` or `TypeError` with the fact that failed: that text becomes the reason why the
-program is invalid. The returned object is converted to plain floats once, and only that copy is checked and
-scored, so an object that answers differently each time it is asked gains nothing.
+Every check raises `ValueError` or `TypeError`; its message becomes the reason why the program is invalid. The
+returned object is converted to plain floats once, and only that copy is checked and scored, so an object that
+gives different values each time it is read gains nothing.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from geometry import N_POINTS, TRIPLES, from_barycentric, to_barycentric, triang
 
 BEST_KNOWN = 0.036529889880030156
 INSIDE_TOLERANCE = 1e-9
-"""How far below 0 rounding may push a barycentric coordinate: about 1e7 rounding errors of a double."""
+"""A barycentric coordinate above minus this counts as 0; about 1e7 times the rounding error of a double."""
 
 
 def validate(payload: object) -> tuple[dict[str, float], dict[str, object]]:
     """Score the points.
 
     Returns:
-        The metrics, and an artifact that names the triple of points that spans the smallest triangle.
+        The metrics, and an artifact: the points, and the three indices of the smallest triangle.
 
     Raises:
         TypeError: The payload, or a coordinate in it, is of a type that is not accepted.
@@ -51,7 +51,7 @@ def as_plain_points(payload: object) -> np.ndarray:
 def _plain_pair(index: int, point: object) -> tuple[float, float]:
     if type(point) is np.ndarray and point.dtype.kind in "fiu":
         point = point.tolist()
-    # The exact types: a subclass of list may lie about its length or its items.
+    # Exact types only: a subclass of list may lie about its length or its items.
     if type(point) not in (list, tuple) or len(point) != 2:
         raise ValueError(f"point {index}: expected a pair (x, y), got {_short(point)}")
     return _plain_float(index, point[0]), _plain_float(index, point[1])
@@ -60,7 +60,7 @@ def _plain_pair(index: int, point: object) -> tuple[float, float]:
 def _plain_float(index: int, value: object) -> float:
     if isinstance(value, np.floating | np.integer):
         value = value.item()
-    # A bool is an int to isinstance, and a subclass of float may lie: the exact types.
+    # Exact types only: isinstance takes a bool for an int, and a subclass of float may lie.
     if type(value) not in (float, int):
         raise TypeError(f"point {index}: expected real numbers, got a {type(value).__name__}")
     try:
@@ -73,7 +73,7 @@ def _plain_float(index: int, value: object) -> float:
 
 
 def move_onto_container(points: np.ndarray) -> np.ndarray:
-    """Refuse points outside the container; move those that rounding put outside onto its edge."""
+    """Refuse points outside the container; move points that are outside by a rounding error onto its edge."""
     weights = to_barycentric(points)
     lowest = weights.min(axis=1)
     index = int(lowest.argmin())

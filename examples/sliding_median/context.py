@@ -1,4 +1,4 @@
-"""The signal: the same for every program and every evaluation."""
+"""The signal, identical for every program and every evaluation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LARGEST = 1023
 
 
 def build_context() -> dict[str, object]:
-    """Make a drifting wave with noise and, one time in fifty, a spike that a median filter removes."""
+    """Make a drifting wave with noise. One value in fifty is a spike, which a median filter removes."""
     rng = random.Random(20_240_229)
     level, values = 512.0, []
     for index in range(N_VALUES):

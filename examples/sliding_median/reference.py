@@ -1,4 +1,4 @@
-"""The right answer, computed plainly enough to be believed."""
+"""The correct answer, computed in a way that is easy to verify."""
 
 from __future__ import annotations
 

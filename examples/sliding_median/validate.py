@@ -1,7 +1,7 @@
-"""Check what a program returned for the sliding medians: every number must be right.
+"""Check the sliding medians that a program returned: every number must be correct.
 
-Every check raises `ValueError` or `TypeError` with the fact that failed: that text becomes the reason why the
-program is invalid. The speed is measured by the stage that calls the program, not here.
+Every check raises `ValueError` or `TypeError`; its message becomes the reason why the program is invalid. The
+stage that calls the program measures the speed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def validate(context: dict[str, object], payload: object) -> dict[str, float]:
         TypeError: The payload, or a number in it, is of a type that is not accepted.
         ValueError: Wrong count or a wrong median.
     """
-    # The context is the validator's own copy: a program that changed the one it was given changed only that.
+    # The validator has its own copy of the context; a program cannot change it.
     expected = sliding_medians(context["values"], context["window"])
     medians = as_plain_integers(payload, len(expected))
     wrong = [index for index, pair in enumerate(zip(medians, expected, strict=True)) if pair[0] != pair[1]]
@@ -31,7 +31,7 @@ def validate(context: dict[str, object], payload: object) -> dict[str, float]:
 
 
 def as_plain_integers(payload: object, count: int) -> list[int]:
-    """Return the numbers as ints of Python's own, after checks of type and count."""
+    """Return the numbers as builtin ints, after checks of type and count."""
     if type(payload) is np.ndarray:
         if payload.ndim != 1 or payload.dtype.kind not in "iu":
             raise TypeError(
@@ -48,7 +48,7 @@ def as_plain_integers(payload: object, count: int) -> list[int]:
 def _plain_integer(index: int, value: object) -> int:
     if isinstance(value, np.integer):
         value = value.item()
-    # The exact type: a subclass of int may compare equal to everything, and a float may be NaN or rounded.
+    # Exact type only: a subclass of int may compare equal to everything, and a float may be NaN or rounded.
     if type(value) is not int:
         raise TypeError(
             f"median {index}: expected a whole number, got the {type(value).__name__} {value!r:.40}"

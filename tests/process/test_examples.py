@@ -1,4 +1,4 @@
-"""R84, R85: the example problems, whole, with every program of theirs in a real worker."""
+"""R84, R85: every program of the example problems, evaluated in a real worker."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ OK, ERROR, CRASHED, TIMED_OUT = (
 
 
 class Fate(NamedTuple):
-    """How a program ends: the status of its call, then its least score or part of why it has none."""
+    """The expected end of a program: status of its call, then the least score or part of the reason."""
 
     status: OutcomeStatus
     least_score: float = math.nan
     reason: str = ""
 
 
-# Scores leave room: searches walk another way on processors that round differently.
+# Scores leave room: a search takes another path on a processor that rounds differently.
 FATES = {
     "heilbronn": {
         "annealing": Fate(OK, 0.02),
@@ -208,14 +208,14 @@ def test_r81_a_validator_of_an_example_refuses(
     assert reason in outcome.error.summary
 
 
-def test_r81_the_tolerance_of_the_packing_wins_nothing(backend: LokyBackend) -> None:
+def test_r81_the_tolerance_of_the_packing_gives_no_advantage(backend: LokyBackend) -> None:
     exact = validated("circle_packing", [PACKED], backend).unwrap()["sum_radii"]
     swollen = [(x, y, radius + 4e-10) for x, y, radius in PACKED]
     assert exact == pytest.approx(2.5 + 0.1 * (2**0.5 - 1), abs=1e-12)
     assert validated("circle_packing", [swollen], backend).unwrap()["sum_radii"] <= exact
 
 
-def test_r81_the_tolerance_of_the_triangle_wins_nothing(backend: LokyBackend) -> None:
+def test_r81_the_tolerance_of_the_triangle_gives_no_advantage(backend: LokyBackend) -> None:
     below = replaced([*CORNERS, *ELEVEN[3:]], 0, (0.0, -4e-10))
     metrics, artifact = validated("heilbronn", [below], backend).unwrap()
     assert artifact["points"][0][1] >= 0
@@ -234,7 +234,7 @@ def test_r84_the_reference_medians_are_those_of_sorting(backend: LokyBackend) ->
 
 
 def validated(problem_name: str, args: list[Any], backend: LokyBackend) -> Any:
-    """The outcome of the problem's validator, called in a worker."""
+    """Call the validator of the problem in a worker and return the outcome."""
     problem = Problem.load(EXAMPLES / problem_name)
     code = problem.validator_path.read_text()
     call = WorkerCall(code=code, function_name="validate", args=args, python_path=problem.python_path)

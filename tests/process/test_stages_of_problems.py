@@ -114,7 +114,7 @@ def entrypoint(context):
     assert results["metrics"].output == MetricsOutput(metrics={"total": 7})
 
 
-def test_r85_a_program_that_its_validator_refuses_is_skipped_over(backend: LokyBackend, folder: Path) -> None:
+def test_r85_a_value_that_the_validator_refuses_skips_the_rest(backend: LokyBackend, folder: Path) -> None:
     results = asyncio.run(evaluate(folder, "def entrypoint(context): return [1]", backend))
     assert [result.status for result in results.values()] == [
         StageState.COMPLETED,
@@ -158,7 +158,7 @@ def test_r82_r84_a_speed_problem_describes_its_stages(backend: LokyBackend, fold
     assert verdict.values["total"] == 3
 
 
-def test_r84_a_context_that_fails_is_told_with_its_traceback(backend: LokyBackend, folder: Path) -> None:
+def test_r84_a_failed_context_is_reported_with_its_traceback(backend: LokyBackend, folder: Path) -> None:
     (folder / "context.py").write_text("def build_context():\n    return {}['no data']\n")
     with pytest.raises(ContextError) as caught:
         asyncio.run(load_context(Problem.load(folder), backend=backend, timeout_s=TIMEOUT_S))
@@ -187,7 +187,7 @@ def build_context():
 
 
 class NoWorkers:
-    """A backend whose machine is broken."""
+    """A backend on a broken machine."""
 
     async def execute(self, call: WorkerCall, *, deadline_s: float) -> Any:
         raise WorkerStartError("no process can be started")

@@ -66,7 +66,7 @@ def test_r80_a_stage_calls_a_function_and_reports_its_cost(backend: LokyBackend)
     assert result.duration_s >= result.outcome.metrics.wall_time_s > 0
 
 
-def test_r80_the_call_sees_who_the_program_is(backend: LokyBackend) -> None:
+def test_r80_the_call_sees_the_id_of_the_program(backend: LokyBackend) -> None:
     code = (
         "import os\n"
         "def run_code():\n"
@@ -122,7 +122,7 @@ def test_r80_the_traceback_shows_the_programs_own_line(backend: LokyBackend) -> 
 
 
 class Doubled(PythonCodeExecutor):
-    """Runs other code than the program's, on the program's text, and reads a number from the answer."""
+    """Run code of the stage on the text of the program, and parse a number from the value."""
 
     def code_for(self, program: Program, inputs: Any) -> str:
         return "def run_code(text, *, times): return text * times"
@@ -149,7 +149,7 @@ def test_r80_a_hook_that_raises_makes_the_stage_fail_and_keeps_the_outcome(backe
     assert result.outcome.value == "xx"
 
 
-def test_r80_an_argument_that_cannot_be_sent_on_is_the_programs_failure(
+def test_r80_an_argument_that_cannot_be_pickled_again_is_the_programs_fault(
     backend: LokyBackend, tmp_path: Path
 ) -> None:
     code = """
@@ -168,7 +168,7 @@ def run_code():
 
 
 class NoWorkers:
-    """A backend whose machine is broken."""
+    """A backend on a broken machine."""
 
     async def execute(self, call: WorkerCall, *, deadline_s: float) -> Any:
         raise WorkerStartError("no process can be started")
@@ -203,13 +203,13 @@ def test_r80_whatever_else_a_backend_raises_is_not_the_programs(error: Exception
 
 
 class Unlucky(PythonCodeExecutor):
-    """Fails for want of a machine after its call succeeded."""
+    """Fail on a full disk after the call succeeded."""
 
     def parse_output(self, value: Any, inputs: Any) -> StageModel:
         raise SpillError("disk full")
 
 
-def test_r80_a_hook_without_a_machine_is_not_the_programs_fault(backend: LokyBackend) -> None:
+def test_r80_a_hook_that_the_machine_fails_is_not_the_programs_fault(backend: LokyBackend) -> None:
     result = run(Unlucky(), "def run_code(): return 1", backend)
     assert result.is_inconclusive
     assert result.outcome is not None
@@ -219,7 +219,7 @@ def test_r80_a_hook_without_a_machine_is_not_the_programs_fault(backend: LokyBac
 COUNT_ARGUMENTS = "def entrypoint(*args, **kwargs): return args, kwargs"
 
 
-def test_r81_the_context_is_the_one_argument_where_there_is_one(backend: LokyBackend) -> None:
+def test_r81_the_context_is_the_only_argument_if_there_is_one(backend: LokyBackend) -> None:
     stage = CallProgramFunction(function_name="entrypoint")
     assert value_of(run(stage, COUNT_ARGUMENTS, backend)) == ((), {})
     assert value_of(run(stage, COUNT_ARGUMENTS, backend, {"context": [1]})) == (([1],), {})
@@ -231,9 +231,7 @@ def test_r81_fixed_arguments(backend: LokyBackend) -> None:
     assert value_of(run(stage, COUNT_ARGUMENTS, backend)) == ((1, 2), {"c": 3})
 
 
-def test_r81_a_file_is_read_once_and_imports_what_lies_beside_it(
-    backend: LokyBackend, tmp_path: Path
-) -> None:
+def test_r81_a_file_is_read_once_and_imports_from_its_folder(backend: LokyBackend, tmp_path: Path) -> None:
     (tmp_path / "numbers_beside.py").write_text("BEST = 7\n")
     path = tmp_path / "context.py"
     path.write_text("import numbers_beside\ndef build_context(): return numbers_beside.BEST\n")
@@ -284,7 +282,7 @@ def test_r81_a_validator_may_add_an_artifact(backend: LokyBackend, tmp_path: Pat
         ("'x' * 10**6", "returned str: 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxx...; expected"),
     ],
 )
-def test_r81_anything_else_from_a_validator_is_an_error_that_says_what_it_was(
+def test_r81_any_other_value_of_a_validator_is_an_error_that_describes_it(
     backend: LokyBackend, tmp_path: Path, returned: str, described: str
 ) -> None:
     result = run(
@@ -314,7 +312,7 @@ def test_r82_the_median_of_the_timed_runs_is_the_fitness(backend: LokyBackend) -
     metrics = result.output.metrics
     assert list(metrics) == ["execution_time_sec", "fitness", "warmup_runs", "timed_runs"]
     assert metrics["execution_time_sec"] == sorted(result.output.run_times_s)[1]
-    # The program's import takes 0.3 s; what is timed is the function alone.
+    # Importing the program takes 0.3 s; only the function is timed.
     assert 0.01 <= metrics["execution_time_sec"] < 0.3
     assert metrics["fitness"] == 1 / metrics["execution_time_sec"]
     assert (metrics["warmup_runs"], metrics["timed_runs"]) == (2, 3)
@@ -331,7 +329,7 @@ def test_r82_the_median_of_the_timed_runs_is_the_fitness(backend: LokyBackend) -
         ("def g(): pass", "the program defines no function 'f'"),
     ],
 )
-def test_r82_a_program_that_fails_while_timed_fails_as_usual(
+def test_r82_a_failure_of_a_timed_run_is_a_failure_of_the_program(
     backend: LokyBackend, code: str, message: str
 ) -> None:
     error = error_of(run(RuntimeFitnessStage(function_name="f"), code, backend))

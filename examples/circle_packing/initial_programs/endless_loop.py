@@ -1,4 +1,4 @@
-"""Broken: draws circles until 26 of radius 0.12 are disjoint, which cannot be: their area exceeds the square's."""
+"""Broken: draws until 26 circles of radius 0.12 are disjoint; their area exceeds the area of the square."""
 
 import random
 

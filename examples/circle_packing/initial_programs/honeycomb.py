@@ -1,4 +1,4 @@
-"""Rows of 6, 5, 6, 5 and 4 circles, each row in the gaps of the one below, blown up to what fits."""
+"""Rows of 6, 5, 6, 5 and 4 circles, each row in the gaps of the row below, grown until they touch."""
 
 import numpy as np
 from packing import blow_up

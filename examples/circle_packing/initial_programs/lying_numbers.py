@@ -1,4 +1,4 @@
-"""Cheats: radii that are 0.01 to whoever compares them, and 1 to whoever adds them up."""
+"""Cheats: radii that are 0.01 in comparisons and 1 in sums."""
 
 
 class Radius(float):

@@ -1,22 +1,22 @@
 """Basin hopping among packings with a mirror axis: eleven pairs of circles and four on the axis.
 
-The climb is a barrier method: maximise the sum of the radii plus the logarithms of what is to spare between circles
-and to the sides, with less and less weight on the logarithms, by Newton steps in which only the slopes of the
-constraints count, not their bends. Products of matrices are taken in pieces so small that BLAS stays in one thread:
-every core has a program of its own to run.
+The climb is a barrier method: it maximises the sum of the radii plus the logarithms of the gaps between circles and
+to the sides, with less and less weight on the logarithms. Its Newton steps use the first derivatives of the
+constraints, not the second. Matrix products are split into pieces so small that BLAS stays in one thread: each core
+runs another program.
 """
 
 import numpy as np
 
 HOPS, PATIENCE = 600, 50
 PAIRED, ON_AXIS, N = 11, 4, 26
-# Circles 2k and 2k + 1 mirror each other, so of two mirrored pairs of circles one is enough to look at.
+# Circles 2k and 2k + 1 mirror each other, so of two mirrored pairs of circles only one is checked.
 FIRST, SECOND = np.array([(i, j) for i in range(N) for j in range(i + 1, N) if i % 2 == 0 or i >= 2 * PAIRED]).T
 ROWS = np.arange(len(FIRST))
 
 
 def unfolding():
-    """Matrix and offset that make 26 x (x, y), then 26 radii, of 3 numbers a pair and 2 a circle on the axis."""
+    """Matrix and offset that map 3 numbers per pair and 2 per circle on the axis to 26 x (x, y), then 26 radii."""
     matrix, offset = np.zeros((3 * N, 3 * PAIRED + 2 * ON_AXIS)), np.zeros(3 * N)
     for pair in range(PAIRED):
         one, other, at = 2 * pair, 2 * pair + 1, 3 * pair
@@ -48,8 +48,8 @@ SIDES_FOLDED, SIDES_FOLDED_AT_ZERO = SIDES @ UNFOLD, SIDES @ UNFOLD_AT_ZERO + SI
 GAIN = UNFOLD[2 * N :].sum(axis=0)
 
 
-def to_spare(folded):
-    """What is to spare between circles and to the sides, and the directions between the circles."""
+def gaps_and_directions(folded):
+    """Gaps between circles and to the sides, and the directions between the circles."""
     full = UNFOLD @ folded + UNFOLD_AT_ZERO
     centres, radii = full[: 2 * N].reshape(N, 2), full[2 * N :]
     between = centres[FIRST] - centres[SECOND]
@@ -68,29 +68,29 @@ def slopes(direction):
 
 
 def climb(folded):
-    spare, direction = to_spare(folded)
+    slack, direction = gaps_and_directions(folded)
     for weight in 0.03 * 0.4 ** np.arange(21).repeat(2):
         constraint = slopes(direction)
-        scaled = constraint / spare[:, None]
+        scaled = constraint / slack[:, None]
         uphill = GAIN + weight * scaled.sum(axis=0)
         bend = weight * sum(part.T @ part for part in np.array_split(scaled, 2))
         bend[np.diag_indices(len(bend))] += 1e-12 * bend.diagonal().max()
         step = np.linalg.solve(bend, uphill)
         length = 0.9 / max(0.9, -(scaled * step).sum(axis=1).min())
         while length > 1e-7:
-            moved_spare, moved_direction = to_spare(folded + length * step)
-            if moved_spare.min() > 0:
-                folded, spare, direction = folded + length * step, moved_spare, moved_direction
+            moved_slack, moved_direction = gaps_and_directions(folded + length * step)
+            if moved_slack.min() > 0:
+                folded, slack, direction = folded + length * step, moved_slack, moved_direction
                 break
             length /= 2
     return folded, GAIN @ folded
 
 
 def with_small_radii(folded):
-    """The same centres with radii that leave something to spare everywhere."""
+    """The same centres with radii so small that every gap is positive."""
     folded[2 : 3 * PAIRED : 3] = folded[3 * PAIRED + 1 :: 2] = 0.0
-    spare, _ = to_spare(folded)
-    gaps, to_side = spare[: len(ROWS)], spare[len(ROWS) :].reshape(-1, 5)[:, :4]
+    slack, _ = gaps_and_directions(folded)
+    gaps, to_side = slack[: len(ROWS)], slack[len(ROWS) :].reshape(-1, 5)[:, :4]
     folded[2 : 3 * PAIRED : 3] = folded[3 * PAIRED + 1 :: 2] = 0.45 * min(gaps.min(), to_side.min())
     return folded
 

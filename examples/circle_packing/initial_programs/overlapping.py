@@ -1,4 +1,4 @@
-"""Cheats: larger circles on a 5 x 5 grid than fit, in the hope that nobody measures the distances."""
+"""Cheats: circles on a 5 x 5 grid that are larger than fit, hoping that nobody checks the distances."""
 
 
 def entrypoint():

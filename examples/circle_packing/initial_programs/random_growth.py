@@ -1,4 +1,4 @@
-"""The best of 8,000 random layouts, each blown up to what fits."""
+"""The best of 8,000 random layouts, each grown until the circles touch."""
 
 import numpy as np
 from packing import blow_up

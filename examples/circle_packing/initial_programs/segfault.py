@@ -1,4 +1,4 @@
-"""Broken: hands a C function a pointer to nothing."""
+"""Broken: passes a null pointer to a C function."""
 
 import ctypes
 

@@ -1,7 +1,7 @@
-"""Basin hopping: perturb the layout, climb to the top of the hill by a barrier method, keep what is better.
+"""Basin hopping: perturb the layout, climb to a local maximum by a barrier method, keep improvements.
 
-The climb maximises t over the points and t, where every triangle is at least t and every point inside: Newton
-steps on the sum of the logarithms of what is to spare, with less and less weight on it.
+The climb maximises t over the points and t, where every triangle is at least t and every point inside. It takes
+Newton steps on the sum of the logarithms of all slacks, with less and less weight on that sum.
 """
 
 import numpy as np
@@ -36,26 +36,26 @@ def climb(coordinates):
     signs = np.sign(areas)
     t = 0.5 * np.abs(areas).min()
 
-    def to_spare(coordinates, t):
+    def slacks(coordinates, t):
         return np.concatenate([signs * signed_areas(coordinates) - t, INSIDE @ coordinates + INSIDE_AT_ZERO])
 
-    spare = to_spare(coordinates, t)
+    slack = slacks(coordinates, t)
     for weight in 0.01 * 0.5 ** np.arange(21).repeat(3):
-        constraint = np.zeros((len(spare), 23))
+        constraint = np.zeros((len(slack), 23))
         constraint[:165, :22] = signs[:, None] * slopes(coordinates)
         constraint[:165, 22] = -1.0
         constraint[165:, :22] = INSIDE
-        uphill = weight * (constraint.T @ (1 / spare))
+        uphill = weight * (constraint.T @ (1 / slack))
         uphill[22] += 1.0
-        bend = weight * (constraint.T / spare**2) @ constraint
+        bend = weight * (constraint.T / slack**2) @ constraint
         bend[np.diag_indices(23)] += 1e-12 * bend.diagonal().max()
         step = np.linalg.solve(bend, uphill)
-        length = 0.9 / max(0.9, -(constraint @ step / spare).min())
+        length = 0.9 / max(0.9, -(constraint @ step / slack).min())
         while length > 1e-6:
             moved, moved_t = coordinates + length * step[:22], t + length * step[22]
-            moved_spare = to_spare(moved, moved_t)
-            if moved_spare.min() > 0:
-                coordinates, t, spare = moved, moved_t, moved_spare
+            moved_slack = slacks(moved, moved_t)
+            if moved_slack.min() > 0:
+                coordinates, t, slack = moved, moved_t, moved_slack
                 break
             length /= 2
     return coordinates, np.abs(signed_areas(coordinates)).min()

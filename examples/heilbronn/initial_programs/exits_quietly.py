@@ -1,4 +1,4 @@
-"""Broken: leaves the process with a status of its own choice instead of an answer."""
+"""Broken: exits the process with status 17 instead of returning."""
 
 import os
 

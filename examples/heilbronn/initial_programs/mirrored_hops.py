@@ -1,7 +1,7 @@
 """Basin hopping among layouts with a mirror axis: five pairs and one point on the axis.
 
-Half the unknowns, and the best layouts known have such an axis. The climb is a barrier method: maximise t, where
-every triangle is at least t and every point inside, by Newton steps on the logarithms of what is to spare.
+This halves the unknowns, and the best known layouts have such an axis. The climb is a barrier method: it maximises
+t, where every triangle is at least t and every point inside, by Newton steps on the logarithms of all slacks.
 """
 
 import numpy as np
@@ -42,27 +42,27 @@ def climb(folded):
     signs = np.sign(areas)
     t = 0.5 * np.abs(areas).min()
 
-    def to_spare(folded, t):
+    def slacks(folded, t):
         coordinates = UNFOLD @ folded
         return np.concatenate([signs * signed_areas(coordinates) - t, INSIDE @ coordinates + INSIDE_AT_ZERO])
 
-    spare = to_spare(folded, t)
+    slack = slacks(folded, t)
     for weight in 0.01 * 0.45 ** np.arange(30).repeat(3):
-        constraint = np.zeros((len(spare), 12))
+        constraint = np.zeros((len(slack), 12))
         constraint[:165, :11] = signs[:, None] * slopes(UNFOLD @ folded) @ UNFOLD
         constraint[:165, 11] = -1.0
         constraint[165:, :11] = INSIDE @ UNFOLD
-        uphill = weight * (constraint.T @ (1 / spare))
+        uphill = weight * (constraint.T @ (1 / slack))
         uphill[11] += 1.0
-        bend = weight * (constraint.T / spare**2) @ constraint
+        bend = weight * (constraint.T / slack**2) @ constraint
         bend[np.diag_indices(12)] += 1e-12 * bend.diagonal().max()
         step = np.linalg.solve(bend, uphill)
-        length = 0.9 / max(0.9, -(constraint @ step / spare).min())
+        length = 0.9 / max(0.9, -(constraint @ step / slack).min())
         while length > 1e-6:
             moved, moved_t = folded + length * step[:11], t + length * step[11]
-            moved_spare = to_spare(moved, moved_t)
-            if moved_spare.min() > 0:
-                folded, t, spare = moved, moved_t, moved_spare
+            moved_slack = slacks(moved, moved_t)
+            if moved_slack.min() > 0:
+                folded, t, slack = moved, moved_t, moved_slack
                 break
             length /= 2
     return folded, np.abs(signed_areas(UNFOLD @ folded)).min()

@@ -1,4 +1,4 @@
-"""A layout drawn by hand: three triangles that turn inside one another, and two points to fill up."""
+"""A layout drawn by hand: three nested, rotated triangles and two more points."""
 
 import numpy as np
 from geometry import from_barycentric

@@ -1,4 +1,4 @@
-"""Cheats: a circle around the container spans larger triangles than any layout inside."""
+"""Cheats: points on a circle around the container span larger triangles than any layout inside."""
 
 import math
 

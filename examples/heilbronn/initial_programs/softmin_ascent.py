@@ -3,7 +3,7 @@
 import numpy as np
 from geometry import N_POINTS, TRIPLES, from_barycentric, smallest_share
 
-# Small enough for BLAS to stay in one thread: every core has a program of its own to run.
+# Small enough for BLAS to stay in one thread: each core runs another program.
 BATCHES, LAYOUTS, STEPS = 4, 120, 600
 # Row t of SIDES[c] is +1 and -1 at the two points opposite to corner c of triple t.
 CORNERS = [np.eye(N_POINTS)[TRIPLES[:, corner]] for corner in range(3)]

@@ -1,4 +1,4 @@
-"""Cheats: numbers that claim to equal whatever they are compared with."""
+"""Cheats: numbers that compare equal to everything."""
 
 
 class Agreeable(int):

@@ -1,8 +1,8 @@
-"""Finds the bits of all medians at once, highest first (a wavelet matrix asked for the same rank everywhere).
+"""Finds the bits of all medians at once, highest first (a wavelet matrix queried for the same rank everywhere).
 
-At each bit the signal is split, in order, into values with a 0 there and values with a 1. Running counts say how many
-zeros a window holds: if more than the rank, the median's bit is 0 and the window goes on among the zeros; else it is
-1, the zeros are taken off the rank, and the window goes on among the ones.
+At each bit the signal is split, in order, into values with a 0 there and values with a 1. Running counts tell how many
+zeros a window holds. If that is more than the rank, the median's bit is 0 and the window continues among the zeros;
+otherwise the bit is 1, the zeros are subtracted from the rank, and the window continues among the ones.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Right and slow: prints every fifth window that it looks at, about 5 MB in each run."""
+"""Correct and slow: prints every fifth window, about 5 MB in each run."""
 
 
 def entrypoint(context):

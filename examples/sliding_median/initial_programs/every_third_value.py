@@ -1,4 +1,4 @@
-"""Cheats: takes the median of every third value of a window and hopes that it is close enough."""
+"""Cheats: takes the median of every third value of a window, hoping that it is close enough."""
 
 
 def entrypoint(context):

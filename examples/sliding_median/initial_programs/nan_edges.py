@@ -1,4 +1,4 @@
-"""Broken: pads the answer with NaN to the length of the signal and cuts it at the wrong place."""
+"""Broken: pads the answer with NaN to the length of the signal and cuts it in the wrong place."""
 
 import numpy as np
 

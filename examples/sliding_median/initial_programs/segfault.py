@@ -1,4 +1,4 @@
-"""Broken: writes far behind the end of a C array."""
+"""Broken: writes far beyond the end of a C array."""
 
 import ctypes
 

@@ -1,4 +1,4 @@
-"""Broken: asks the context for a name that it does not have."""
+"""Broken: reads a key that the context does not have."""
 
 
 def entrypoint(context):

@@ -39,8 +39,8 @@ def findings_of(error: ValidationError, known_keys: Mapping[int, Iterable[str]] 
 
     Args:
         error: The error that pydantic raised.
-        known_keys: Depth in the data, from 1 -> the keys that the mappings there may have. An unknown key at
-            a depth that is not listed is reported without a suggestion.
+        known_keys: Depth -> the keys that mappings at that depth may have; the outermost mapping has depth 1.
+            At other depths an unknown key is reported without a suggestion.
     """
     findings = []
     for detail in error.errors(include_url=False, include_context=False):

@@ -11,8 +11,7 @@ from gigaexec.evaluation.record import ProgramEvaluation
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Sorted evaluations of programs on one problem. The rank of a program is its position in `valid`, from
-    1.
+    """Sorted evaluations of programs on one problem. A program's rank is its position in `valid`, from 1.
 
     Args:
         valid: Valid programs, best first; equally good programs by name.
@@ -30,7 +29,7 @@ class Ranking:
 
 
 def rank(evaluations: Iterable[ProgramEvaluation], metrics: MetricsSpec) -> Ranking:
-    """Sort evaluations by the primary metric, in its direction.
+    """Sort evaluations, the best value of the primary metric first.
 
     Args:
         evaluations: Evaluations of programs on one problem, in any order.

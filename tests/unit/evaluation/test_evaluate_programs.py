@@ -1,4 +1,4 @@
-"""Evaluating many programs in real workers."""
+"""Evaluate many programs in real workers."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def entrypoint(context):
                 break
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         assert left == []
-        # A killed process is gone at the latest when its parent has reaped it; the backend still lives here.
+        # A killed process exists until its parent, the backend of this test, has reaped it.
         pid = int(pid_file.read_text())
         async with asyncio.timeout(20):
             while psutil.pid_exists(pid):
@@ -168,7 +168,7 @@ def test_infrastructure_failure_is_not_held_against_the_program(tmp_path: Path, 
     assert found.reason == "no process for you"
 
 
-def test_r85_a_failing_side_stage_is_told_beside_the_verdict(problem: Problem, backend: LokyBackend) -> None:
+def test_r85_a_failed_side_stage_is_reported_with_the_verdict(problem: Problem, backend: LokyBackend) -> None:
     (problem.path / "plot.py").write_text("def plot(payload): return 1 / 0\n")
     (problem.path / "pipeline.yaml").write_text(
         """
@@ -213,6 +213,6 @@ def test_r85_a_failure_of_the_machine_after_the_call_is_not_held_against_the_pro
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True])
-def test_limit_that_makes_no_sense_is_refused(problem: Problem, limit: Any) -> None:
+def test_wrong_max_in_flight_is_refused(problem: Problem, limit: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_in_flight"):
         asyncio.run(_collect(problem, [], max_in_flight=limit))

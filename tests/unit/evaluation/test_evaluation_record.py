@@ -53,7 +53,7 @@ def test_r85_failed_and_unjudged_programs_have_no_rank() -> None:
     assert len(ranking) == 5
 
 
-def test_json_writes_what_json_has_no_form_for() -> None:
+def test_json_writes_values_that_json_cannot_represent() -> None:
     metrics = {"score": 1.0, "loss": float("nan"), "set": {1}, "list": [1, 2]}
     evaluation = ProgramEvaluation("p", "id", path=Path("/x/p.py"), is_valid=True, metrics=metrics)
     found = json.loads(evaluation.to_json())

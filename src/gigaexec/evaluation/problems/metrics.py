@@ -49,7 +49,7 @@ class MetricSpec:
         higher_is_better: True if a larger value is better.
         lower_bound: The smallest plausible value; None is no bound.
         upper_bound: The largest plausible value; None is no bound.
-        include_in_prompts: True if the author of a program, a language model say, is shown this metric.
+        include_in_prompts: True if whoever writes programs, for example a language model, sees this metric.
         significant_change: The smallest difference that matters; None if it is not specified.
         sentinel_value: The value of an invalid program; worse than every value inside the bounds.
     """
@@ -145,14 +145,13 @@ class MetricsSpec:
         return f"{number:.{_SIGNIFICANT_DIGITS_OF_EXTRAS}g}"
 
     def invalid(self, reason: str, metrics: Mapping[str, Any] | None = None) -> MetricsVerdict:
-        """Return the verdict on a program that failed: every sentinel, and the metrics that are not
-        specified.
+        """Return the verdict on a program that failed: the sentinels of all specified metrics.
 
-        Do not use it for an inconclusive failure, which is no verdict on the program.
+        Do not use it for an inconclusive failure: that is no verdict on the program.
 
         Args:
             reason: Why the program is invalid, one line.
-            metrics: What was measured nevertheless; None is nothing.
+            metrics: Metrics that were measured. Those that are not specified are kept. None is no metric.
         """
         return MetricsVerdict(
             is_valid=False, reason=reason, values=self.sentinels() | self._extras(metrics or {})

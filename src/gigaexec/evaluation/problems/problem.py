@@ -119,7 +119,7 @@ def _missing_files(folder: Path) -> list[str]:
 
 
 def _collect(findings: list[str], read: Callable[..., _T], path: Path, *arguments: str) -> _T | None:
-    """Return what `read` returns for a file. If the file is wrong, add its mistakes to the findings."""
+    """Return the content of a file that exists; if the file is wrong, add its mistakes to the findings."""
     if not path.is_file():
         return None
     try:

@@ -14,7 +14,7 @@ _DEFINES_NAMES_AT_RUN_TIME = frozenset({"exec", "globals", "setattr", "vars"})
 
 
 class SourceUnreadableError(ConfigurationError):
-    """The operating system did not read the file: it is missing or not permitted, or EMFILE, for example."""
+    """The machine could not read a file: it is missing, permission is denied or too many files are open."""
 
 
 def read_source(path: str | Path) -> str:

@@ -13,14 +13,14 @@ from gigaexec.untrusted.plain_values import is_a, type_name
 class StageModel(BaseModel):
     """Base of all inputs and outputs of stages. Values of programs pass through it uncopied."""
 
-    # Without hide_input_in_errors, the text of an error holds the repr of a program's value: its code would
-    # run.
+    # hide_input_in_errors: otherwise the text of an error contains the repr of a value of the program, and
+    # making that repr runs the program's code.
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
     )
 
     def has(self, name: str) -> bool:
-        """True if the field was given. None is a valid value, so a None does not mean that it was not."""
+        """True if the field was given, also if it was given as None."""
         return name in self.model_fields_set
 
 

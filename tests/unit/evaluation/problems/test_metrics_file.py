@@ -1,4 +1,4 @@
-"""R84, R85: metrics.yaml is checked, and every mistake is told with file, key and what was expected."""
+"""R84, R85: metrics.yaml is checked, and every mistake names the file, the key and the expected value."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_r85_a_secondary_sentinel_may_be_the_worst_bound_a_primary_one_may_not(t
     assert found.startswith("specs.a.sentinel_value: expected a number outside the bounds (0.0 to 1.0)")
 
 
-def test_r85_where_the_worse_side_has_no_bound_the_choice_of_the_problem_stands(tmp_path: Path) -> None:
+def test_r85_a_sentinel_beyond_the_other_bound_is_allowed_if_the_worse_side_has_none(tmp_path: Path) -> None:
     metric = "a: {is_primary: true, higher_is_better: true, upper_bound: 1, sentinel_value: %s}"
     assert load_metrics_spec(write(tmp_path, metric % -1)).sentinels() == {"a": -1.0}
     (found,) = mistakes(write(tmp_path, metric % 1))
@@ -167,7 +167,7 @@ def test_r84_merge_keys_are_followed(tmp_path: Path) -> None:
         ("[" * 600 + "]" * 600, "metrics.yaml: is not valid YAML: nested too deep"),
     ],
 )
-def test_r84_a_value_that_does_not_fit_its_tag_is_told(tmp_path: Path, value: str, message: str) -> None:
+def test_r84_a_value_that_does_not_fit_its_tag_is_reported(tmp_path: Path, value: str, message: str) -> None:
     path = tmp_path / "metrics.yaml"
     path.write_text(f"specs:\n  a: {{lower_bound: {value}}}\n")
     with pytest.raises(ProblemError) as caught:
@@ -198,7 +198,7 @@ def test_r84_a_file_of_another_form_is_refused(tmp_path: Path, content: str, fin
         (b"specs: \xff", "metrics.yaml: is not UTF-8 text"),
     ],
 )
-def test_r84_broken_yaml_is_told_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_r84_broken_yaml_is_reported_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "metrics.yaml"
     path.write_bytes(content)
     with pytest.raises(ProblemError) as caught:

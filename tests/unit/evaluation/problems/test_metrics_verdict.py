@@ -1,4 +1,4 @@
-"""R85: which metrics make a program valid, and what an invalid one gets."""
+"""R85: the metrics that make a program valid, and the metrics of an invalid program."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEPS = MetricSpec(
 SPEC = MetricsSpec({"area": AREA, "steps": STEPS})
 
 
-def test_r85_a_valid_program_keeps_its_metrics_and_the_further_ones() -> None:
+def test_r85_a_valid_program_keeps_its_specified_and_other_metrics() -> None:
     verdict = SPEC.judge({"note": "fast", "extra": np.float32(0.5), "steps": 7, "area": 0.03})
     assert verdict.is_valid
     assert verdict.reason == ""
@@ -53,7 +53,7 @@ def test_r85_an_invalid_program_gets_every_sentinel_and_the_reason(
     assert {**verdict.values, "is_valid": 0} == {"area": -1.0, "steps": 1e5, "extra": 2.0, "is_valid": 0}
 
 
-def test_r85_all_reasons_are_told() -> None:
+def test_r85_all_reasons_are_listed() -> None:
     reason = SPEC.judge({"is_valid": 0, "area": math.inf}).reason
     assert reason == (
         "the validator set is_valid to 0; the metric area is inf, not a finite number; "
@@ -113,7 +113,7 @@ def test_r85_a_number_that_lies_about_its_value_is_seen_through() -> None:
 
 
 class Spiteful:
-    """Ends the process when it is asked for anything, even for its class."""
+    """Raise SystemExit on any access to an attribute, including `__class__`."""
 
     def __getattribute__(self, name: str) -> object:
         raise SystemExit(name)

@@ -1,4 +1,4 @@
-"""R84: problem folders are loaded whole, or every mistake in them is listed."""
+"""R84: a problem folder loads, or every mistake in it is listed."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_r84_a_validator_may_be_defined_in_any_way(folder: Path, source: str) ->
     Problem.load(folder)
 
 
-def test_r84_what_is_no_folder_is_refused(tmp_path: Path) -> None:
+def test_r84_a_path_that_is_not_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProblemError, match=r"no such folder: .*missing"):
         Problem.load(tmp_path / "missing")
     (tmp_path / "file").write_text("")
@@ -135,7 +135,7 @@ def test_r84_what_is_no_folder_is_refused(tmp_path: Path) -> None:
         Problem.load(tmp_path / "file")
 
 
-def test_r84_the_usual_pipeline_has_a_context_where_the_problem_has(folder: Path) -> None:
+def test_r84_the_default_pipeline_has_a_context_if_the_problem_has_one(folder: Path) -> None:
     pipeline = build_pipeline(Problem.load(folder), timeout_s=3)
     assert list(pipeline.stages) == ["call", "validate", "metrics"]
     assert pipeline.initial == frozenset()
@@ -182,7 +182,7 @@ def test_r82_r83_a_folder_can_describe_its_own_stages(folder: Path) -> None:
         ("payload:", "context: context, payload:", "validate: unknown source 'context'"),
     ],
 )
-def test_r83_a_mistake_in_pipeline_yaml_is_told_with_its_place(
+def test_r83_a_mistake_in_pipeline_yaml_is_reported_with_its_place(
     folder: Path, old: str, new: str, message: str
 ) -> None:
     (folder / "pipeline.yaml").write_text(PIPELINE.replace(old, new))

@@ -1,4 +1,4 @@
-"""Programs and the files that they are read from."""
+"""Programs and their source files."""
 
 from __future__ import annotations
 

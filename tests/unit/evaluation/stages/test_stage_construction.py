@@ -1,4 +1,4 @@
-"""What stages refuse when they are made, and the extra that they need."""
+"""Checks of a stage's options when it is created, and of the extra that stages need."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_r81_an_undecodable_file_raises_when_the_stage_is_made(tmp_path: Path) -
         (lambda: RuntimeFitnessStage(warmup_runs=-1), "warmup_runs must be a whole number, at least 0"),
     ],
 )
-def test_r80_options_that_make_no_sense_are_refused(make: Callable[[], Any], message: str) -> None:
+def test_r80_wrong_options_are_refused(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         make()
 
@@ -64,7 +64,7 @@ def test_r81_a_file_imports_from_its_own_folder_first(tmp_path: Path) -> None:
     assert stage.python_path == (str(tmp_path), "/elsewhere")
 
 
-def test_r83_what_a_constructor_does_not_expect_is_a_mistake_of_the_description() -> None:
+def test_r83_an_option_that_a_constructor_cannot_use_is_a_configuration_error() -> None:
     class Halves(PythonCodeExecutor):
         def __init__(self, *, share: Any) -> None:
             super().__init__(timeout=10 / share)

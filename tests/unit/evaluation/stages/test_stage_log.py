@@ -17,7 +17,7 @@ PROGRAM = Program(code="", name="p")
 
 
 class Ends(Stage):
-    """Completes, fails with an error, or raises the error."""
+    """Complete, fail with an error, or raise the error."""
 
     output_model: ClassVar[type[StageModel]] = ValueOutput
 
@@ -34,7 +34,7 @@ class Ends(Stage):
 
 
 class TakesOne(Ends):
-    """Depends on another stage."""
+    """A stage that depends on another stage."""
 
     class Inputs(StageModel):
         value: Any

@@ -1,4 +1,4 @@
-"""R83 and the pipeline: how stages are wired, in which order they run, what a failure skips."""
+"""R83: the wiring of stages, their order, and the stages that a failure skips."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OptionalInputs(StageModel):
 
 
 class Joined(Stage):
-    """Joins its inputs, or raises what it is told to raise."""
+    """Join the inputs, or raise an error."""
 
     inputs_model: ClassVar[type[StageModel]] = OptionalInputs
     output_model: ClassVar[type[StageModel]] = ValueOutput
@@ -57,7 +57,7 @@ class Joined(Stage):
 
 
 class Meeting(Stage):
-    """Completes when two stages are in it at the same time."""
+    """Complete when two stages have reached the barrier."""
 
     output_model: ClassVar[type[StageModel]] = ValueOutput
 
@@ -132,13 +132,13 @@ def test_cancelling_a_pipeline_cancels_its_stages() -> None:
     asyncio.run(run())
 
 
-def test_r80_a_withdrawn_call_says_nothing() -> None:
+def test_r80_a_withdrawn_call_is_inconclusive() -> None:
     outcome = Outcome(OutcomeStatus.CANCELLED)
     assert ProgramStageResult("call", StageState.FAILED, outcome=outcome).is_inconclusive
 
 
 @pytest.mark.parametrize("error", [WorkerStartError("no worker"), SpillDirectoryError("not writable")])
-def test_r80_what_is_not_the_programs_fault_is_marked(error: Exception) -> None:
+def test_r80_a_failure_that_is_not_the_programs_fault_is_inconclusive(error: Exception) -> None:
     pipeline = Pipeline({"mine": Joined(error=ValueError("mine")), "other": Joined(error=error)})
     results = asyncio.run(pipeline.run(PROGRAM))
     assert results["other"].is_inconclusive
@@ -171,7 +171,7 @@ def test_wrong_wiring_is_refused_when_the_pipeline_is_made(
     assert message in str(caught.value)
 
 
-def test_all_mistakes_of_the_wiring_are_told() -> None:
+def test_all_mistakes_of_the_wiring_are_listed() -> None:
     with pytest.raises(ConfigurationError) as caught:
         Pipeline({"a.b": Joined(), "c": Joined()}, {"c": {"left": "d", "middle": "c"}})
     message = str(caught.value)
@@ -208,7 +208,7 @@ def test_an_input_of_the_wrong_kind_is_the_stages_failure() -> None:
 
 
 class Rude:
-    """Ends the process when it is asked for anything."""
+    """Raise SystemExit on any access to an attribute."""
 
     def __getattribute__(self, name: str) -> object:
         raise SystemExit(name)
@@ -217,7 +217,7 @@ class Rude:
         raise SystemExit("repr")
 
 
-def test_r33_a_program_value_as_input_is_not_asked_anything() -> None:
+def test_r33_a_program_value_as_input_runs_no_code_of_its_class() -> None:
     fine = ValidationOutput(metrics={}, artifact=Rude())
     for inputs in ({"validation": Rude()}, {"validation": fine, "measured": Rude()}):
         error = asyncio.run(FetchMetrics().run(PROGRAM, inputs)).error
@@ -226,7 +226,7 @@ def test_r33_a_program_value_as_input_is_not_asked_anything() -> None:
 
 
 class RudeDict(dict[Any, Any]):
-    """Ends the process when it is used as a dict."""
+    """Raise SystemExit when used as a dict."""
 
     def keys(self) -> Any:
         raise SystemExit
@@ -234,7 +234,7 @@ class RudeDict(dict[Any, Any]):
     items = __iter__ = __len__ = keys
 
 
-def test_r33_r81_what_a_validator_passes_on_is_not_asked_anything(tmp_path: Path) -> None:
+def test_r33_r81_a_value_of_a_validator_runs_no_code_of_its_class(tmp_path: Path) -> None:
     (tmp_path / "validate.py").write_text("def validate(payload): return payload\n")
     stage = CallValidatorFunction("validate.py", folder=tmp_path)
     for value, message in (
