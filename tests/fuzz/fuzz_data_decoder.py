@@ -29,6 +29,7 @@ with atheris.instrument_imports(include=["gigaexec"]):
     from gigaexec.wire.data.decoder import decode_data
     from gigaexec.wire.data.encoder import encode_data
     from gigaexec.wire.data.record import DataRecord
+    from gigaexec.wire.data.simple_types import SIMPLE_TYPES
 
 # Far above what any input of this size may take, far below libFuzzer's own limit.
 _MAX_CPU_S = 5.0
@@ -78,7 +79,8 @@ _LEAVES: list[Any] = [
     ),
     *(fmt.STRUCTURE, fmt.SUBARRAY, "UTC", "Europe/Berlin", "../x", "1E+999999999999999999", "NaN", "sNaN"),
 ]
-_MAKING_CODES = [*range(fmt.LIST, fmt.NUMPY_BYTES + 2)]
+_LAST_CODE = max(fmt.NUMPY_BYTES, *(each.code for each in SIMPLE_TYPES))
+_MAKING_CODES = [*range(fmt.LIST, _LAST_CODE + 2)]  # and one that does not exist
 
 
 def test_one_input(data: bytes) -> None:

@@ -415,7 +415,7 @@ RESOURCES = (
         """
         def attack(at):
             import array, msgspec
-            from gigaexec.worker import data_format
+            from gigaexec.wire.data import format as data_format
             from gigaexec.wire.data.encoder import encode_data
             head = encode_data([number * (2**61 - 1) for number in range(100, 60_000)]).head
             leaves, ops, raw = msgspec.msgpack.decode(head)
@@ -439,7 +439,7 @@ RESOURCES = (
         """
         def attack(at):
             import array, msgspec
-            from gigaexec.worker import data_format as fmt
+            from gigaexec.wire.data import format as fmt
             def op(code, number=0):
                 return code | number << fmt.CODE_BITS
             size = 5_000_000

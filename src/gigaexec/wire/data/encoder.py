@@ -1,18 +1,15 @@
-"""A return value as data: no pickle, no code. The format is drawn in data_format.py.
+"""A value -> data, without pickle and without code. format.py draws the format.
 
 Runs in the process of the program, which may have changed anything here: the decoder trusts none of it.
 """
 
 from __future__ import annotations
 
-import datetime
-import decimal
 import reprlib
-import uuid
-import zoneinfo
+import sys
 from array import array
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import length_hint
 from typing import Any, NamedTuple
@@ -20,19 +17,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gigaexec.wire.data import format as fmt
-from gigaexec.wire.data.arrays_out import (
-    UnfitArrayError,
-    contiguous_content,
-    describe_array,
-    is_numpy,
-    scalar_parts,
-)
-from gigaexec.wire.data.instances import NotARecordError, fields_of, type_name_of
-from gigaexec.wire.data.record import DataRecord
+from gigaexec.wire.data.arrays_out import is_numpy, take_array, take_scalar
+from gigaexec.wire.data.containers_out import CONTAINERS, take_dict, take_record
+from gigaexec.wire.data.format import LEAF_TYPES, UnfitValueError
+from gigaexec.wire.data.simple_types import SIMPLE_TYPES, BigInt, SimpleType, SurrogateStr
 
 _HOW_TO_ALLOW = (
-    'Return plain data in its place, or allow pickles with SandboxPolicy(results="pickle"): '
-    "then results may run code in the driver's process."
+    'Return plain data instead, or allow pickles with SandboxPolicy(results="pickle"): '
+    "results may then run code in the driver's process."
 )
 
 _TOO_MANY = (
@@ -40,19 +32,16 @@ _TOO_MANY = (
     "a numpy array counts as one"
 )
 
-# What the head holds as it is.
-_LEAF_TYPES = frozenset({type(None), bool, int, float, str})
 _MESSAGEPACK_INTS = range(-(1 << 63), 1 << 64)
 
 _ENCODER = msgspec.msgpack.Encoder()
 
-# A code, and the items that it is made from.
-_Parts = tuple[int, Sequence[Any]]
-_TakeApart = Callable[[Any, "_Encoding"], _Parts]
+# Returns a code, and the items that the value is made from.
+_TakeApart = Callable[[Any, "Encoding"], tuple[int, Sequence[Any]]]
 
 
 class ValueNotDataError(Exception):
-    """The value is not data, or too much of it; the message says where, why and what to do."""
+    """The value is not data, or exceeds a limit; the message says where, why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +49,9 @@ class EncodedData:
     """A value as data.
 
     Args:
-        head: MessagePack, see data_format.py.
+        head: MessagePack, see format.py.
         buffers: Contents of arrays and large bytes, in order, each contiguous. They refer to the value's
-            own memory where that is possible: send them before the value changes.
+            own memory where possible: send them before the value changes.
     """
 
     head: bytes
@@ -83,56 +72,45 @@ def encode_data(
 ) -> EncodedData:
     """Encode a value that consists of data.
 
-    These come back with their exact type: None, bool, int of any size, float, complex, str, bytes,
-    bytearray, list, tuple, set, frozenset, dict, date, time, datetime, timedelta, timezone, ZoneInfo,
-    Decimal, UUID, DataRecord, numpy scalars and arrays without objects.
+    These come back with their exact type: None, bool, int of any size, float, str, bytes, list, tuple, set,
+    frozenset, dict, DataRecord, the types in `SIMPLE_TYPES`, numpy scalars and arrays without objects.
 
     These come back as a DataRecord, named `module.QualName`:
 
     - an enum member: fields `name` and `value`;
     - a named tuple: its `_fields`;
-    - a dataclass instance: its fields in the order of the class, then other attributes it has;
-    - an instance of another class written in Python: what its `__slots__` hold, base classes first, then
+    - a dataclass instance: its fields in the order of the class, then its other attributes;
+    - an instance of another class written in Python: the values of its `__slots__`, base classes first, then
       its `__dict__`. Attributes without a value are left out. Properties are not computed. Instances of the
-      standard library's own classes are refused, but for SimpleNamespace and argparse.Namespace.
+      standard library's own classes are refused, except SimpleNamespace and argparse.Namespace.
 
-    OrderedDict, defaultdict and Counter come back as dict, numpy.memmap as an array. Instances of other
-    subclasses of built-in types, and of array classes, are refused, not silently turned into less.
-    An object that occurs twice comes back as two.
+    OrderedDict, defaultdict and Counter come back as dict, a numpy.memmap as an array. Instances of other
+    subclasses of built-in types are refused, because a part of them would be lost silently. An object that
+    occurs twice comes back as two objects.
 
     Args:
         value: The value.
-        max_depth: Levels of nesting. Each thing that is not None, bool, int, float, str or bytes is one.
-        max_count: Leaves, and containers, each. At most `LARGEST_MAX_COUNT`.
-        max_bytes: Of the head and the buffers together; None for no limit.
+        max_depth: Levels of nesting. Each object is one, except None, bool, int, float, str and bytes.
+        max_count: Leaves, and separately containers. At most `LARGEST_MAX_COUNT`.
+        max_bytes: Size of the head and the buffers together; None for no limit.
 
     Raises:
-        ValueNotDataError: Something in it is not data, or refers to itself, or a limit is exceeded. The
+        ValueNotDataError: A part of the value is not data, or contains itself, or a limit is exceeded. The
             message holds its place, as in `result['model'].layers[3]`.
     """
     try:
-        return _Encoding(max_depth, max_count, max_bytes).encode(value)
+        return Encoding(max_depth, max_count, max_bytes).encode(value)
     except _UnfitLeafError:
-        # Rare enough that all others do without a look at each int and each text.
-        return _Encoding(max_depth, max_count, max_bytes, is_careful=True).encode(value)
+        # Rare. The first pass therefore does not check each int and each str.
+        return Encoding(max_depth, max_count, max_bytes, is_careful=True).encode(value)
 
 
 class _UnfitLeafError(Exception):
-    """An int or a text is none that MessagePack can hold."""
+    """MessagePack cannot hold an int or a str of the value."""
 
 
-class _RefusedError(Exception):
-    """A value cannot be encoded; its place is not yet known."""
-
-
-@dataclass(frozen=True, slots=True)
-class _BigInt:
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class _SurrogateStr:
-    value: str
+class _LimitError(Exception):
+    """A limit is exceeded at a place that is not yet known."""
 
 
 class _Open(NamedTuple):
@@ -144,8 +122,8 @@ class _Open(NamedTuple):
     rest: Iterator[Any]
 
 
-class _Encoding:
-    """One value on its way."""
+class Encoding:
+    """The state of encoding one value."""
 
     def __init__(
         self, max_depth: int, max_count: int, max_bytes: int | None, *, is_careful: bool = False
@@ -159,19 +137,27 @@ class _Encoding:
         self._raw = bytearray()
         self._buffers: list[memoryview] = []
         self._buffer_bytes = 0
-        # The innermost last. The first holds the value itself.
+        # The innermost last. The first is a list that holds only the value.
         self._open: list[_Open] = []
-        # Types of the program, by how to take them apart.
+        # Types that are not in `_TAKE_APART`, once their kind is known.
         self._learned: dict[type, _TakeApart] = {}
 
     def encode(self, value: Any) -> EncodedData:
+        """Encode the value. Call once.
+
+        Raises:
+            ValueNotDataError: As `encode_data`.
+            _UnfitLeafError: A leaf needs `is_careful`.
+        """
         items: Sequence[Any] = (value,)
         if self._is_careful:
             items = _with_unfit_marked(items)
         self._open.append(_Open(None, fmt.LIST, items, iter(items)))
         try:
             self._walk()
-        except _RefusedError as refusal:
+        except UnfitValueError as refusal:
+            raise ValueNotDataError(f"{self._place()} {refusal}. {_HOW_TO_ALLOW}") from None
+        except _LimitError as refusal:
             raise ValueNotDataError(f"{self._place()} {refusal}") from None
         except ValueNotDataError:
             raise
@@ -183,13 +169,14 @@ class _Encoding:
         return self._finish()
 
     def _finish(self) -> EncodedData:
+        if sys.byteorder == "big":
+            self._ops.byteswap()
         try:
             head = _ENCODER.encode((self._leaves, self._ops.tobytes(), self._raw))
         except (OverflowError, UnicodeEncodeError) as error:
             raise _UnfitLeafError from error
-        encoded = EncodedData(head, self._buffers)
         self._check_size(len(head) + self._buffer_bytes)
-        return encoded
+        return EncodedData(head, self._buffers)
 
     def _check_size(self, size_bytes: int) -> None:
         if self._max_bytes is not None and size_bytes > self._max_bytes:
@@ -198,11 +185,11 @@ class _Encoding:
             )
 
     def _walk(self) -> None:
-        """Encode what is in the open container, and what is in that, without recursion."""
-        leaf_types, leaves, ops, opened = _LEAF_TYPES, self._leaves, self._ops, self._open
+        """Encode the items of the open container, and theirs, without recursion."""
+        leaf_types, leaves, ops, opened = LEAF_TYPES, self._leaves, self._ops, self._open
         add_leaf, add_op, learned = leaves.append, ops.append, self._learned
         rest = opened[0].rest
-        run = 0  # leaves that no op names yet
+        run = 0  # leaves that no op covers yet
         while True:
             for item in rest:
                 if type(item) in leaf_types:
@@ -219,7 +206,7 @@ class _Encoding:
                 if self._is_careful:
                     items = _with_unfit_marked(items)
                 if len(leaves) + len(items) > self._max_count or len(ops) > self._max_count:
-                    raise _RefusedError(_TOO_MANY.format(self._max_count))
+                    raise _LimitError(_TOO_MANY.format(self._max_count))
                 if leaf_types.issuperset(map(type, items)):
                     add_op(code | len(items) << fmt.CODE_BITS)
                     leaves += items
@@ -238,58 +225,34 @@ class _Encoding:
                 rest = opened[-1].rest
 
     def _learn(self, value: Any) -> _TakeApart:
-        """How to take apart a value of a type that is not in the table."""
+        """Return the function that takes apart a value whose type is not in `_TAKE_APART`."""
         kind = type(value)
         take_apart: _TakeApart
         if kind in (OrderedDict, defaultdict, Counter):
-            take_apart = _dict_parts
+            take_apart = take_dict
         elif is_numpy(value, "ndarray"):
-            take_apart = _array_parts
+            take_apart = take_array
         elif is_numpy(value, "generic"):
-            take_apart = _scalar_parts
+            take_apart = take_scalar
         else:
-            take_apart = _record_parts
+            take_apart = take_record
         self._learned[kind] = take_apart
         return take_apart
 
-    def check_keys(self, keys: Iterable[Any]) -> None:
-        """Refuse keys that are good here, by their identity for one, but not as records."""
-        if _LEAF_TYPES.issuperset(map(type, keys)):
-            return
-        seen = set()
-        for key in keys:
-            if type(key) in _LEAF_TYPES or (type(key) is tuple and _LEAF_TYPES.issuperset(map(type, key))):
-                continue
-            try:
-                received = _as_received(key)
-            except (NotARecordError, RecursionError):
-                continue  # refused when the walk comes to it, which knows its place
-            try:
-                is_new = received not in seen
-            except TypeError as error:
-                raise _RefusedError(
-                    f"has a key of type {type_name_of(type(key))}, which comes back as a DataRecord, "
-                    f"or with one, that cannot be a key: {error}. {_HOW_TO_ALLOW}"
-                ) from None
-            if not is_new:
-                raise _RefusedError(
-                    f"has two keys of type {type_name_of(type(key))} that differ here, but come back as "
-                    f"equal records. {_HOW_TO_ALLOW}"
-                )
-            seen.add(received)
-
     def add_raw(self, value: bytes) -> None:
+        """Append to the raw bytes."""
         self._raw += value
 
     def check_room(self, size_bytes: int) -> None:
-        """Refuse what would not fit, before it is copied."""
+        """Raise ValueNotDataError if a buffer of this size would exceed `max_bytes`, before it is copied."""
         self._check_size(self._buffer_bytes + size_bytes)
 
     def content(self, view: memoryview) -> bytes | int:
-        """The bytes themselves, or the number of the buffer that they become."""
+        """Return the item that stands for this content: the bytes, or the number of a new buffer."""
         return view.tobytes() if view.nbytes <= fmt.INLINE_CONTENT_BYTES else self.add_buffer(view)
 
     def add_buffer(self, view: memoryview) -> int:
+        """Append a buffer and return its number. Raises ValueNotDataError above `max_bytes`."""
         self._buffers.append(view)
         self._buffer_bytes += view.nbytes
         self._check_size(self._buffer_bytes)
@@ -304,16 +267,16 @@ class _Encoding:
                     f"a value that contains itself is not data. {_HOW_TO_ALLOW}"
                 )
             first_at[id(container)] = level
-        return _RefusedError(f"is nested deeper than {self._max_depth} levels")
+        return _LimitError(f"is nested deeper than {self._max_depth} levels")
 
     def _place(self, level: int | None = None) -> str:
-        """Where the item at hand is, or the container at that level: `result['model'].layers[3]`."""
+        """Return the place of the current item, or of the container at `level`: `result['a'].layers[3]`."""
         place = "result" + "".join(map(_step, self._open[1:][:level]))
         return place if len(place) <= 400 else f"{place[:200]}...{place[-200:]}"
 
 
 def _step(opened: _Open) -> str:
-    """From a container to the item of it at hand."""
+    """Return how the current item is reached from its container."""
     items = opened.items
     index = len(items) - length_hint(opened.rest) - 1
     if opened.code in (fmt.LIST, fmt.TUPLE):
@@ -328,9 +291,9 @@ def _step(opened: _Open) -> str:
 
 
 def _short(key: Any) -> str:
-    if type(key) in _LEAF_TYPES:
+    if type(key) in LEAF_TYPES:
         return reprlib.repr(key)
-    return f"<{type(key).__name__}>"  # the repr of others may run code, and be long
+    return f"<{type(key).__name__}>"  # its repr may run code, and be long
 
 
 def _with_unfit_marked(items: Sequence[Any]) -> Sequence[Any]:
@@ -339,138 +302,29 @@ def _with_unfit_marked(items: Sequence[Any]) -> Sequence[Any]:
 
 def _mark_if_unfit(item: Any) -> Any:
     if type(item) is int and item not in _MESSAGEPACK_INTS:
-        return _BigInt(item)
+        return BigInt(item)
     if type(item) is str and not item.isascii():
         try:
             item.encode()
         except UnicodeEncodeError:
-            return _SurrogateStr(item)
+            return SurrogateStr(item)
     return item
 
 
-def _record_of(value: Any) -> DataRecord:
-    if type(value) is DataRecord:
-        return value
-    return DataRecord(type_name_of(type(value)), fields_of(value))
-
-
-def _as_received(key: Any) -> Any:
-    """A key with records in place of instances, as it comes back. Raises NotARecordError."""
-    kind = type(key)
-    if kind is tuple or kind is frozenset:
-        return kind(map(_as_received, key))
-    if kind is not DataRecord and (kind in _LEAF_TYPES or kind in _TAKE_APART or is_numpy(key, "generic")):
-        return key
-    record = _record_of(key)
-    return DataRecord(record.type_name, {name: _as_received(value) for name, value in record.fields.items()})
-
-
-def _record_parts(value: Any, _: _Encoding) -> _Parts:
-    try:
-        record = _record_of(value)
-    except NotARecordError as error:
-        raise _RefusedError(f"{error}. {_HOW_TO_ALLOW}") from None
-    return fmt.RECORD, [record.type_name, *record.fields, *record.fields.values()]
-
-
-def _dict_parts(value: dict[Any, Any], encoding: _Encoding) -> _Parts:
-    encoding.check_keys(value)
-    return fmt.DICT, [*value, *value.values()]
-
-
-def _set_parts(value: set[Any], encoding: _Encoding) -> _Parts:
-    encoding.check_keys(value)
-    return fmt.SET, list(value)
-
-
-def _frozenset_parts(value: frozenset[Any], encoding: _Encoding) -> _Parts:
-    encoding.check_keys(value)
-    return fmt.FROZENSET, list(value)
-
-
-def _bytes_parts(value: bytes, encoding: _Encoding) -> _Parts:
+def _take_bytes(value: bytes, encoding: Encoding) -> tuple[int, Sequence[Any]]:
     if len(value) <= fmt.INLINE_CONTENT_BYTES:
         encoding.add_raw(value)
         return fmt.BYTES | len(value) << fmt.CODE_BITS, ()
     return fmt.LARGE_BYTES | encoding.add_buffer(memoryview(value)) << fmt.CODE_BITS, ()
 
 
-def _bytearray_parts(value: bytearray, encoding: _Encoding) -> _Parts:
-    # The copy lets the program's other threads change its size meanwhile.
-    return fmt.BYTEARRAY, (encoding.content(memoryview(bytes(value))),)
+def _with_code(each: SimpleType) -> _TakeApart:
+    code, take_apart = each.code, each.take_apart
+    return lambda value, encoding: (code, take_apart(value, encoding))
 
-
-def _array_parts(value: Any, encoding: _Encoding) -> _Parts:
-    try:
-        order, shape, dtype = describe_array(value)
-        encoding.check_room(value.nbytes)  # a broadcast array is larger than its memory
-        content = encoding.content(contiguous_content(value, order))
-    except UnfitArrayError as error:
-        raise _RefusedError(f"{error}. {_HOW_TO_ALLOW}") from None
-    return fmt.ARRAY, (order, content, len(shape), *shape, *dtype)
-
-
-def _scalar_parts(value: Any, _: _Encoding) -> _Parts:
-    try:
-        return scalar_parts(value)
-    except UnfitArrayError as error:
-        raise _RefusedError(f"{error}. {_HOW_TO_ALLOW}") from None
-
-
-def _big_int_parts(marked: _BigInt, _: _Encoding) -> _Parts:
-    value = marked.value
-    return fmt.BIG_INT, (value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True),)
-
-
-def _datetime_parts(value: datetime.datetime, _: _Encoding) -> _Parts:
-    return fmt.DATETIME, (value.year, value.month, value.day, *_clock_of(value))
-
-
-def _time_parts(value: datetime.time, _: _Encoding) -> _Parts:
-    return fmt.TIME, _clock_of(value)
-
-
-def _clock_of(value: datetime.datetime | datetime.time) -> tuple[Any, ...]:
-    zone = value.tzinfo
-    if type(zone) not in _ZONE_TYPES:
-        raise _RefusedError(
-            f"has a tzinfo of type {type_name_of(type(zone))}, which is not data; datetime.timezone and "
-            f"zoneinfo.ZoneInfo are. {_HOW_TO_ALLOW}"
-        )
-    return (value.hour, value.minute, value.second, value.microsecond, value.fold, zone)
-
-
-def _timezone_parts(value: datetime.timezone, _: _Encoding) -> _Parts:
-    offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]  # tells a name given from one made
-    return fmt.TIMEZONE, (offset.days, offset.seconds, offset.microseconds, *name)
-
-
-def _zone_info_parts(value: zoneinfo.ZoneInfo, _: _Encoding) -> _Parts:
-    if value.key is None:  # made from a file
-        raise _RefusedError(f"is a ZoneInfo without a key, which is not data. {_HOW_TO_ALLOW}")
-    return fmt.ZONE_INFO, (value.key,)
-
-
-_ZONE_TYPES = (type(None), datetime.timezone, zoneinfo.ZoneInfo)
 
 _TAKE_APART: dict[type, _TakeApart] = {
-    list: lambda value, _: (fmt.LIST, value),
-    tuple: lambda value, _: (fmt.TUPLE, value),
-    dict: _dict_parts,
-    set: _set_parts,
-    frozenset: _frozenset_parts,
-    DataRecord: _record_parts,
-    bytes: _bytes_parts,
-    bytearray: _bytearray_parts,
-    _BigInt: _big_int_parts,
-    _SurrogateStr: lambda marked, _: (fmt.SURROGATE_STR, (marked.value.encode("utf-8", "surrogatepass"),)),
-    complex: lambda value, _: (fmt.COMPLEX, (value.real, value.imag)),
-    datetime.date: lambda value, _: (fmt.DATE, (value.year, value.month, value.day)),
-    datetime.time: _time_parts,
-    datetime.datetime: _datetime_parts,
-    datetime.timedelta: lambda value, _: (fmt.TIMEDELTA, (value.days, value.seconds, value.microseconds)),
-    datetime.timezone: _timezone_parts,
-    zoneinfo.ZoneInfo: _zone_info_parts,
-    decimal.Decimal: lambda value, _: (fmt.DECIMAL, (str(value),)),
-    uuid.UUID: lambda value, _: (fmt.UUID, (value.int >> 64, value.int & (1 << 64) - 1)),
+    **CONTAINERS,
+    bytes: _take_bytes,
+    **{each.kind: _with_code(each) for each in SIMPLE_TYPES},
 }

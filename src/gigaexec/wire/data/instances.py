@@ -1,4 +1,4 @@
-"""What an instance of a program's class holds: names and values, read without its `__getstate__` and kin."""
+"""The fields of an instance of a program's class, read without its `__getstate__` and similar methods."""
 
 from __future__ import annotations
 
@@ -8,29 +8,26 @@ import sys
 from types import MemberDescriptorType, MethodDescriptorType, WrapperDescriptorType
 from typing import Any
 
-_POINTER_BYTES = object.__basicsize__ // 2  # a reference count and a type
-_IS_HEAP_TYPE = (
-    1 << 9
-)  # Py_TPFLAGS_HEAPTYPE, Include/object.h: made at run time, as each class statement does
+from gigaexec.wire.data.format import UnfitValueError
 
-# Of the standard library, and made of attributes that their users choose.
+_POINTER_BYTES = object.__basicsize__ // 2  # a reference count and a type
+# Py_TPFLAGS_HEAPTYPE, Include/object.h: created at run time, as by a class statement.
+_IS_HEAP_TYPE = 1 << 9
+
+# Classes of the standard library whose attributes are chosen by their users.
 _NAMESPACES = ("types.SimpleNamespace", "argparse.Namespace")
 
 
-class NotARecordError(Exception):
-    """The value is no record; the message goes on after its place."""
-
-
 def type_name_of(kind: type) -> str:
-    """`module.QualName`."""
+    """Return `module.QualName`."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def fields_of(value: Any) -> dict[str, Any]:
-    """The fields of a record, as `encode_data` says.
+    """Return the fields of the record that stands for an instance, see `encode_data`.
 
     Raises:
-        NotARecordError: It is of a type that is none, or has an attribute whose name is no text.
+        UnfitValueError: Instances of this type are not records, or an attribute's name is not a str.
     """
     kind = type(value)
     if isinstance(value, enum.Enum):
@@ -38,7 +35,7 @@ def fields_of(value: Any) -> dict[str, Any]:
     if _is_named_tuple(value):
         return dict(zip(value._fields, value, strict=True))
     if reason := _why_no_record(kind, value):
-        raise NotARecordError(f"is {reason}, which is not data")
+        raise UnfitValueError(f"is {reason}, which is not data")
     declared = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
     fields: dict[str, Any] = {}
     for field in declared:
@@ -46,11 +43,11 @@ def fields_of(value: Any) -> dict[str, Any]:
     for name in _slots_of(kind):
         _add(fields, name, value)
     for name, held in getattr(value, "__dict__", {}).items():
-        if name == "__orig_class__":  # where typing keeps the `Box[int]` of `Box[int]()`
+        if name == "__orig_class__":  # set by typing for `Box[int]()`
             continue
         fields.setdefault(name, held)
     if odd := [name for name in fields if type(name) is not str]:
-        raise NotARecordError(f"has an attribute whose name is a {type(odd[0]).__name__}, not a text")
+        raise UnfitValueError(f"has an attribute whose name is of type {type(odd[0]).__name__}, not str")
     return fields
 
 
@@ -58,7 +55,7 @@ def _add(fields: dict[str, Any], name: str, value: Any) -> None:
     try:
         fields[name] = getattr(value, name)
     except AttributeError:
-        pass  # it has no value yet
+        pass  # it has no value
 
 
 def _is_named_tuple(value: Any) -> bool:
@@ -71,7 +68,7 @@ def _slots_of(kind: type) -> list[str]:
         name
         for base in reversed(kind.__mro__)
         for name, member in vars(base).items()
-        if isinstance(member, MemberDescriptorType) and name != "__dict__"  # so in SimpleNamespace
+        if isinstance(member, MemberDescriptorType) and name != "__dict__"  # a member of SimpleNamespace
     ]
 
 
@@ -92,13 +89,13 @@ def _why_no_record(kind: type, value: Any) -> str:
         if _is_of_standard_library(base) and _slots_of(base):
             return f"a {name}, a subclass of {type_name_of(base)}"
     if any(map(_is_written_in_c, kind.__mro__[:-1])):
-        return f"a {name}, whose contents are not in attributes of Python"
-    # C may add to a Python class what only C can see; such instances are larger than their parts.
+        return f"a {name}, whose contents are not in Python attributes"
+    # C code may add hidden contents to a Python class; such instances are larger than their parts.
     expected_bytes = object.__basicsize__ + _POINTER_BYTES * (
         len(_slots_of(kind)) + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
     )
     if kind.__basicsize__ > expected_bytes or kind.__itemsize__:
-        return f"a {name}, whose contents are not in attributes of Python"
+        return f"a {name}, whose contents are not in Python attributes"
     return ""
 
 
@@ -107,7 +104,7 @@ def _is_of_standard_library(kind: type) -> bool:
 
 
 def _is_written_in_c(kind: type) -> bool:
-    """Whether it has methods in C of its own; a class statement may at most hold those of another."""
+    """Return True if the class defines methods in C. A class statement can only copy those of others."""
     return any(
         isinstance(member, MethodDescriptorType | WrapperDescriptorType) and member.__objclass__ is kind
         for member in vars(kind).values()

@@ -1,4 +1,4 @@
-"""What an instance of a program's class is in the driver: its name and its fields, none of its code."""
+"""`DataRecord`: the type name and fields of an instance of a program's class, without its code."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Any, NoReturn
 
 
 class DataRecord:
-    """A plain record in place of an instance whose class the driver does not run.
+    """A plain record that stands for an instance whose class the driver does not run.
 
-    Fields are attributes too: `record.loss` is `record.fields["loss"]`. A field that is called
-    `type_name` or `fields`, or has a name like `__this__`, is reached through `fields` alone.
+    Fields are attributes too: `record.loss` is `record.fields["loss"]`. A field named `type_name`, `fields`
+    or `__like_this__` is reached through `fields` only.
 
-    Two records are equal if their type names and their fields are. A record can be hashed if all its
-    fields can, and must then not be changed, like any key. It cannot be assigned to; its `fields` is an
+    Two records are equal if their type names and their fields are equal. A record is hashable if all its
+    fields are; a record used as a key must not be changed. Attributes cannot be assigned; `fields` is an
     ordinary dict.
 
     Args:
-        type_name: Module and qualified name of the class, such as `model.Layer`. Text from a program.
+        type_name: Module and qualified name of the class, such as `model.Layer`. The program chose this text.
         fields: Names and values, in order.
     """
 
@@ -31,8 +31,8 @@ class DataRecord:
         object.__setattr__(self, "fields", fields)
 
     def __getattr__(self, name: str) -> Any:
-        # Libraries ask objects for `__array_interface__` and the like and trust the address in it. A
-        # program chooses its field names: none of them may answer such a question.
+        # Libraries look up `__array_interface__` and similar names and trust the address they find. The
+        # program chooses field names, so special names are never looked up in `fields`.
         is_special = name == "fields" or (name.startswith("__") and name.endswith("__"))
         if not is_special and name in self.fields:
             return self.fields[name]
@@ -53,7 +53,7 @@ class DataRecord:
         return hash((self.type_name, frozenset(self.fields.items())))
 
     def __repr__(self) -> str:
-        # What a program named is shown as escapes where it cannot be printed.
+        # The program chose the names: those that do not print are shown as escapes.
         name = self.type_name if self.type_name.isprintable() else repr(self.type_name)[1:-1]
         shown = [
             f"{field}={value!r}" if field.isidentifier() else f"**{{{field!r}: {value!r}}}"

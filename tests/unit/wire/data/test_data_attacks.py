@@ -18,7 +18,7 @@ from hypothesis import example, given, settings, strategies as st
 
 from gigaexec.errors import ValueNotReadableError
 from gigaexec.untrusted.json_text import safe_repr
-from gigaexec.wire.data import decoder as data_decoder, format as fmt
+from gigaexec.wire.data import containers_in, format as fmt
 from gigaexec.wire.data.decoder import decode_data
 from gigaexec.wire.data.encoder import encode_data
 from gigaexec.wire.data.record import DataRecord
@@ -182,10 +182,10 @@ def test_hostile_bytes_give_an_error_soon(head: bytes) -> None:
     ("attack", "message"),
     [
         ("deep lists", "nested deeper than 200 levels"),
-        ("deep subarrays", "a dtype that is nested too deep"),
-        ("a field beyond the item", "fields are larger than itself"),
+        ("deep subarrays", "a dtype is nested deeper than 16 levels"),
+        ("a field beyond the item", "fields of a structured dtype are larger than its item size"),
         ("an empty array with a huge dimension", "an empty array with a huge dimension"),
-        ("zone Etc/../UTC", "the key of a time zone that can be none"),
+        ("zone Etc/../UTC", "not a time zone key: 'Etc/../UTC'"),
     ],
 )
 def test_what_libraries_would_refuse_too_is_refused_before_they_see_it(attack: str, message: str) -> None:
@@ -245,7 +245,7 @@ def test_s16_colliding_keys_are_refused_before_they_cost_seconds(members: list[A
 
 
 def test_s16_a_few_large_keys_are_measured_like_many_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_decoder._HashingBudget, "_BASE_S", 0.001)
+    monkeypatch.setattr(containers_in.HashingBudget, "_BASE_S", 0.001)
     with pytest.raises(ValueNotReadableError, match="keys of its sets and dicts collide"):
         decode_data(*hostile_set([n * ((1 << 61) - 1) for n in range(1 << 400_000, (1 << 400_000) + 60)]))
 
@@ -263,7 +263,7 @@ def test_buffers_are_each_used_once() -> None:
     encoded = encode_data([b"x" * 20_000, bytearray(20_000)])
     with pytest.raises(ValueNotReadableError, match="buffer 1 is missing"):
         decode_data(encoded.head, encoded.buffers[:1])
-    with pytest.raises(ValueNotReadableError, match="a buffer that no array uses"):
+    with pytest.raises(ValueNotReadableError, match="a buffer is not used by any value"):
         decode_data(encoded.head, [*encoded.buffers, memoryview(b"")])
     with pytest.raises(ValueNotReadableError, match="buffer 0 is missing or used twice"):
         decode_data(
