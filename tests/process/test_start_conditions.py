@@ -29,8 +29,9 @@ from gigaexec import (
     WorkerCall,
     WorkerConfig,
 )
-from gigaexec.pool import dispatcher, outgoing_call, worker_handle
+from gigaexec.pool import outgoing_call, staffing, worker_channel
 from gigaexec.pool.starters import start_failures
+from gigaexec.pool.supervision import running_call
 from gigaexec.pool.supervision.sampling import sample_tree
 from gigaexec.wire.descriptors import DescriptorsLostError, receive_with_descriptors, send_with_descriptors
 from tests.conftest import wait_until
@@ -69,7 +70,7 @@ def make(spill_dir: Path) -> Iterator[Make]:
 @pytest.fixture(autouse=True)
 def no_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """pytest keeps what is logged, and so the descriptors in the frames of logged tracebacks."""
-    monkeypatch.setattr(dispatcher.logger, "disabled", True)
+    monkeypatch.setattr(staffing.logger, "disabled", True)
 
 
 @pytest.fixture(params=[LokyBackend, ForkserverBackend])
@@ -394,7 +395,7 @@ def test_an_answer_that_is_lost_is_told_from_a_call_that_never_ran(
             raise DescriptorsLostError(errno.EMFILE, "no descriptor is free")
         return data, descriptors
 
-    monkeypatch.setattr(worker_handle, "receive_with_descriptors", lose_answer)
+    monkeypatch.setattr(worker_channel, "receive_with_descriptors", lose_answer)
     outcome = run(backend, call)
     assert outcome.status is OutcomeStatus.INFRASTRUCTURE
     assert isinstance(outcome.error, AnswerLostError)
@@ -421,7 +422,7 @@ def f():
         looks += 1
         return sample_tree(*args) if looks > 1 else None
 
-    monkeypatch.setattr(worker_handle, "sample_tree", fail_first)
+    monkeypatch.setattr(running_call, "sample_tree", fail_first)
     small = WorkerCall("import time\ndef f():\n    time.sleep(0.3)\n    return 'fine'", "f")
     outcome = run(backend, small, limits=limits)
     assert (outcome.status, outcome.value) == (OutcomeStatus.OK, "fine")

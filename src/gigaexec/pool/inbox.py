@@ -27,7 +27,7 @@ class Inbox:
         """`reader` is readable when there are commands. Call `on_wake` then."""
 
     def __bool__(self) -> bool:
-        """Whether commands wait."""
+        """True if commands wait."""
         return bool(self._commands)
 
     def put(self, command: Command) -> None:
@@ -35,7 +35,7 @@ class Inbox:
         with self._lock:
             self._commands.append(command)
             if not self._is_awake and not self._is_closed:
-                self._is_awake = True  # one byte does for any number of commands
+                self._is_awake = True  # one byte is enough for any number of commands
                 os.write(self._writer, b"\0")
         if self._is_closed:
             self.run_all()
@@ -45,7 +45,7 @@ class Inbox:
         self.put(_do_nothing)
 
     def on_wake(self, descriptor: int, _: int) -> None:
-        """Run what waits. On the dispatcher's thread."""
+        """Run the commands that wait. On the dispatcher's thread."""
         with self._lock:
             os.read(descriptor, 1)
             self._is_awake = False
@@ -61,10 +61,10 @@ class Inbox:
             command()
 
     def close(self, when_closed: Command) -> None:
-        """No dispatcher reads it any more: run what waits, and let the pipe go.
+        """Close the inbox, which no dispatcher reads any more: run the commands that wait, close the pipe.
 
         Args:
-            when_closed: Called at the moment from which on commands are run by those who put them.
+            when_closed: Called just before `put` begins to run commands on the caller's thread.
         """
         with self._lock:
             when_closed()

@@ -9,15 +9,15 @@ from itertools import islice
 
 from gigaexec.pool.jobs import Ending, EndingKind, Job
 
-# How soon to look again at a job whose wait is over, but which a starting worker is about to take.
-_SECOND_LOOK_S = 0.02
+# How soon to check a job again whose wait is over, but which a starting worker is about to take.
+_NEXT_CHECK_S = 0.02
 
 
 class JobQueue:
-    """A queue of jobs, each with a limit of its own to how long it may wait.
+    """A queue of jobs. Each job has its own limit on the time that it may wait.
 
     A job that ended while it waited stays until it comes to the front: taking it out of the middle would
-    cost a walk through what may be a hundred thousand jobs.
+    walk through up to a hundred thousand jobs.
     """
 
     def __init__(self) -> None:
@@ -30,14 +30,14 @@ class JobQueue:
         self._jobs.append(job)
         self._note_expiry(job)
 
-    def put_back(self, job: Job, *, counts: bool) -> None:
-        """Put a job that was taken at the front again. `counts`: it must not happen to it twice."""
-        job.put_back(counts=counts)
+    def requeue(self, job: Job, *, counts: bool) -> None:
+        """Put a job that was taken back at the front. See `Job.requeue`."""
+        job.requeue(counts=counts)
         self._jobs.appendleft(job)
         self._note_expiry(job)
 
     def take(self) -> Job | None:
-        """Take the first job; None when there is none."""
+        """Take the first job; None if no job waits."""
         self._drop_ended()
         if not self._jobs:
             return None
@@ -47,29 +47,33 @@ class JobQueue:
         return self._jobs.popleft()
 
     def count_up_to(self, limit: int) -> int:
-        """How many jobs wait, at most `limit`."""
+        """Return how many jobs wait, at most `limit`."""
         self._drop_ended()
         return sum(1 for _ in islice(self._waiting(), limit))
 
     def first_expiry(self) -> float:
-        """When the next job will have waited too long, on the monotonic clock; infinity for never."""
+        """Return when the next job will have waited too long, on the monotonic clock; infinity for never."""
         return self._expiries[0][0] if self._expiries else float("inf")
 
     def expire(self, now: float, starting_workers: int) -> None:
-        """End the jobs that have waited too long, but for those that a starting worker is about to take.
+        """End the jobs that have waited too long, except those that a starting worker is about to take.
 
-        The wait for a start has a limit of its own, `start_timeout_s`.
+        The wait for a start has its own limit, `start_timeout_s`.
+
+        Args:
+            now: The time on the monotonic clock.
+            starting_workers: Number of jobs at the front to spare.
         """
         spared = [job.number for job in islice(self._waiting(), starting_workers)]
         while self.first_expiry() <= now:
             _, number, job = heapq.heappop(self._expiries)
             if number in spared:
-                heapq.heappush(self._expiries, (now + _SECOND_LOOK_S, number, job))
+                heapq.heappush(self._expiries, (now + _NEXT_CHECK_S, number, job))
             elif job.dispatched_at is None:
                 job.end(Ending(EndingKind.QUEUE_TIMED_OUT))
 
     def end_first(self, kind: EndingKind, message: str) -> bool:
-        """End the first job; returns whether there was one."""
+        """End the first job. Returns False if no job waits."""
         job = self.take()
         if job is not None:
             job.end(Ending(kind, message=message))

@@ -1,4 +1,4 @@
-"""Every pool of this process whose threads run, also one that nobody refers to any more."""
+"""Every pool of this process whose threads run, also pools that nobody refers to any more."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class StoppablePool(Protocol):
-    """What this module needs of a dispatcher."""
+    """A dispatcher, as this module uses it."""
 
     def stop(self) -> None: ...
 
@@ -22,21 +22,21 @@ _ending: weakref.WeakSet[StoppablePool] = weakref.WeakSet()
 
 
 def add(pool: StoppablePool) -> None:
-    """A pool's threads run."""
+    """Add a pool whose threads run."""
     _live.add(pool)
 
 
 def begin_end(pool: StoppablePool) -> None:
-    """A pool is about to close its descriptors: a forked child must not close the reused numbers."""
+    """Remove a pool that is about to close its descriptors: a forked child must not close reused numbers."""
     _ending.add(pool)
     _live.discard(pool)
 
 
 def stop_all(timeout_s: float) -> None:
-    """Stop every pool of this process, one whose backend is forgotten included, and wait for their ends.
+    """Stop every pool of this process, also pools whose backend is forgotten, and wait for their ends.
 
     Args:
-        timeout_s: How long to wait at most for each.
+        timeout_s: Seconds to wait for each pool at most.
     """
     pools = {*_live, *_ending}
     for pool in pools:

@@ -1,4 +1,4 @@
-"""A call on its way into a worker's socket."""
+"""A call that is being sent to a worker."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gigaexec.wire.descriptors import send_with_descriptors
 
 
 class OutgoingCall:
-    """Sends a call as far as the socket takes it.
+    """Sends a call in as many parts as the socket takes.
 
     Args:
         channel: The worker's socket, not blocking.
-        frames: The call.
-        descriptors: Go with its first byte.
+        frames: The bytes of the call.
+        descriptors: Sent with the first byte.
     """
 
     def __init__(self, channel: socket.socket, frames: Sequence[bytes], descriptors: Sequence[int]) -> None:
@@ -28,18 +28,18 @@ class OutgoingCall:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether nothing of it was sent."""
+        """True if not one byte was sent."""
         return sum(map(len, self._unsent)) == self._total_bytes
 
     def send(self) -> None:
         """Send the rest.
 
         Raises:
-            BlockingIOError: The socket is full; call again when it is not.
-            OSError: It cannot be sent.
+            BlockingIOError: The socket is full; call again when it is writable.
+            OSError: The call cannot be sent.
         """
         while self._unsent:
-            # Not after it is sent: the program may be running by the time this thread runs again.
+            # Before the part is sent: the program may be running by the time this thread runs again.
             self.last_part_at = time.monotonic()
             sent = send_with_descriptors(self._channel, self._unsent, self._unsent_descriptors)
             self._unsent_descriptors = []

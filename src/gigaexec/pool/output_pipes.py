@@ -14,32 +14,32 @@ _READ_BYTES = 256 * 1024
 
 
 class OutputPipes:
-    """What a worker writes for the current call. Used on the dispatcher's thread only.
+    """The output of a worker's current call. Used on the dispatcher's thread only.
 
     Args:
-        stdout: The read end of its standard output, not blocking.
-        stderr: That of its standard error.
-        kept_bytes: How much of each to keep for a call.
+        stdout: The read end of the worker's standard output, not blocking.
+        stderr: The read end of the worker's standard error, not blocking.
+        kept_bytes: How much of each stream to keep for a call.
     """
 
     def __init__(self, stdout: int, stderr: int, kept_bytes: int) -> None:
         self._stdout, self._stderr = stdout, stderr
         self._buffers = {stdout: HeadTailBuffer(kept_bytes), stderr: HeadTailBuffer(kept_bytes)}
         self.open = set(self._buffers)
-        """Those that have not ended."""
+        """The pipes that have not ended."""
 
     @property
     def total_bytes(self) -> int:
-        """How much was written for the current call, as far as it was read."""
+        """Bytes that the current call has written, as far as they were read."""
         return sum(buffer.total_bytes for buffer in self._buffers.values())
 
     def clear(self) -> None:
-        """Drop what was read: another call begins."""
+        """Drop the output that was read: another call begins."""
         for buffer in self._buffers.values():
             buffer.clear()
 
     def read(self, descriptor: int, count: int = _READ_BYTES) -> None:
-        """Read at most `count` bytes of what waits in one of them, which leaves `open` at its end."""
+        """Read at most `count` bytes that wait in a pipe. At its end the pipe leaves `open`."""
         try:
             data = os.read(descriptor, count)
         except BlockingIOError:
@@ -50,16 +50,16 @@ class OutputPipes:
             self.open.discard(descriptor)
 
     def read_all(self) -> None:
-        """Read what was written up to now.
+        """Read the output that was written up to now.
 
-        Not until they block: a thread that a program left behind may write faster than this reads.
+        Not until the pipes block: a thread that a program left behind may write faster than this reads.
         """
         for descriptor in tuple(self.open):
             if waiting := _waiting_bytes(descriptor):
                 self.read(descriptor, waiting)
 
     def captured(self) -> CapturedOutput:
-        """What was kept."""
+        """Return the output that was kept."""
         stdout, stderr = self._buffers[self._stdout], self._buffers[self._stderr]
         return CapturedOutput(stdout.text(), stderr.text(), stdout.total_bytes, stderr.total_bytes)
 
@@ -71,7 +71,7 @@ def _waiting_bytes(descriptor: int) -> int:
 
 
 class HeadTailBuffer:
-    """Keeps the first eighth and the last seven eighths of `limit_bytes` of what is written to it.
+    """Keeps the head and tail of a stream: one eighth and seven eighths of `limit_bytes`.
 
     The beginning shows how a flood started, the end what came just before a failure.
     """
@@ -85,7 +85,7 @@ class HeadTailBuffer:
         self.total_bytes = 0
 
     def write(self, data: bytes) -> None:
-        """Add bytes; what falls between head and tail is dropped at once."""
+        """Add bytes; bytes between head and tail are dropped at once."""
         self.total_bytes += len(data)
         room = self._head_limit - len(self._head)
         if room > 0:
@@ -105,7 +105,7 @@ class HeadTailBuffer:
         self.total_bytes = 0
 
     def text(self) -> str:
-        """What was kept as text, a line in the middle saying how much was not."""
+        """Return the kept bytes as text. A line in the middle says how many bytes were left out."""
         if not self.total_bytes:
             return ""
         tail = b"".join(self._tail)[-self._tail_limit :]

@@ -20,8 +20,7 @@ from gigaexec.pool.endings.outcome import failed_outcome, successful_outcome
 from gigaexec.pool.files.spill import SpillDirectory, remove_spill
 from gigaexec.pool.jobs import Ending, EndingKind, Job
 from gigaexec.pool.request import Request
-from gigaexec.pool.starters.contract import WorkerSource
-from gigaexec.pool.supervision.sampling import SharedFiles
+from gigaexec.pool.worker_process import WorkerStarter
 from gigaexec.sandbox.policy import ResultFormat
 from gigaexec.wire.values_in import decode_value, read_spilled_value, read_value_file
 
@@ -31,7 +30,7 @@ class Pool:
 
     Args:
         config: How workers run.
-        make_source: Called once with the pool's spill directory.
+        make_starter: Called once with the pool's spill directory.
         hooks: Told of starts and ends of workers.
         names_results: Whether a large result is a file that this process names; otherwise a file without a
             name is sent.
@@ -45,7 +44,7 @@ class Pool:
     def __init__(
         self,
         config: WorkerConfig,
-        make_source: Callable[[SpillDirectory], WorkerSource],
+        make_starter: Callable[[SpillDirectory], WorkerStarter],
         hooks: HookDispatcher,
         *,
         names_results: bool,
@@ -55,8 +54,8 @@ class Pool:
         self._has_shared_folders = bool(config.sandbox.write)
         self._spill = SpillDirectory(config.spill_dir)
         try:
-            source = make_source(self._spill)
-            self._dispatcher = Dispatcher(config, source, self._spill, hooks)
+            starter = make_starter(self._spill)
+            self._dispatcher = Dispatcher(config, starter, self._spill, hooks)
         except BaseException:
             self._spill.close()
             raise
@@ -97,7 +96,7 @@ class Pool:
             files=arguments.files,
             own_bytes=arguments.own_bytes,
             limits=request.limits,
-            shared=SharedFiles(arguments.shared_inodes),
+            shared_inodes=arguments.shared_inodes,
         )
         self._dispatcher.submit(job)
         try:

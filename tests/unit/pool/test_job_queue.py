@@ -15,7 +15,7 @@ def test_a_call_that_is_put_back_waits_no_longer_than_it_may() -> None:
     job.mark_dispatched(0.0, 0.0, is_first_call=False)
     queue.expire(job.submitted_at + 1.0, starting_workers=0)
     assert not endings, "a worker has it"
-    queue.put_back(job, counts=True)
+    queue.requeue(job, counts=True)
     assert queue.first_expiry() == job.submitted_at + 0.5
     queue.expire(job.submitted_at + 1.0, starting_workers=0)
     assert [ending.kind for ending in endings] == [EndingKind.QUEUE_TIMED_OUT]

@@ -10,64 +10,30 @@ import subprocess
 
 import pytest
 
-from gigaexec.pool.starters.contract import WorkerPipes
+from gigaexec.config import WorkerConfig
 from gigaexec.pool.worker_handle import WorkerHandle
-from gigaexec.wire.descriptors import OwnedDescriptor
+from gigaexec.pool.worker_process import WorkerPipes, WorkerProcess
 
 
-class _Process:
+class _Process(WorkerProcess):
     """A child process in the place of a worker."""
 
-    is_single_use = False
-
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.pid = process.pid
         self._process = process
-        self.pid = self.root_pid = process.pid
 
     def open_pidfd(self) -> int:
         return os.pidfd_open(self.pid)
 
-    def introduction(self) -> None:
-        return
-
-    def introduce(self, _: object) -> None:
-        raise AssertionError("it is known from its start")
-
-    def is_dead(self) -> bool:
-        return False
-
-    origin = None
-
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
-    def is_dead_unreaped(self) -> bool:
-        return False
-
-    def kill(self, _: int | None) -> bool:
+    def kill(self, pidfd: int | None) -> bool:
         self._process.kill()
         return True
 
     def exit_code(self) -> int:
         return self._process.wait()
-
-    def refusal(self) -> str:
-        return ""
-
-    def is_short_of_something(self) -> bool:
-        return False
-
-    def failure(self) -> str:
-        return ""
-
-    def open_file_of_worker(self, number: int) -> OwnedDescriptor:
-        raise FileNotFoundError(number)
-
-    def scratch_bytes(self, _: int) -> int:
-        return 0
-
-    def account(self) -> None:
-        return
 
     def forget_after_fork(self) -> None:
         pass
@@ -92,7 +58,14 @@ def test_r33_events_after_a_worker_s_death_in_the_same_round_are_skipped(order: 
 
     with selectors.DefaultSelector() as selector:
         WorkerHandle(
-            "0" * 12, _Process(child), pipes, selector, 1000, "", lambda *_: None, on_death, lambda *_: None
+            "0" * 12,
+            _Process(child),
+            pipes,
+            selector,
+            WorkerConfig(),
+            on_message=lambda *_: None,
+            on_death=on_death,
+            on_limit=lambda *_: None,
         )
         for _, writer in outputs:
             os.write(writer, b"text")

@@ -35,8 +35,8 @@ from gigaexec.limits import Limits, require_limits
 from gigaexec.pool.files.spill import SpillDirectory
 from gigaexec.pool.pool import Pool
 from gigaexec.pool.request import Request
-from gigaexec.pool.starters.contract import WorkerSource
 from gigaexec.pool.supervision.sampling import can_sample
+from gigaexec.pool.worker_process import WorkerStarter
 from gigaexec.untrusted.log_text import clean
 from gigaexec.wire.arguments_out import SharedArgument
 
@@ -69,8 +69,8 @@ class LocalBackend(ABC):
     """Whether a large result is a file that the driver names; otherwise a file without a name is sent."""
 
     @abstractmethod
-    def _worker_source(self, spill: SpillDirectory) -> WorkerSource:
-        """Where a new pool's workers come from."""
+    def _new_starter(self, spill: SpillDirectory) -> WorkerStarter:
+        """Return the starter of a new pool's workers."""
 
     def _become_owner(self) -> None:
         self._owner_pid = os.getpid()
@@ -216,7 +216,7 @@ class LocalBackend(ABC):
                 try:
                     self._pool = Pool(
                         self.config,
-                        self._worker_source,
+                        self._new_starter,
                         self._hooks,
                         names_results=self._names_results,
                     )

@@ -19,7 +19,7 @@ from gigaexec.backends.local.interpreter_exit import worker_was_started
 from gigaexec.config import WorkerConfig
 from gigaexec.errors import ConfigurationError, UnsupportedPlatformError
 from gigaexec.pool.files.spill import SpillDirectory
-from gigaexec.pool.starters.forkserver import ForkedWorkers
+from gigaexec.pool.starters.forkserver import ForkserverStarter
 from gigaexec.sandbox.isolation import EXECUTABLE_FOLDERS
 
 
@@ -91,5 +91,5 @@ class ForkserverBackend(LocalBackend):
             if is_stored and os.statvfs(place).f_flag & os.ST_RDONLY:
                 raise ConfigurationError(f"write of the sandbox names {place!r}, which is mounted read-only")
 
-    def _worker_source(self, spill: SpillDirectory) -> ForkedWorkers:
-        return ForkedWorkers(self.config, spill.new_scratch, worker_was_started)
+    def _new_starter(self, spill: SpillDirectory) -> ForkserverStarter:
+        return ForkserverStarter(self.config, spill.new_scratch, worker_was_started)

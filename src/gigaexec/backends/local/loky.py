@@ -16,7 +16,7 @@ from gigaexec.backends.local.interpreter_exit import worker_was_started
 from gigaexec.config import WorkerConfig
 from gigaexec.errors import ConfigurationError
 from gigaexec.pool.files.spill import SpillDirectory
-from gigaexec.pool.starters.loky import LokyWorkers
+from gigaexec.pool.starters.loky import LokyStarter
 
 
 class LokyBackend(LocalBackend):
@@ -45,5 +45,5 @@ class LokyBackend(LocalBackend):
                 f"the {str(self.config.sandbox.level)!r} sandbox"
             )
 
-    def _worker_source(self, _: SpillDirectory) -> LokyWorkers:
-        return LokyWorkers(self.config, worker_was_started)
+    def _new_starter(self, _: SpillDirectory) -> LokyStarter:
+        return LokyStarter(self.config, worker_was_started)

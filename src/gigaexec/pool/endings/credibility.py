@@ -1,31 +1,61 @@
-"""What a worker sends for its call, and what of it can be believed."""
+"""The checks that a worker's messages must pass to be believed.
+
+What a worker reports before its program runs is credible. The program can write the same reports into the
+channel, but only later.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from gigaexec.calls import ConfinementStep, ErrorKind, WorkerResult
 from gigaexec.limits import Limits
+from gigaexec.pool.supervision.running_call import RunningCall
 from gigaexec.sandbox.policy import SandboxLevel
-from gigaexec.wire.descriptors import OwnedDescriptor
 from gigaexec.wire.frames import ProtocolError
+from gigaexec.wire.messages import Confined, Ready
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A worker's answer, and the file that came with it."""
+class WorkerReports:
+    """The reports of one worker so far. The methods raise `ProtocolError` for a message that is not credible.
 
-    result: WorkerResult
-    file: OwnedDescriptor | None = None
+    Args:
+        level: The sandbox level of the pool.
+    """
 
-    def close(self) -> None:
-        """Let go of the file, of an answer that nobody wants."""
-        if self.file is not None:
-            self.file.close()
+    def __init__(self, level: SandboxLevel) -> None:
+        self._level = level
+        self._is_confined = False
+        self.is_ready = False
+        """True once the worker has reported ready for its first call."""
+        self.steps: tuple[ConfinementStep, ...] = ()
+        """The steps of the sandbox that the worker has reported."""
+
+    def add(self, report: Ready | Confined) -> None:
+        """Take a report on the worker's start or sandbox."""
+        if isinstance(report, Ready):
+            self._require_first(report, self.is_ready)
+            self.is_ready = True
+        else:
+            self._require_first(report, self._is_confined)
+            self._is_confined = True
+        self.steps = report.steps
+
+    def check(self, result: WorkerResult, call: RunningCall | None) -> None:
+        """Check a result for the call that runs."""
+        require_credible_limit(result, call.job.limits if call is not None else Limits())
+        require_credible_failure(result, self._level, self.steps, is_confined=self._is_confined)
+        if call is None or call.supervised is None:
+            return
+        if call.answer is not None or result.spill_path is not None:
+            raise ProtocolError("a second result, or one in a file with a name")
+
+    @staticmethod
+    def _require_first(report: Ready | Confined, is_repeated: bool) -> None:
+        if is_repeated:
+            raise ProtocolError(f"a second {type(report).__name__} message")
 
 
 def require_credible_limit(result: WorkerResult, limits: Limits) -> None:
-    """Raise `ProtocolError` for a limit that was hit as only a program can claim it."""
+    """Raise `ProtocolError` if only a program can have claimed the limit hit that the result reports."""
     hit = result.error.hit if result.error is not None else None
     if hit is None:
         return
@@ -38,13 +68,13 @@ def require_credible_limit(result: WorkerResult, limits: Limits) -> None:
 def require_credible_failure(
     result: WorkerResult, level: SandboxLevel, steps: tuple[ConfinementStep, ...], *, is_confined: bool
 ) -> None:
-    """Raise `ProtocolError` for a failure of the machine that comes too late to be one.
+    """Raise `ProtocolError` if the result reports a failed setup after the setup was reported complete.
 
     Args:
-        result: What was sent.
-        level: How programs are confined.
-        steps: Those of the sandbox that were reported before.
-        is_confined: Whether the worker has said that the program is about to run.
+        result: The worker's result.
+        level: The sandbox level of the pool.
+        steps: The steps of the sandbox that were reported before.
+        is_confined: The worker has reported that the program is about to run.
     """
     kind = result.error.kind if result.error is not None else None
     if kind is ErrorKind.SETUP and is_confined:
@@ -56,5 +86,5 @@ def require_credible_failure(
 
 
 def needs_file(result: WorkerResult) -> bool:
-    """Whether its value lies in a file without a name."""
+    """True if the result's value is in a file without a name, whose descriptor comes with the result."""
     return result.layout is not None and result.inline_value is None and result.spill_path is None

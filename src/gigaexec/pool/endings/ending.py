@@ -1,57 +1,78 @@
-"""What is known of a call when its worker has answered or died."""
+"""From a worker's answer or death to the `Ending` of its call."""
 
 from __future__ import annotations
 
-from gigaexec.pool.endings.credibility import Answer
+from dataclasses import dataclass
+
+from gigaexec.calls import CapturedOutput, ConfinementStep
 from gigaexec.pool.endings.metrics import metrics_of
-from gigaexec.pool.jobs import Ending, EndingKind, Job
+from gigaexec.pool.jobs import Answer, Ending, EndingKind
 from gigaexec.pool.supervision.limit_watch import hit_at_end
-from gigaexec.pool.worker_handle import WorkerHandle
+from gigaexec.pool.supervision.running_call import RunningCall
+
+Steps = tuple[ConfinementStep, ...]
 
 
-def ending_by_answer(worker: WorkerHandle, job: Job, answer: Answer) -> Ending:
-    """The ending of a call that was answered."""
+@dataclass(frozen=True, slots=True)
+class Death:
+    """The cause of a worker's death: a worker that nobody killed has the default."""
+
+    kind: EndingKind = EndingKind.WORKER_DIED
+    message: str = ""
+
+
+def ending_by_answer(call: RunningCall, answer: Answer, output: CapturedOutput, steps: Steps) -> Ending:
+    """Return the ending of a call that was answered."""
     return Ending(
         EndingKind.ANSWERED,
         result=answer.result,
-        output=worker.captured_output(),
-        metrics=metrics_of(worker, job, answer.result),
+        output=output,
+        metrics=metrics_of(call, answer.result),
         file=answer.file,
-        steps=worker.steps,
+        steps=steps,
     )
 
 
-def ending_by_death(worker: WorkerHandle, job: Job | None, exit_code: int | None) -> Ending:
-    """The ending of a call whose worker is dead: an answer, where it gave one before it ended by itself."""
-    kind, message = worker.death
-    if job is not None and kind is EndingKind.WORKER_DIED and worker.process.is_single_use:
-        hit = hit_at_end(worker, job)
+def ending_by_death(
+    call: RunningCall, death: Death, exit_code: int | None, output: CapturedOutput, steps: Steps
+) -> Ending:
+    """Return the ending of a call whose worker is dead.
+
+    That is the answer, if a supervised worker gave one and then ended by itself within all limits.
+    """
+    kind = death.kind
+    if kind is EndingKind.WORKER_DIED and call.supervised is not None:
+        hit = hit_at_end(call)
         if hit is not None:
-            kind, worker.hit = EndingKind.LIMIT_HIT, hit
-        elif worker.answer is not None:
-            return ending_by_answer(worker, job, worker.answer)
-    if worker.answer is not None:
-        worker.answer.close()
+            kind, call.hit = EndingKind.LIMIT_HIT, hit
+        elif call.answer is not None:
+            return ending_by_answer(call, call.answer, output, steps)
+    if call.answer is not None:
+        call.answer.close()
     return Ending(
         kind,
         exit_code=exit_code,
-        message=message or worker.fault or (worker.process.failure() if exit_code is None else ""),
-        output=worker.captured_output(),
-        hit=worker.hit,
-        metrics=metrics_of(worker, job, None) if job is not None else None,
-        steps=worker.steps,
+        message=death.message or (_start_failure_text(call) if exit_code is None else ""),
+        output=output,
+        hit=call.hit,
+        metrics=metrics_of(call, None),
+        steps=steps,
     )
 
 
-def may_go_back(worker: WorkerHandle, job: Job) -> bool:
-    """Whether a job whose worker died can wait for another one.
+def may_be_requeued(call: RunningCall, death: Death) -> bool:
+    """True if a call whose worker died can wait for another worker.
 
-    Only when the worker cannot have run it, because it never read the whole of it: an idle worker was killed
-    from outside. And only once where a part of it arrived: receiving huge arguments may itself be what kills
-    workers.
+    Only if the worker cannot have run the call, because it never read the whole of it: an idle worker was
+    killed from outside. And only once if a part of it arrived: receiving huge arguments may itself be what
+    kills workers.
     """
-    kind, _ = worker.death
-    if kind is not EndingKind.WORKER_DIED:
+    if death.kind is not EndingKind.WORKER_DIED:
         return False
-    never_ran = job.started_at is None or worker.left_call_unread
-    return worker.got_nothing_of_call or (never_ran and not job.was_put_back)
+    never_ran = call.job.started_at is None or call.was_left_unread
+    return call.is_untouched or (never_ran and not call.job.was_requeued)
+
+
+def _start_failure_text(call: RunningCall) -> str:
+    failure = call.supervised.start_failure() if call.supervised is not None else None
+    return failure.text if failure is not None else ""

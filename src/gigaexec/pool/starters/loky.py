@@ -1,4 +1,4 @@
-"""Starts a worker process with loky."""
+"""Starts reused workers with loky."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing.context import get_spawning_popen
 from pathlib import Path
@@ -19,9 +19,8 @@ import psutil
 from loky import process_executor
 
 from gigaexec.config import WorkerConfig
-from gigaexec.pool.starters.contract import WorkerPipes, WorkerProcess
 from gigaexec.pool.supervision import process_tree
-from gigaexec.wire.descriptors import OwnedDescriptor
+from gigaexec.pool.worker_process import WorkerPipes, WorkerProcess, WorkerStarter
 from gigaexec.worker.bootstrap import WorkerSettings
 from gigaexec.worker.reused.loop import serve, start
 
@@ -33,22 +32,14 @@ _FEEDER_LIMIT_S = 10.0
 _children_of_multiprocessing: set[Any] = vars(multiprocessing.process)["_children"]
 
 
-class LokyProcess:
+class LokyProcess(WorkerProcess):
     """A process of a single-worker loky executor, whose one task never ends."""
 
-    is_single_use = False
-
     def __init__(self, executor: Any, process: Any) -> None:
+        self.pid: int = process.pid
         self._executor = executor
         self._call_queue = executor._call_queue
         self._process = process
-        self.pid: int = process.pid
-
-    origin = None
-
-    @property
-    def root_pid(self) -> int:
-        return self.pid
 
     def open_pidfd(self) -> int | None:
         if sys.platform != "linux":
@@ -59,47 +50,15 @@ class LokyProcess:
             logger.debug("pidfd_open: %s; workers are polled for their end", error)
             return None
 
-    def introduction(self) -> None:
-        """It needs none: it is a child of this process."""
-        return
-
-    def introduce(self, files: Sequence[OwnedDescriptor]) -> None:
-        raise ValueError(f"{len(files)} descriptors from a worker that needs no introduction")
-
-    def is_dead(self) -> bool:
-        return False  # its own end is what is waited for
-
-    def is_dead_unreaped(self) -> bool:
-        return False  # this process reaps it
-
     def kill(self, pidfd: int | None) -> bool:
         return process_tree.kill_tree(self.pid, pidfd)
 
-    def refusal(self) -> str:
-        return ""
-
-    def is_short_of_something(self) -> bool:
-        return False  # its start would have been refused
-
-    def failure(self) -> str:
-        return ""
-
-    def account(self) -> None:
-        """What its calls used together says nothing about the last one."""
-        return
-
-    def open_file_of_worker(self, number: int) -> OwnedDescriptor:
-        raise PermissionError(f"descriptor {number} of a worker whose files have names")
-
-    def scratch_bytes(self, _: int) -> int:
-        return 0
-
     def has_ended(self) -> bool:
-        """Whether it is dead; reaps it."""
+        """True if it is dead; reaps it."""
         return self._process.exitcode is not None or not psutil.pid_exists(self.pid)
 
     def exit_code(self) -> int | None:
-        """Exit code of the ended process, or minus its signal's number. None when somebody else reaped it."""
+        """Return the exit code, or minus the signal's number; None if somebody else reaped the process."""
         try:
             ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
@@ -107,23 +66,23 @@ class LokyProcess:
         if ended is not None:
             self._process.join(0)  # reaps it
             return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-        # Reaped. By loky's own thread, which then puts the code on the process object at once; or by an
-        # application that ignores SIGCHLD or waits for any child, and nobody knows it.
+        # Reaped: by loky's own thread, which then stores the code in the process object at once; or by an
+        # application that ignores SIGCHLD or waits for any child, and then the code is lost.
         limit = time.monotonic() + _REAPER_LIMIT_S
         while self._process.exitcode is None and time.monotonic() < limit:
             time.sleep(0.001)
         return cast("int | None", self._process.exitcode)
 
     def forget_after_fork(self) -> None:
-        """In a forked child: multiprocessing must not try to join it as a child of this process."""
+        """In a forked child: keep multiprocessing from joining the process, which is no child of this one."""
         _children_of_multiprocessing.discard(self._process)
 
     def dispose(self) -> None:
         """End the executor's thread and pipes."""
-        # kill_workers: its thread must not wait for the task, nor for a pipe that an orphan may hold open.
+        # kill_workers: the thread must not wait for the task, nor for a pipe that an orphan may hold open.
         self._executor.shutdown(wait=True, kill_workers=True)
-        # loky does not always wait for its queue's thread. That holds semaphores and is a daemon, so the exit
-        # of the interpreter would stop it anywhere: between removing one and telling loky's tracker, say.
+        # loky does not always join its queue's thread, a daemon that holds semaphores. The exit of the
+        # interpreter would stop it anywhere: between removing a semaphore and telling loky's tracker, say.
         feeder = self._call_queue._thread
         if feeder is not None:
             feeder.join(_FEEDER_LIMIT_S)
@@ -131,15 +90,14 @@ class LokyProcess:
         self._process.join()
 
 
-class LokyWorkers:
-    """The workers of a LokyBackend.
+class LokyStarter(WorkerStarter):
+    """Starts the workers of a LokyBackend.
 
     Args:
-        config: How they run.
-        on_started: Called after each start. What it raises ends that worker and is raised on.
+        config: How workers run.
+        on_started: Called after each start. If it raises, the worker is ended.
     """
 
-    spares = 0
     leaves_orphans = True
 
     def __init__(self, config: WorkerConfig, on_started: Callable[[], None]) -> None:
@@ -150,7 +108,7 @@ class LokyWorkers:
         """Start a worker. It reports on its channel when it is ready.
 
         Raises:
-            Exception: Whatever loky or the system raises; nothing is left then.
+            Exception: Whatever loky or the system raises; no process or descriptor is left then.
         """
         process, pipes = start_loky_worker(self._config, worker_id)
         try:
@@ -160,21 +118,6 @@ class LokyWorkers:
             process.dispose()
             raise
         return process, pipes
-
-    def set_aside(self, process: WorkerProcess) -> None:
-        pass
-
-    def forget(self, process: WorkerProcess) -> None:
-        pass
-
-    def rest(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def close_after_fork(self) -> None:
-        pass
 
 
 class _InheritedDescriptor:
@@ -192,10 +135,10 @@ def start_loky_worker(config: WorkerConfig, worker_id: str) -> tuple[LokyProcess
     """Start a worker. It reports on its channel when it is ready.
 
     Raises:
-        Exception: Whatever loky or the system raises; nothing is left then.
+        Exception: Whatever loky or the system raises; no process or descriptor is left then.
     """
     _require_current_folder()
-    # What the worker inherits is closed here in any case; what stays with the driver, only after a failure.
+    # `theirs` is closed here in any case: the worker has inherited it. `ours` is closed only after a failure.
     with ExitStack() as theirs, ExitStack() as ours:
         our_channel, channel = socket.socketpair()
         ours.callback(our_channel.close)
@@ -222,7 +165,7 @@ def start_loky_worker(config: WorkerConfig, worker_id: str) -> tuple[LokyProcess
 
 
 def _require_current_folder() -> None:
-    # A new interpreter needs one, and loky's own error names no folder.
+    # A new interpreter needs a current folder, and loky's own error names no folder.
     try:
         Path.cwd()
     except FileNotFoundError as error:
@@ -240,7 +183,7 @@ def _pipe(reader_owner: ExitStack, writer_owner: ExitStack) -> tuple[int, int]:
 
 
 class _StartedProcesses(dict[int, Any]):
-    """What an executor keeps its processes in. It forgets one that ends at once; this remembers it."""
+    """An executor's processes by pid. The executor drops one that ends at once; `last` keeps it."""
 
     last: Any = None
 
@@ -259,10 +202,10 @@ def _start_process(config: WorkerConfig, settings: WorkerSettings) -> LokyProces
     started = executor._processes = _StartedProcesses()
     try:
         executor.submit(serve)
-        # As the interpreter exits, loky joins its threads; this one waits for a task that only our own
-        # shutdown ends. loky registers its wait with every executor, so ours cannot be first by order.
+        # As the interpreter exits, loky joins its threads; this thread waits for a task that only our own
+        # shutdown ends. loky registers its exit hook with every executor, so ours cannot come first by order.
         process_executor._threads_wakeups.pop(executor._executor_manager_thread, None)
-        # loky means to register it once, forgets that it did, and would keep an entry for every worker.
+        # loky means to register its hook once, forgets that it did, and would keep an entry for every worker.
         process_executor.process_pool_executor_at_exit = True
         process = started.last
         assert process is not None
@@ -273,10 +216,10 @@ def _start_process(config: WorkerConfig, settings: WorkerSettings) -> LokyProces
 
 
 def _initial_environment(config: WorkerConfig, worker_id: str) -> dict[str, str]:
-    """What to add to this process's environment, which loky passes on whole: "" hides a value from the start.
+    """Return what to add to this process's environment, which loky passes on whole.
 
-    The worker then removes the names. The id is there from the start so that what the worker starts can
-    always be found by it.
+    "" hides a value from the start; the worker then removes the name. The worker's id is there from the start
+    so that every process that the worker starts can be found by it.
     """
     allowed = config.worker_environment()
     hidden = {name: "" for name in os.environ if name not in allowed}

@@ -1,4 +1,4 @@
-"""Starts and ends the process that workers are forked from: `worker.template`, in a new interpreter."""
+"""Starts and ends a template: `worker.forked.template` in a new interpreter."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gigaexec.config import WorkerConfig
 from gigaexec.wire.control import ForkRequest, TemplateSettings
 from gigaexec.wire.descriptors import send_with_descriptors
 
-_LAST_WORDS_BYTES = 8 * 1024
+_STDERR_BYTES = 8 * 1024
 
-# How long a template may take to end by itself.
-_LAST_WORDS_LIMIT_S = 1.0
+# How long a template may take to end by itself, and then to end when its lifeline is cut.
+_END_LIMIT_S = 1.0
 
-# sys.path comes first, because site-packages may lie elsewhere than a bare interpreter looks. Before it is
-# set nothing may be imported from a file: the current folder would come first, and it is anybody's. -P keeps
-# the interpreter from that too: since 3.13 it imports a module to run what follows -c.
+# sys.path is set first, because site-packages may lie elsewhere than a bare interpreter looks. Before that,
+# nothing may be imported from a file: the current folder would come first, and anybody may write to it. -P
+# keeps the interpreter itself from it: since 3.13 it imports a module to run what follows -c.
 _BOOT = (
     "import sys; sys.path[:] = sys.argv[3:]; "
     "from gigaexec.worker.forked.template import main; main(int(sys.argv[1]), int(sys.argv[2]))"
@@ -39,9 +39,9 @@ class TemplateProcess:
     """
 
     def __init__(self, config: WorkerConfig) -> None:
-        self.story = ""
-        """How it ended."""
-        self._farewell: bytes | None = None
+        self.exit_report = ""
+        """Exit code and last output, once it has ended."""
+        self._drain_reason: bytes | None = None
         settings = TemplateSettings(
             driver_pid=os.getpid(),
             node_id=config.node_id,
@@ -51,7 +51,7 @@ class TemplateProcess:
             spill_dir=str(config.spill_dir),
         )
         with ExitStack() as theirs, ExitStack() as ours:
-            # A packet each: requests keep their borders, and their descriptors stay with them.
+            # SOCK_SEQPACKET keeps message boundaries, so descriptors arrive with their request.
             self._requests, their_requests = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.callback(self._requests.close)
             theirs.callback(their_requests.close)
@@ -87,62 +87,70 @@ class TemplateProcess:
         """Ask for a worker. Never blocks.
 
         Raises:
-            BlockingIOError: It has not read many requests before this one.
-            OSError: It has ended.
+            BlockingIOError: Too many earlier requests are unread.
+            OSError: The template has ended.
         """
         send_with_descriptors(self._requests, [request.encode()], descriptors)
 
     def has_ended(self) -> bool:
-        """Whether it is dead."""
+        """True if it is dead."""
         return self._process.poll() is not None
 
-    def farewell(self) -> bytes | None:
-        """A `Refusal`, why it takes no more requests while its calls go on. b"": it has ended. None: it takes
-        them.
+    def drain_reason(self) -> bytes | None:
+        """Return why the template takes no more requests.
+
+        Returns:
+            An encoded `StartRefusal` if the template drains: its calls go on. b"" if it has ended. None if it
+            takes requests.
         """
-        if self._farewell is None:
+        if self._drain_reason is None:
             try:
-                self._farewell = self._receive()
+                self._drain_reason = self._receive()
             except BlockingIOError:
                 return None
             except OSError:
-                self._farewell = b""
-        return self._farewell
+                self._drain_reason = b""
+        return self._drain_reason
 
     def end(self, *, may_hang: bool = False) -> str:
-        """End it, if it has not ended: at once, if it may hang. Returns its exit code and its last words."""
+        """End the template. On return it is dead, unless the kernel waits for a disk.
+
+        Args:
+            may_hang: Kill it at once instead of letting it end by itself.
+
+        Returns:
+            Its exit code and the end of its stderr.
+        """
         self._requests.close()
-        # The launcher ends after the template, with its exit code, and then nothing is left of either. The
-        # cut lifeline kills it first, whatever the template does: that is busy importing, say.
+        # The launcher ends after the template, with the template's exit code. The cut lifeline kills both,
+        # also while the template is busy importing.
         if may_hang:
             self._process.kill()
-        self._has_ended_within(_LAST_WORDS_LIMIT_S)
+        self._has_ended_within(_END_LIMIT_S)
         os.close(self._lifeline)
-        if not self._has_ended_within(_LAST_WORDS_LIMIT_S):
+        if not self._has_ended_within(_END_LIMIT_S):
             self._process.kill()
-            self._has_ended_within(
-                _LAST_WORDS_LIMIT_S
-            )  # longer only where the kernel itself waits for a disk
+            self._has_ended_within(_END_LIMIT_S)
         self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, self._stderr.tell() - _LAST_WORDS_BYTES))
-        words = self._stderr.read().decode("utf-8", "replace").strip()
+        self._stderr.seek(max(0, self._stderr.tell() - _STDERR_BYTES))
+        text = self._stderr.read().decode("utf-8", "replace").strip()
         self._stderr.close()
-        self.story = f"exit code {self._process.returncode}" + (f"\n{words}" if words else "")
-        return self.story
+        self.exit_report = f"exit code {self._process.returncode}" + (f"\n{text}" if text else "")
+        return self.exit_report
 
     def close_after_fork(self) -> None:
-        """In a forked child: it is the parent's."""
+        """In a forked child: close the descriptors. The template belongs to the parent."""
         self._requests.close()
         os.close(self._lifeline)
         self._stderr.close()
-        self._process.returncode = 0  # no child of this process: it must not be waited for, or warned of
+        self._process.returncode = 0  # not a child of this process: nobody may wait for it, or warn of it
 
     def _receive(self) -> bytes:
         try:
-            return self._requests.recv(_LAST_WORDS_BYTES, socket.MSG_DONTWAIT)
+            return self._requests.recv(_STDERR_BYTES, socket.MSG_DONTWAIT)
         except ConnectionResetError:
-            # Said before anything that was sent: it closed the socket with requests in it (unix(7)).
-            return self._requests.recv(_LAST_WORDS_BYTES, socket.MSG_DONTWAIT)
+            # Reported before data that waits: the template closed the socket with requests unread (unix(7)).
+            return self._requests.recv(_STDERR_BYTES, socket.MSG_DONTWAIT)
 
     def _has_ended_within(self, limit_s: float) -> bool:
         try:
@@ -153,7 +161,7 @@ class TemplateProcess:
 
 
 def _is_path(text: str) -> bool:
-    """Whether it can be told to a process; what cannot is no folder either."""
+    """True if the text can be an argument of a process; otherwise it cannot be a folder either."""
     try:
         return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
@@ -161,5 +169,5 @@ def _is_path(text: str) -> bool:
 
 
 def _interpreter_flags() -> list[str]:
-    # What multiprocessing starts interpreters with; private, so not in typeshed.
+    # multiprocessing starts interpreters with these flags. The function is private, so not in typeshed.
     return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]

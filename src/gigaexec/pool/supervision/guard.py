@@ -1,12 +1,12 @@
-"""A small process that outlives a driver by a moment and kills what its workers' programs left running.
+"""A small process that outlives the driver by a moment and kills the processes that programs left running.
 
     driver --- pipe: "+<worker id>", "-<worker id>" ---> guard
       | killed: the pipe ends                              | kills all processes that carry one of the ids
       X                                                    X
 
-When a driver is killed, the kernel kills its workers, but not the processes that programs had started: those
-go to init. Only another process can end them. It runs this very file, without site-packages, so that it costs
-10 ms of start and a few MiB.
+When a driver is killed, the kernel kills its workers, but not the processes that programs had started: init
+adopts those. Only another process can kill them. The guard runs this file as a script, without site-packages:
+it starts in 10 ms and takes a few MiB.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Guard:
         )
 
     def watch(self, worker_id: str) -> None:
-        """Tell it of a worker, before that worker starts."""
+        """Announce a worker that is about to start."""
         self._tell(f"+{worker_id}\n")
 
     def unwatch(self, worker_id: str) -> None:
-        """Tell it that a worker and all its program started are dead."""
+        """Announce that a worker and everything that its program started are dead."""
         self._tell(f"-{worker_id}\n")
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ class Guard:
             self._process.communicate()
 
     def close_after_fork(self) -> None:
-        """In a forked child: only the parent's end may keep the guard waiting."""
+        """In a forked child: close the pipe, so that the guard waits for the end of the parent alone."""
         assert self._process.stdin is not None
         self._process.stdin.close()
 
@@ -63,8 +63,8 @@ class Guard:
             self._process.stdin.write(line.encode())
             self._process.stdin.flush()
         except OSError as error:
-            # Somebody killed it. Calls go on; only the death of the driver itself is less well covered.
-            logger.warning("the guard process is gone: %s", error)
+            # Somebody killed the guard. Calls go on; but nobody kills orphans if the driver is killed.
+            logger.warning("the guard process was killed (%s): orphans may outlive this process", error)
 
 
 def _wait_for_driver_end() -> set[str]:
@@ -79,8 +79,8 @@ def _wait_for_driver_end() -> set[str]:
 
 
 def main() -> None:
-    """What the guard process does: wait for the end of its standard input, then kill."""
-    # Not as a package: importing gigaexec and its dependencies would take ten times as long.
+    """Run the guard process: wait for the end of standard input, then kill."""
+    # Not as a package: importing gigaexec would take ten times as long.
     sys.path.insert(0, str(Path(__file__).parent))
     import process_tree  # type: ignore[import-not-found]  # beside this file
 

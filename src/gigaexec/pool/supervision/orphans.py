@@ -1,4 +1,4 @@
-"""Ending what dead workers left running, also when the driver dies."""
+"""Killing the processes that dead workers left running, also when the driver dies."""
 
 from __future__ import annotations
 
@@ -11,60 +11,60 @@ from gigaexec.pool.supervision.guard import Guard
 
 logger = logging.getLogger(__name__)
 
-_LOOK_AGAIN_S = 1.0
+_RETRY_S = 1.0
 
 
 class Orphans:
-    """What the workers of one pool may leave behind. Used on the dispatcher's thread only.
+    """The orphans of one pool's workers. Used on the dispatcher's thread only.
 
     Args:
-        has_guard: Whether to start a process that ends them when this one is killed.
+        has_guard: Start a process that kills the orphans when this process is killed.
     """
 
     def __init__(self, *, has_guard: bool) -> None:
         self._has_guard = has_guard and sys.platform == "linux"
         self._guard: Guard | None = None
-        self._unswept: dict[str, int] = {}
-        self.next_look_at = float("inf")
-        """When to call `look_again`, on the monotonic clock."""
+        self._unkilled: dict[str, int] = {}
+        self.next_try_at = float("inf")
+        """When to call `retry`, on the monotonic clock."""
 
     def expect_from(self, worker_id: str) -> None:
-        """Prepare for a worker that is about to start. Raises OSError where the guard cannot be started."""
+        """Prepare for a worker that is about to start. Raises OSError if the guard cannot be started."""
         if self._guard is None and self._has_guard:
             self._guard = Guard()
         if self._guard is not None:
             self._guard.watch(worker_id)
 
-    def end_those_of(self, worker_id: str, worker_pid: int, *, is_tree_dead: bool) -> None:
-        """Kill what a dead worker left, unless it was killed with its whole tree."""
+    def kill_those_of(self, worker_id: str, worker_pid: int, *, is_tree_dead: bool) -> None:
+        """Kill the processes that a dead worker left, unless it was killed with its whole tree."""
         try:
             if not is_tree_dead:
                 process_tree.kill_orphans({worker_id}, {worker_pid})
         except OSError as error:
-            logger.warning("orphans of worker %s cannot be looked for yet: %s", worker_id, error)
-            self._unswept[worker_id] = worker_pid
-            self.next_look_at = time.monotonic() + _LOOK_AGAIN_S
+            logger.warning("orphans of worker %s cannot be found yet, retrying: %s", worker_id, error)
+            self._unkilled[worker_id] = worker_pid
+            self.next_try_at = time.monotonic() + _RETRY_S
             return
-        self._unswept.pop(worker_id, None)
+        self._unkilled.pop(worker_id, None)
         self.forget(worker_id)
 
     def forget(self, worker_id: str) -> None:
-        """That worker did not come to be, or was killed with all its processes."""
+        """Drop a worker that did not start, or that was killed with all its processes."""
         if self._guard is not None:
             self._guard.unwatch(worker_id)
 
-    def look_again(self) -> None:
-        """Do what could not be done when this process was out of descriptors."""
-        self.next_look_at = float("inf")
-        for worker_id, worker_pid in tuple(self._unswept.items()):
-            self.end_those_of(worker_id, worker_pid, is_tree_dead=False)
+    def retry(self) -> None:
+        """Kill the orphans that could not be found because this process was out of descriptors."""
+        self.next_try_at = float("inf")
+        for worker_id, worker_pid in tuple(self._unkilled.items()):
+            self.kill_those_of(worker_id, worker_pid, is_tree_dead=False)
 
     def close(self) -> None:
-        """End the guard, which kills what is left."""
+        """End the guard, which kills the orphans that are left."""
         if self._guard is not None:
             self._guard.close()
 
     def close_after_fork(self) -> None:
-        """In a forked child: the guard is the parent's."""
+        """In a forked child: close the pipe to the guard, which belongs to the parent."""
         if self._guard is not None:
             self._guard.close_after_fork()

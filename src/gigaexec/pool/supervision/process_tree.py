@@ -1,7 +1,9 @@
 """Killing a process with everything it started.
 
-A worker is a subreaper on Linux, so while it lives every descendant, double-forked daemons included, is in
-its tree. Once it is dead its orphans belong to init, and are known by the worker id in their environment.
+A worker is a subreaper on Linux: while it lives, every descendant is in its tree, double-forked daemons
+included. Once it is dead, init has adopted its orphans. The worker id in their environment identifies them.
+
+The guard process imports this file without the package, so it may import the standard library only.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ logger = logging.getLogger(__name__)
 _PROC = Path("/proc")
 _CAN_LIST_CHILDREN = Path("/proc/self/task")
 
-# A program that forks without end may outrun the killing. Each round stops all that the last one missed, so
-# a second round is rare; the bound is there to give up with a message rather than to hang the pool.
+# A program that forks without end may outrun the killing. Each round stops the processes that the last one
+# missed, so a second round is rare; the bound turns an endless loop into an error message.
 _MAX_ROUNDS = 200
 
 _MARKER = b"GIGAEVO_WORKER_ID="
@@ -31,13 +33,13 @@ def kill_tree(root: int, root_pidfd: int | None) -> bool:
 
     Args:
         root: Its process id.
-        root_pidfd: Its pidfd, by which a process that is gone is told from another one of the same number.
-            None where the system has none; `root` must then not have been reaped.
+        root_pidfd: Its pidfd, which a later process with the same number does not share. None if the system
+            has none; `root` must then not have been reaped.
 
     Returns:
-        Whether all descendants were found and killed. Otherwise `kill_orphans` must look for them.
+        True if all descendants were found and killed. Otherwise `kill_orphans` must search for them.
     """
-    # A stopped root forks nothing more, yet adopts what its descendants orphan as they die.
+    # A stopped root forks no more, yet adopts the orphans of its descendants as these die.
     if not _send_to_root(root, root_pidfd, signal.SIGSTOP):
         return False
     try:
@@ -61,20 +63,20 @@ def _kill_descendants(root: int) -> bool:
 
 
 def kill_orphans(worker_ids: Collection[str], sessions: Collection[int] = ()) -> int:
-    """Kill what dead workers left behind. On return it is dead.
+    """Kill the processes that dead workers left behind. On return they are dead.
 
-    A process that was started with an environment without the id, in a session of its own, is not found.
+    A process in a session of its own whose environment lacks the id is not found.
 
     Args:
-        worker_ids: Kill every process whose environment carries one of them.
+        worker_ids: Kill every process whose environment carries one of these ids.
         sessions: Kill every process of these sessions as well. A worker leads a session, and the kernel
-            does not give its number to another process while one of the session is left.
+            does not reuse its number while a process of the session is left.
 
     Returns:
-        How many were found.
+        Number of processes that were found.
 
     Raises:
-        OSError: This process is out of descriptors or memory, and could not look.
+        OSError: This process is out of descriptors or memory, so no search was possible.
     """
     wanted = {_MARKER + worker_id.encode() for worker_id in worker_ids}
     killed: set[int] = set()
@@ -86,23 +88,23 @@ def kill_orphans(worker_ids: Collection[str], sessions: Collection[int] = ()) ->
         for pid in orphans:
             _send(pid, signal.SIGKILL)
         killed.update(orphans)
-    logger.error("what dead workers left is still there after %d rounds of killing", _MAX_ROUNDS)
+    logger.error("orphans of dead workers are still alive after %d rounds of killing", _MAX_ROUNDS)
     return len(killed)
 
 
 def _stop_all_descendants(root: int) -> list[int]:
-    """Stop them until two looks in a row find none that is new. Returns those that lived last.
+    """Stop all descendants of `root`. Returns those that were alive at the end.
 
-    Not until none lives: one may fork the next and end between the listing and a look at it. But who ends
-    stays in the list, because its parent is stopped. Two, because its child may move from its list to that of
-    the root between the two readings of one look.
+    Ends when two listings in a row show no new process. "No process is alive" is no criterion: a process may
+    fork the next one and end before it is checked. An ended process stays listed, because its parent is
+    stopped. One listing is not enough: meanwhile a child may move from its parent's list to the root's.
     """
     seen: set[int] = set()
-    looks_without_news = 0
-    while looks_without_news < 2:
+    listings_without_new = 0
+    while listings_without_new < 2:
         new = [pid for pid in _descendants(root) if pid not in seen]
-        looks_without_news = 0 if new else looks_without_news + 1
-        # The youngest first: of a chain of forks it is the one that may still be there.
+        listings_without_new = 0 if new else listings_without_new + 1
+        # The youngest first: in a chain of forks only the youngest may still be alive.
         for pid in sorted(new, reverse=True):
             _send(pid, signal.SIGSTOP)
         seen.update(new)

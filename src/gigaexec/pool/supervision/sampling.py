@@ -1,4 +1,4 @@
-"""What the processes of a call use at one moment, read from /proc."""
+"""The resource use of a call's processes at one moment, read from /proc."""
 
 from __future__ import annotations
 
@@ -10,49 +10,41 @@ from dataclasses import dataclass
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
-# Where the contents of memory files and of POSIX and System V shared memory show up among open files.
+# Targets of open descriptors whose contents are memory: memfds, POSIX and System V shared memory.
 _MEMORY_FILES = ("/memfd:", "/dev/shm/", "/SYSV")
 
-# How the kernel shows the target of a descriptor whose file was removed (proc(5)).
+# The kernel's suffix for the target of a descriptor whose file was removed (proc(5)).
 _DELETED = " (deleted)"
 
-_MOST_FILES_LOOKED_AT = 4096
+_MOST_FILES_SAMPLED = 4096
 
-# Each thread may have children of its own, and each is a file to read, 7 us: 4 ms for so many in all
-# processes of a call, the first of each not counted. Where there are more, one pass over all processes of the
-# machine takes their place, 10 us each: that costs the same however many threads there are.
-_MOST_THREADS_LOOKED_AT = 512
+# Each thread has its own list of children, a file that takes 7 us to read: 4 ms for 512 threads, the first
+# thread of each process not counted. If a call has more threads, all processes of the machine are read
+# instead, 10 us each: that cost does not depend on the number of threads.
+_MOST_THREADS_SAMPLED = 512
 
-
-# To count each page once the kernel walks the page tables, 5 ms for so much of them. A program can make
-# gigabytes of them that hold next to nothing; those of memory in use take a five-hundredth of it.
+# To count each page once, the kernel walks the page tables, 5 ms for 16 MiB of tables. A program can make
+# gigabytes of nearly empty tables; the tables of memory in use take a five-hundredth of that memory.
 _MOST_TABLES_WALKED_BYTES = 16 * 2**20
 _DENSE_TABLES_SHARE = 100
-_LONGEST_EXACT_LOOK_S = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class SharedFiles:
-    """Memory files that processes of a call use and that belong to none of them."""
-
-    inodes: frozenset[int] = frozenset()
+_LONGEST_EXACT_SAMPLE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class TreeSample:
-    """One look at a tree of processes.
+    """One sample of a tree of processes.
 
     Args:
-        pids: Which they are.
-        parts_bytes: Private memory and shared memory of each, resident or swapped out, and its page tables.
-        memory_bytes: Private memory and page tables of all, with shared memory and memory files, at most:
-            pages that forked processes still share count for each of them, and shared arguments count. See
-            `exact_memory_bytes`.
-        file_bytes: Memory files that they have open, shared arguments not counted.
+        pids: The processes.
+        parts_bytes: Private memory, shared memory and page tables of each process, resident or swapped out.
+        memory_bytes: Upper bound of the memory of all processes: private memory, page tables, shared memory
+            and memory files. Pages that forked processes share count for each of them, and shared arguments
+            count. See `exact_memory_bytes`.
+        file_bytes: Size of the memory files that the processes have open, without shared arguments.
         peak_rss_kb: The largest process's peak of resident memory, KiB.
-        deleted_bytes: Disk space of files that are open and have no name any more.
-        user_time_s: CPU time in user mode of all, and of those they have waited for.
-        sys_time_s: Their CPU time in the kernel.
+        deleted_bytes: Disk space of open files whose name was removed.
+        user_time_s: CPU time in user mode of all processes and of the children that they have waited for.
+        sys_time_s: CPU time in the kernel of the same processes.
     """
 
     pids: tuple[int, ...]
@@ -68,21 +60,27 @@ class TreeSample:
     def cpu_time_s(self) -> float:
         return self.user_time_s + self.sys_time_s
 
-    def exact_memory_bytes(self, shared: SharedFiles) -> int:
-        """The same with each page counted once, and without shared arguments. Takes 0.5 ms for a GiB.
+    def exact_memory_bytes(self, shared_inodes: frozenset[int]) -> int:
+        """Return the memory with each page counted once, without shared arguments. Takes 0.5 ms for a GiB.
 
-        A process whose page tables hold next to nothing counts as before, because that would take long. So do
-        those that are left after 0.1 s.
+        A process with nearly empty page tables counts as in `memory_bytes`, because walking them takes long.
+        So do the processes that are left after 0.1 s.
+
+        Args:
+            shared_inodes: Inodes of the memory files of shared arguments.
         """
-        if len(self.pids) < 2 and not shared.inodes:
+        if len(self.pids) < 2 and not shared_inodes:
             return self.memory_bytes
         private_bytes = shared_bytes = 0
-        end_s = time.thread_time() + _LONGEST_EXACT_LOOK_S
+        end_s = time.thread_time() + _LONGEST_EXACT_SAMPLE_S
         for pid, (private, shared_memory, page_tables) in zip(self.pids, self.parts_bytes, strict=True):
             is_dense = page_tables * _DENSE_TABLES_SHARE <= private + shared_memory
             is_quick = is_dense or page_tables <= _MOST_TABLES_WALKED_BYTES
             if is_quick and time.thread_time() < end_s:
-                private, shared_memory = _proportional_bytes(pid, shared, end_s) or (private, shared_memory)
+                private, shared_memory = _proportional_bytes(pid, shared_inodes, end_s) or (
+                    private,
+                    shared_memory,
+                )
             private_bytes += private + page_tables
             shared_bytes += shared_memory
         return min(self.memory_bytes, private_bytes + max(self.file_bytes, shared_bytes))
@@ -102,23 +100,23 @@ class _Measured:
 
 @functools.cache
 def can_sample() -> bool:
-    """Whether this system shows what `sample_tree` needs (CONFIG_PROC_CHILDREN; not on macOS)."""
+    """True if this system shows what `sample_tree` needs (CONFIG_PROC_CHILDREN; not on macOS)."""
     return os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 
-def sample_tree(root: int, worker: int, shared: SharedFiles) -> TreeSample | None:
+def sample_tree(root: int, worker: int, shared_inodes: frozenset[int]) -> TreeSample | None:
     """Measure the processes of a call.
 
     Args:
-        root: The process that adopts what they orphan. Where that is not the worker itself it does not count.
-        worker: The worker.
-        shared: What not to count.
+        root: Pid of the process that adopts the call's orphans. It is not counted, unless it is the worker.
+        worker: Pid of the worker.
+        shared_inodes: Inodes of memory files that are not counted.
 
     Returns:
-        What was found; None where nothing can be read, because they have ended or there is no /proc.
+        The sample; None if nothing can be read, because the processes have ended or there is no /proc.
     """
     pids = _tree({root, worker})
-    measured = {pid: found for pid in pids if (found := _measure(pid, shared.inodes)) is not None}
+    measured = {pid: found for pid in pids if (found := _measure(pid, shared_inodes)) is not None}
     if root != worker:
         measured.pop(root, None)
     if not measured:
@@ -148,14 +146,14 @@ def sample_tree(root: int, worker: int, shared: SharedFiles) -> TreeSample | Non
 
 
 def _tree(roots: set[int]) -> set[int]:
-    """The processes of a call, whichever of their threads started them."""
-    # Plain functions of os: this happens 50 times a second for each worker that is watched.
+    """Return the processes of a call, whichever of their threads started them."""
+    # Functions of os instead of pathlib: this runs 50 times a second for each watched worker.
     unvisited, found = list(roots), set(roots)
-    threads_left = _MOST_THREADS_LOOKED_AT
+    threads_left = _MOST_THREADS_SAMPLED
     while unvisited:
         pid = unvisited.pop()
         try:
-            # Two links are the folder's own, the others count threads (proc_task_getattr of fs/proc/base.c).
+            # Two links are the folder's own, the others are threads (proc_task_getattr, fs/proc/base.c).
             more_threads = os.stat(f"/proc/{pid}/task").st_nlink - 3
         except OSError:
             continue  # it ended
@@ -211,7 +209,7 @@ def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
     try:
         fields = _read(f"{place}/stat").rpartition(b")")[2].split()
         if fields[0] in (b"Z", b"X"):
-            # Its first thread has ended. Others may go on, and they show what is left.
+            # Its first thread has ended. Other threads may go on, and they show the process's resources.
             others = [task for task in os.listdir(f"{place}/task") if task != str(pid)]
             if not others:
                 return None
@@ -234,12 +232,12 @@ def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
 
 
 def _open_files(place: str) -> tuple[dict[int, int], dict[int, int]]:
-    """The memory files that a process has open, and the files without a name: inode -> space taken up."""
+    """Return a process's open memory files, and its open removed files: inode -> bytes in use."""
     memory_files: dict[int, int] = {}
     deleted_files: dict[int, int] = {}
     folder = f"{place}/fd"
     try:
-        numbers = os.listdir(folder)[:_MOST_FILES_LOOKED_AT]
+        numbers = os.listdir(folder)[:_MOST_FILES_SAMPLED]
     except OSError:
         return memory_files, deleted_files
     for number in numbers:
@@ -259,15 +257,15 @@ def _open_files(place: str) -> tuple[dict[int, int], dict[int, int]]:
     return memory_files, deleted_files
 
 
-def _proportional_bytes(pid: int, shared: SharedFiles, end_s: float) -> tuple[int, int] | None:
-    """A process's share of its private and of its shared memory, shared arguments left out.
+def _proportional_bytes(pid: int, shared_inodes: frozenset[int], end_s: float) -> tuple[int, int] | None:
+    """Return a process's proportional share of private and shared memory, without shared arguments.
 
-    None where that cannot be read, and there is a process: it can hide it from a plain user
-    (PR_SET_DUMPABLE), and the kernel does where its first thread has ended.
+    None if a living process does not show it: a program can hide it from a plain user (PR_SET_DUMPABLE), and
+    the kernel hides it once the first thread has ended.
     """
     try:
-        # In this order: where the process ends in between, it has no memory, rather than that of others.
-        not_its_own = _mapped_bytes(pid, shared.inodes, end_s) if shared.inodes else 0
+        # In this order: if the process ends in between, the difference is 0 and not the memory of others.
+        not_its_own = _mapped_bytes(pid, shared_inodes, end_s) if shared_inodes else 0
         text = _read(f"/proc/{pid}/smaps_rollup")
     except PermissionError:
         return None
@@ -278,9 +276,9 @@ def _proportional_bytes(pid: int, shared: SharedFiles, end_s: float) -> tuple[in
 
 
 def _mapped_bytes(pid: int, inodes: Collection[int], end_s: float) -> int:
-    """How much of its memory (its share of the pages) a process has mapped of certain files.
+    """Return a process's proportional share of the pages that it maps of certain files.
 
-    Only of its first maps, where it has so many that this thread's CPU time runs beyond `end_s`.
+    Only its first maps count if reading all of them would take this thread's CPU time past `end_s`.
     """
     total = 0
     counts = False

@@ -43,7 +43,7 @@ def test_pauses_grow_up_to_half_a_second(clock: Clock) -> None:
 def test_what_fails_with_one_origin_counts_once(clock: Clock) -> None:
     failures = StartFailures(60.0)
     first, second = object(), object()
-    told = [failures.add(origin=origin) for origin in (first, first, first, second, second)]
+    told = [failures.add(template=origin) for origin in (first, first, first, second, second)]
     assert told == [False] * 5
     assert failures.add(), "the third failure"
 
@@ -64,9 +64,9 @@ def test_a_shortage_is_waited_out(clock: Clock, start_timeout_s: float, patience
 
 def test_while_others_go_on_no_call_is_told_and_patience_begins_anew(clock: Clock) -> None:
     failures = StartFailures(60.0)
-    assert not any(failures.add(goes_on=True) for _ in range(9))
+    assert not any(failures.add(others_serve=True) for _ in range(9))
     clock.now_s += 1000.0
-    assert not failures.add(goes_on=True, is_shortage=True)
+    assert not failures.add(others_serve=True, is_shortage=True)
     clock.now_s += 9.0
     assert not failures.add(is_shortage=True)
     clock.now_s += 1.0

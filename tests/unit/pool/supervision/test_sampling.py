@@ -11,11 +11,11 @@ import pytest
 from tests.process.scripts import read_json, started_script
 
 from gigaexec.pool.supervision import sampling as tree_sample
-from gigaexec.pool.supervision.sampling import SharedFiles, TreeSample, sample_tree
+from gigaexec.pool.supervision.sampling import TreeSample, sample_tree
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 
-_NOTHING = SharedFiles()
+_NOTHING: frozenset[int] = frozenset()
 
 # Children end with their parent, whose death ends the pipe.
 _PRELUDE = """
@@ -135,6 +135,6 @@ ready()
 
 
 def test_processes_beyond_the_time_of_a_look_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree_sample, "_LONGEST_EXACT_LOOK_S", 0.0)
+    monkeypatch.setattr(tree_sample, "_LONGEST_EXACT_SAMPLE_S", 0.0)
     found, exact_bytes = _look_at("for _ in range(3): start_child()\nready()")
     assert exact_bytes == found.memory_bytes, "pages that they share count for each of them"

@@ -1,0 +1,225 @@
+"""Starting workers: when one is missing, what to do when a start fails, and templates that hang."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable
+
+from gigaexec.errors import WorkerStartError
+from gigaexec.pool.disposer import Disposer
+from gigaexec.pool.endings.ending import Death
+from gigaexec.pool.job_queue import JobQueue
+from gigaexec.pool.jobs import EndingKind
+from gigaexec.pool.starters.start_failures import StartFailures, shortage_behind
+from gigaexec.pool.supervision.orphans import Orphans
+from gigaexec.pool.worker_clock import WorkerState
+from gigaexec.pool.worker_handle import WorkerHandle
+from gigaexec.pool.worker_process import WorkerPipes, WorkerProcess, WorkerStarter
+from gigaexec.pool.workers import Workers
+
+logger = logging.getLogger(__name__)
+
+# A pool whose programs never die runs exactly as many workers as calls. Once a worker had to be killed, this
+# many more are kept ready, so that the next replacement does not wait 100 ms for a new interpreter.
+_SPARES_AFTER_FIRST_KILL = 1
+
+NewHandle = Callable[[str, WorkerProcess, WorkerPipes], WorkerHandle]
+
+
+class Staffing:
+    """Keeps a pool in workers. Used on the dispatcher's thread only, or under its lock.
+
+    Args:
+        pool_id: For the log.
+        max_busy: Number of calls that run at once, at most.
+        start_timeout_s: Seconds that a start may take.
+        starter: Starts the processes.
+        workers: The pool's workers.
+        jobs: The calls that wait for a worker.
+        disposer: Disposes of processes that ended.
+        new_handle: Makes the handle of a started process. May raise OSError.
+        kill: Called to kill a worker for a cause.
+    """
+
+    def __init__(
+        self,
+        pool_id: str,
+        max_busy: int,
+        start_timeout_s: float,
+        *,
+        starter: WorkerStarter,
+        workers: Workers,
+        jobs: JobQueue,
+        disposer: Disposer,
+        new_handle: NewHandle,
+        kill: Callable[[WorkerHandle, Death], None],
+    ) -> None:
+        self._pool_id = pool_id
+        self._max_busy = max_busy
+        self._starter = starter
+        self._workers = workers
+        self._jobs = jobs
+        self._disposer = disposer
+        self._new_handle = new_handle
+        self._kill = kill
+        self._spares = starter.spares
+        self._owes_spares = False
+        self._failures = StartFailures(start_timeout_s)
+        self._last_error = ""
+        self._must_start_more = False
+        self.is_stopped = False
+        """True once the pool stops: no worker is started any more."""
+        self.orphans = Orphans(has_guard=starter.leaves_orphans)
+
+    @property
+    def next_start_at(self) -> float:
+        """When `start_missing` must be called, on the monotonic clock; infinity if no worker is missing."""
+        is_due = self._must_start_more and not self.is_stopped
+        return self._failures.next_try_at if is_due else float("inf")
+
+    def lacks_workers(self) -> bool:
+        """True if the pool should start a worker."""
+        wanted = min(
+            self._max_busy, self._workers.count(WorkerState.BUSY) + self._jobs.count_up_to(self._max_busy)
+        )
+        alive = self._workers.count(WorkerState.STARTING, WorkerState.IDLE, WorkerState.BUSY)
+        lacks = alive < wanted + self._spares
+        if wanted == 0 and self._owes_spares and not lacks:
+            self._owes_spares = False
+        return lacks and (wanted > 0 or self._owes_spares)
+
+    def start_missing(self) -> None:
+        """Start one missing worker, not all: results and deadlines are served between two starts."""
+        self._must_start_more = False
+        if self.is_stopped or not self.lacks_workers():
+            return
+        if self._failures.next_try_at <= time.monotonic():
+            self._start_one()
+        self._must_start_more = self.lacks_workers()
+
+    def stop(self) -> None:
+        """Start no worker any more."""
+        self.is_stopped = True
+
+    def keep_spare(self) -> None:
+        """Keep a worker ready: one was killed, and the next may be."""
+        self._spares = max(self._spares, _SPARES_AFTER_FIRST_KILL)
+
+    def on_call_taken(self, worker: WorkerHandle) -> None:
+        """Take note of a worker that took a call."""
+        # A worker that ends with its call is replaced even if no other call waits. Replacements are not
+        # replaced again, so that the last workers may end of idleness.
+        self._owes_spares = worker.supervised is not None
+
+    def on_ready(self) -> None:
+        """Take note of a worker that has started."""
+        self._failures.end()
+
+    def on_death(self, worker: WorkerHandle) -> None:
+        """Release a dead worker, and kill what it left running. `WorkerHandle.close` was called."""
+        self._must_start_more = True  # this may be the last event for a long time
+        self._starter.forget(worker.process)
+        self._disposer.dispose_of(worker.process)
+        if self._starter.leaves_orphans:
+            # If the worker ended by itself, what it had started belongs to init by now.
+            self.orphans.kill_those_of(worker.worker_id, worker.process.pid, is_tree_dead=worker.is_tree_dead)
+
+    def on_idle(self) -> None:
+        """End what no worker needs: the last worker ended of idleness."""
+        self._starter.on_idle()
+
+    def on_dead_start(self, worker: WorkerHandle, exit_code: int | None, output: str) -> None:
+        """Decide what follows from a worker that died before it was ready."""
+        supervised = worker.supervised
+        failure = supervised.start_failure() if supervised is not None and exit_code is None else None
+        is_shortage = not worker.is_hung and (
+            worker.is_short_of_resources or (failure is not None and failure.is_shortage)
+        )
+        facts = worker.death.message or (
+            failure.text
+            if failure is not None
+            else f"a worker process ended with exit code {exit_code} while it started"
+        )
+        text = f"{facts}\n{output}".rstrip()
+        if worker.death.kind is EndingKind.NOT_STARTED:
+            self._jobs.end_first(EndingKind.NOT_STARTED, text)  # permanent: no other worker can start either
+            return
+        is_of_template = worker.is_hung or (failure is not None and not is_shortage)
+        self._on_failure(
+            text,
+            template=supervised.template if supervised is not None and is_of_template else None,
+            is_shortage=is_shortage,
+            is_hung=worker.is_hung,
+        )
+
+    def retire_template(self, worker: WorkerHandle) -> None:
+        """Start no more workers with the template of `worker`, which hangs, and use none of its idle ones."""
+        supervised = worker.supervised
+        if supervised is None:
+            return
+        self._starter.retire_template(supervised)
+        for each in self._workers:
+            is_unused = each.state in (WorkerState.STARTING, WorkerState.IDLE)
+            if is_unused and each.supervised is not None and each.supervised.template is supervised.template:
+                each.is_abandoned = True
+                self._kill(each, Death(message="the template that it was forked from hangs"))
+
+    def close(self) -> None:
+        """Release the starter and kill orphans: the pool's last worker is gone."""
+        self._starter.close()
+
+    def close_after_fork(self) -> None:
+        """In a forked child: close the inherited descriptors."""
+        self._starter.close_after_fork()
+        self.orphans.close_after_fork()
+
+    def _start_one(self) -> None:
+        worker_id = uuid.uuid4().hex[:12]
+        try:
+            self.orphans.expect_from(worker_id)
+            worker = self._new_worker(worker_id)
+        except Exception as error:  # noqa: BLE001 - whatever the system refuses; logged and counted
+            self.orphans.forget(worker_id)
+            self._log(error)
+            shortage = shortage_behind(error)
+            cause = error if isinstance(error, WorkerStartError) else shortage or error
+            self._on_failure(
+                f"a worker process could not be started: {type(cause).__name__}: {cause}",
+                is_shortage=shortage is not None,
+            )
+            return
+        self._workers.add(worker)
+
+    def _new_worker(self, worker_id: str) -> WorkerHandle:
+        process, pipes = self._starter.start_worker(worker_id)
+        try:
+            return self._new_handle(worker_id, process, pipes)
+        except BaseException:  # the user's epoll watches are used up, say
+            process.kill(None)
+            pipes.close()
+            self._starter.forget(process)
+            self._disposer.dispose_of(process)
+            raise
+
+    def _log(self, error: Exception) -> None:
+        if repr(error) != self._last_error:  # once for each cause: the start may be retried very often
+            self._last_error = repr(error)
+            logger.warning("pool %s: no worker could be started", self._pool_id, exc_info=error)
+
+    def _on_failure(
+        self, message: str, *, template: object = None, is_shortage: bool = False, is_hung: bool = False
+    ) -> None:
+        """Retry, and fail one waiting call if starts have failed too often. See `StartFailures.add`."""
+        others = (WorkerState.IDLE, WorkerState.BUSY, WorkerState.ENDING)
+        must_fail_a_call = self._failures.add(
+            others_serve=self._workers.count(*others) > 0,
+            others_start=self._workers.count(WorkerState.STARTING) > 0,
+            template=template,
+            is_shortage=is_shortage,
+            is_hung=is_hung,
+        )
+        if must_fail_a_call:
+            self._owes_spares = False
+            self._jobs.end_first(EndingKind.NOT_STARTED, message)

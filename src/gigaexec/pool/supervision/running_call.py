@@ -1,0 +1,62 @@
+"""The facts about one call from the moment it is sent to a worker until it has ended."""
+
+from __future__ import annotations
+
+import time
+
+from gigaexec.calls import LimitHit
+from gigaexec.pool.jobs import Answer, Job
+from gigaexec.pool.supervision.sampling import TreeSample, sample_tree
+from gigaexec.pool.worker_process import SupervisedProcess, WorkerProcess
+
+
+class RunningCall:
+    """One call in one worker. Made when the call is sent. Used on the dispatcher's thread only.
+
+    Args:
+        job: The call.
+        process: The worker's process.
+        worker_id: The worker's id.
+        node_id: Name of this machine.
+    """
+
+    def __init__(self, job: Job, process: WorkerProcess, worker_id: str, node_id: str) -> None:
+        self.job = job
+        self.process = process
+        self.worker_id = worker_id
+        self.node_id = node_id
+        self.supervised = process if isinstance(process, SupervisedProcess) else None
+        """The process, if it runs this call only, so that everything it used is the call's; else None."""
+        self.answer: Answer | None = None
+        """The answer of a supervised worker whose processes have not ended yet."""
+        self.hit: LimitHit | None = None
+        self.is_untouched = False
+        """True if the call could not be sent and not one byte of it reached the worker."""
+        self.was_left_unread = False
+        """True if the worker's end of the channel closed with a part of the call unread."""
+        self.peak_tree_kb = 0
+        self.last_sample: TreeSample | None = None
+        self.cpu_time_before_s = 0.0
+        """CPU time that a reused worker had used before the call."""
+        self.memory_before_bytes = 0
+        """Memory that a reused worker held before the call."""
+        # Calls that were sampled longest ago are sampled first, and this call has just begun.
+        self.scratch_sampled_at = self.exact_sample_at = time.monotonic()
+        self._needs_baseline = job.limits.need_watching and self.supervised is None
+        if self._needs_baseline:
+            self.sample()
+
+    def sample(self) -> TreeSample | None:
+        """Measure the call's processes. Returns None if they cannot be measured."""
+        root_pid = self.supervised.root_pid if self.supervised is not None else self.process.pid
+        if not root_pid:
+            return None
+        sample = sample_tree(root_pid, self.process.pid, self.job.shared_inodes)
+        if sample is not None:
+            if self._needs_baseline:  # the first sample may have failed before the call was sent
+                self._needs_baseline = False
+                self.cpu_time_before_s = sample.cpu_time_s
+                self.memory_before_bytes = sample.memory_bytes
+            self.peak_tree_kb = max(self.peak_tree_kb, sample.memory_bytes // 1024)
+            self.last_sample = sample
+        return sample

@@ -1,0 +1,158 @@
+"""The driver's end of a worker's channel: a call out, the worker's messages and their files in."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+
+from gigaexec.pool.jobs import Job
+from gigaexec.pool.outgoing_call import OutgoingCall
+from gigaexec.pool.worker_process import SupervisedProcess
+from gigaexec.wire.descriptors import (
+    DescriptorsLostError,
+    OwnedDescriptor,
+    TooManyDescriptorsError,
+    receive_with_descriptors,
+)
+from gigaexec.wire.frames import FrameDecoder, ProtocolError
+from gigaexec.wire.messages import Message, decode_message
+
+logger = logging.getLogger(__name__)
+
+_READ_BYTES = 256 * 1024
+
+# The first message of a forked worker brings two, an answer at most one.
+_MAX_DESCRIPTORS_OF_MESSAGE = 2
+
+
+class WorkerChannel:
+    """Never blocks. Used on the dispatcher's thread only.
+
+    Args:
+        connection: The socket. Whoever made the channel closes it.
+        worker_id: For the log.
+    """
+
+    def __init__(self, connection: socket.socket, worker_id: str) -> None:
+        connection.setblocking(False)
+        self._connection = connection
+        self._worker_id = worker_id
+        self._decoder = FrameDecoder()
+        self._files: list[OwnedDescriptor] = []
+        self._outgoing: OutgoingCall | None = None
+        self._is_corrupt = False
+        self.was_reset = False
+        """True if the worker's end closed with data unread."""
+        self.is_waiting_to_send = False
+        """True if the socket is full; call `send_more` when it is writable."""
+
+    @property
+    def number(self) -> int:
+        """The socket's descriptor."""
+        return self._connection.fileno()
+
+    def read(self) -> bytes | None:
+        """Read once.
+
+        Returns:
+            Bytes for `messages`, b"" at the end of the channel, None if nothing waits or nothing more can be
+            believed.
+
+        Raises:
+            DescriptorsLostError: A message and its descriptors were lost: this process is out of descriptors.
+            ProtocolError: More descriptors came than any message has.
+        """
+        if self._is_corrupt:
+            return None
+        try:
+            data, descriptors = receive_with_descriptors(
+                self._connection, _READ_BYTES, _MAX_DESCRIPTORS_OF_MESSAGE
+            )
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
+            # Linux reports this instead of end of file when the other side closed with data unread (unix(7)).
+            self.was_reset = True
+            return b""
+        except TooManyDescriptorsError as error:
+            raise ProtocolError(str(error.strerror)) from error
+        except DescriptorsLostError:
+            raise
+        except OSError as error:
+            logger.debug("worker %s: %s", self._worker_id, error)
+            return b""
+        self._files += map(OwnedDescriptor, descriptors)
+        return data
+
+    def messages(self, data: bytes) -> Iterator[Message]:
+        """Decode the messages that `data` completes.
+
+        Raises:
+            ProtocolError: The worker sends no such message: a program wrote into the channel.
+        """
+        if len(self._files) > _MAX_DESCRIPTORS_OF_MESSAGE:
+            raise ProtocolError("more than one message's descriptors")
+        for frame in self._decoder.feed(data):
+            yield decode_message(frame)
+
+    def take_files(self) -> list[OwnedDescriptor]:
+        """Return the files that came with the message at hand."""
+        files, self._files = self._files, []
+        return files
+
+    def distrust(self) -> None:
+        """Read nothing more: what follows a bad or lost message may be a part of it."""
+        self._is_corrupt = True
+        for file in self.take_files():
+            file.close()
+
+    def send(self, job: Job) -> float | None:
+        """Send a call as far as the socket takes it. Returns and raises as `send_more`."""
+        self._outgoing = OutgoingCall(self._connection, job.frames, [file.number for file in job.files])
+        return self.send_more()
+
+    def send_more(self) -> float | None:
+        """Send the rest of the call.
+
+        Returns:
+            When sending its last part began, on the monotonic clock; None if the socket is full.
+
+        Raises:
+            OSError: The call cannot be sent.
+        """
+        outgoing = self._outgoing
+        assert outgoing is not None
+        try:
+            outgoing.send()
+        except BlockingIOError:
+            self.is_waiting_to_send = True
+            return None
+        self.is_waiting_to_send = False
+        self._outgoing = None
+        return outgoing.last_part_at
+
+    def give_up_sending(self) -> bool:
+        """Drop the call that cannot be sent. Returns True if not one byte of it was sent."""
+        outgoing, self._outgoing = self._outgoing, None
+        return outgoing is not None and outgoing.is_untouched
+
+    def fetch_file(self, process: SupervisedProcess | None, number: int) -> OwnedDescriptor:
+        """Open the file that a worker has open as descriptor `number`, and tell the worker to go on.
+
+        Raises:
+            ProtocolError: There is no such file, or the worker's files have names.
+        """
+        if process is None:
+            raise ProtocolError("a result in a file without a name, from a worker whose files have names")
+        try:
+            file = process.open_file_of_worker(number)
+            self._connection.shutdown(socket.SHUT_WR)  # the worker waits until it reads the end
+        except OSError as error:
+            raise ProtocolError(f"a result in a file that cannot be opened: {error}") from error
+        return file
+
+    def close(self) -> None:
+        """Close the files that nobody took. The socket is closed by whoever made the channel."""
+        for file in self.take_files():
+            file.close()
