@@ -151,7 +151,7 @@ def test_r61_a_driver_that_is_slow_after_it_sent_a_call_shortens_no_run(
         time.sleep(0.2)  # the scheduler has something better to do
         return sent
 
-    monkeypatch.setattr("gigaexec.pool.outgoing_call.send_with_descriptors", send_and_pause)
+    monkeypatch.setattr("gigaexec.pool.worker_channel.send_with_descriptors", send_and_pause)
     call = WorkerCall("import time\ndef f(): time.sleep(0.3)", "f")
     outcome = asyncio.run(make_backend(max_workers=1).run(call, deadline_s=30))
     assert outcome.run_time_s >= 0.3

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gigaexec import InvalidCallError, Limits, Outcome, OutcomeStatus, WorkerCall
-from gigaexec.pool import outgoing_call
+from gigaexec.pool import worker_channel
 from gigaexec.wire import descriptors
 from tests.contract.conftest import MakeBackend, Run
 
@@ -169,7 +169,7 @@ def test_r33_a_call_that_cannot_be_sent_is_infrastructure_and_the_next_one_runs(
             raise refusals.pop()
         return send(*arguments)
 
-    monkeypatch.setattr(outgoing_call, "send_with_descriptors", send_or_refuse)
+    monkeypatch.setattr(worker_channel, "send_with_descriptors", send_or_refuse)
     call = WorkerCall("def f(x): return x", "f", [backend.share("shared")])
     refused = asyncio.run(backend.run(call, deadline_s=30.0))
     assert refused.status is OutcomeStatus.INFRASTRUCTURE

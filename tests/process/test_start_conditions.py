@@ -29,7 +29,7 @@ from gigaexec import (
     WorkerCall,
     WorkerConfig,
 )
-from gigaexec.pool import outgoing_call, staffing, worker_channel
+from gigaexec.pool import staffing, worker_channel
 from gigaexec.pool.starters import start_failures
 from gigaexec.pool.supervision import running_call
 from gigaexec.pool.supervision.sampling import sample_tree
@@ -377,7 +377,7 @@ def test_a_call_that_could_not_be_sent_goes_to_another_worker(
             raise OSError(errno.ETOOMANYREFS, "Too many references")
         return send_with_descriptors(connection, *args)
 
-    monkeypatch.setattr(outgoing_call, "send_with_descriptors", refuse_once)
+    monkeypatch.setattr(worker_channel, "send_with_descriptors", refuse_once)
     assert run(make(kind)).value == 1
     assert sends == 2
 

@@ -1,17 +1,25 @@
 """Gives calls to worker processes of this machine, one at a time each, and ends those that must end.
 
-pool           one life of a local backend: a call in, its outcome out
-request        a checked call with its encoded arguments
-dispatcher     the thread that owns a pool: queue, deadlines, workers
-inbox          commands from any thread to that one
-jobs           a call on its way through the pool, and how it ended
-job_queue      the calls that wait for a worker
-worker_handle  the driver's side of one worker: channel, output pipes, death
-outgoing_call  a call on its way into a worker's socket
-output_pipes   the output of a worker's current call
-live_pools     every pool of this process whose threads run
-starters       starting worker processes
-supervision    watching processes, and killing them with everything they started
-endings        from an answer or a death to an outcome
-files          the spill directory and scratch folders
+pool            one life of a local backend: a call in, its outcome out
+request         a checked call with its encoded arguments
+dispatcher      the thread that owns a pool: queue, deadlines, events
+inbox           commands from any thread to the dispatcher's
+job_queue       the calls that wait for a worker
+jobs            a call on its way through the pool, and how it ended
+workers         the workers of a pool, by state
+worker_events   the consequences of what workers do
+staffing        starting workers, and what follows from failed starts
+worker_handle   the driver's side of one worker
+worker_clock    the times of a worker's states
+worker_channel  the driver's end of a worker's channel
+output_pipes    the output of a worker's current call
+handshake       the first message of a supervised worker
+watches         the descriptors of a worker that the selector watches
+worker_process  a worker's process and its starter, as a pool uses them
+disposer        disposes of ended processes on a thread of its own
+live_pools      every pool of this process whose threads run
+starters        starting worker processes
+supervision     watching processes, and killing them with everything they started
+endings         from an answer or a death to an outcome
+files           the spill directory and scratch folders
 """

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 
 from gigaexec.pool.jobs import Job
-from gigaexec.pool.outgoing_call import OutgoingCall
 from gigaexec.pool.worker_process import SupervisedProcess
 from gigaexec.wire.descriptors import (
     DescriptorsLostError,
     OwnedDescriptor,
     TooManyDescriptorsError,
     receive_with_descriptors,
+    send_with_descriptors,
 )
 from gigaexec.wire.frames import FrameDecoder, ProtocolError
 from gigaexec.wire.messages import Message, decode_message
@@ -40,7 +41,7 @@ class WorkerChannel:
         self._worker_id = worker_id
         self._decoder = FrameDecoder()
         self._files: list[OwnedDescriptor] = []
-        self._outgoing: OutgoingCall | None = None
+        self._outgoing: _OutgoingCall | None = None
         self._is_corrupt = False
         self.was_reset = False
         """True if the worker's end closed with data unread."""
@@ -109,7 +110,7 @@ class WorkerChannel:
 
     def send(self, job: Job) -> float | None:
         """Send a call as far as the socket takes it. Returns and raises as `send_more`."""
-        self._outgoing = OutgoingCall(self._connection, job.frames, [file.number for file in job.files])
+        self._outgoing = _OutgoingCall(self._connection, job.frames, [file.number for file in job.files])
         return self.send_more()
 
     def send_more(self) -> float | None:
@@ -156,3 +157,49 @@ class WorkerChannel:
         """Close the files that nobody took. The socket is closed by whoever made the channel."""
         for file in self.take_files():
             file.close()
+
+
+class _OutgoingCall:
+    """Sends a call in as many parts as the socket takes.
+
+    Args:
+        channel: The worker's socket, not blocking.
+        frames: The bytes of the call.
+        descriptors: Sent with the first byte.
+    """
+
+    def __init__(self, channel: socket.socket, frames: Sequence[bytes], descriptors: Sequence[int]) -> None:
+        self._channel = channel
+        self._total_bytes = sum(map(len, frames))
+        self._unsent = [memoryview(frame) for frame in frames]
+        self._unsent_descriptors = list(descriptors)
+        self.last_part_at = 0.0
+        """When sending the last part began, on the monotonic clock."""
+
+    @property
+    def is_untouched(self) -> bool:
+        """True if not one byte was sent."""
+        return sum(map(len, self._unsent)) == self._total_bytes
+
+    def send(self) -> None:
+        """Send the rest.
+
+        Raises:
+            BlockingIOError: The socket is full; call again when it is writable.
+            OSError: The call cannot be sent.
+        """
+        while self._unsent:
+            # Before the part is sent: the program may be running by the time this thread runs again.
+            self.last_part_at = time.monotonic()
+            sent = send_with_descriptors(self._channel, self._unsent, self._unsent_descriptors)
+            self._unsent_descriptors = []
+            self._drop(sent)
+
+    def _drop(self, count: int) -> None:
+        while count:
+            first = self._unsent[0]
+            if count < len(first):
+                self._unsent[0] = first[count:]
+                return
+            count -= len(first)
+            self._unsent.pop(0)
