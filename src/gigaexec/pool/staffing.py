@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import resource
 import time
 import uuid
 from collections.abc import Callable
@@ -24,6 +26,9 @@ logger = logging.getLogger(__name__)
 # A pool whose programs never die runs exactly as many workers as calls. Once a worker had to be killed, this
 # many more are kept ready, so that the next replacement does not wait 100 ms for a new interpreter.
 _SPARES_AFTER_FIRST_KILL = 1
+
+# A start takes 8 descriptors for a moment; a running worker holds 6.
+_DESCRIPTORS_OF_START = 8
 
 NewHandle = Callable[[str, WorkerProcess, WorkerPipes], WorkerHandle]
 
@@ -182,11 +187,11 @@ class Staffing:
             worker = self._new_worker(worker_id)
         except Exception as error:  # noqa: BLE001 - whatever the system refuses; logged and counted
             self.orphans.forget(worker_id)
-            self._log(error)
             shortage = shortage_behind(error)
             cause = error if isinstance(error, WorkerStartError) else shortage or error
+            self._log(error, cause)
             self._on_failure(
-                f"a worker process could not be started: {type(cause).__name__}: {cause}",
+                f"a worker process did not start: {type(cause).__name__}: {cause}",
                 is_shortage=shortage is not None,
             )
             return
@@ -203,10 +208,21 @@ class Staffing:
             self._disposer.dispose_of(process)
             raise
 
-    def _log(self, error: Exception) -> None:
-        if repr(error) != self._last_error:  # once for each cause: the start may be retried very often
-            self._last_error = repr(error)
-            logger.warning("pool %s: no worker could be started", self._pool_id, exc_info=error)
+    def _log(self, error: Exception, cause: BaseException) -> None:
+        if repr(error) == self._last_error:
+            return  # once for each cause: the start may be retried very often
+        self._last_error = repr(error)
+        text = cause.strerror if isinstance(cause, OSError) and cause.strerror else cause
+        logger.warning(
+            "pool %s: a worker did not start (%s); trying again.%s", self._pool_id, text, self._advice(cause)
+        )
+        logger.debug("pool %s: the failed start", self._pool_id, exc_info=error)
+
+    def _advice(self, cause: BaseException) -> str:
+        if not isinstance(cause, OSError) or cause.errno != errno.EMFILE:
+            return ""
+        soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return f" Try: ulimit -n {soft_limit + _DESCRIPTORS_OF_START * (self._max_busy + self._spares)}"
 
     def _on_failure(
         self, message: str, *, template: object = None, is_shortage: bool = False, is_hung: bool = False

@@ -8,6 +8,8 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from gigaexec.pool.supervision.process_tree import children_of_thread
+
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 # Targets of open descriptors whose contents are memory: memfds, POSIX and System V shared memory.
@@ -165,7 +167,7 @@ def _tree(roots: set[int]) -> set[int]:
         except OSError:
             continue
         for thread in threads:
-            children = _children(f"/proc/{pid}/task/{thread}/children")
+            children = set(_children(pid, thread))
             unvisited.extend(children - found)
             found |= children
     return found
@@ -188,20 +190,11 @@ def _tree_by_parents(roots: set[int]) -> set[int]:
     return found
 
 
-def _children(path: str) -> set[int]:
+def _children(pid: int, thread: str) -> list[int]:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return children_of_thread(pid, thread)
     except OSError:
-        return set()  # the thread ended
-    try:
-        text = b""
-        while part := os.read(descriptor, 1 << 16):  # the kernel gives a page at a time
-            text += part
-    except OSError:
-        return set()
-    finally:
-        os.close(descriptor)
-    return set(map(int, text.split()))
+        return []  # this process is out of descriptors; the next sample may succeed
 
 
 def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
