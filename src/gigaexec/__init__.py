@@ -13,6 +13,8 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
+from gigaexec import errors
+
 if TYPE_CHECKING:
     from gigaexec.backends.contract import (
         ExecutorBackend as ExecutorBackend,
@@ -43,38 +45,7 @@ if TYPE_CHECKING:
         default_loky_backend as default_loky_backend,
         shutdown_executor as shutdown_executor,
     )
-    from gigaexec.errors import (
-        AnswerLostError as AnswerLostError,
-        BackendClosedError as BackendClosedError,
-        CallCancelledError as CallCancelledError,
-        CallError as CallError,
-        CallTimeoutError as CallTimeoutError,
-        ConfigurationError as ConfigurationError,
-        CpuTimeExceededError as CpuTimeExceededError,
-        ExecRunnerError as ExecRunnerError,
-        FileSizeExceededError as FileSizeExceededError,
-        GigaexecError as GigaexecError,
-        InfrastructureError as InfrastructureError,
-        InvalidCallError as InvalidCallError,
-        LimitExceededError as LimitExceededError,
-        LimitNotAppliedError as LimitNotAppliedError,
-        MemoryExceededError as MemoryExceededError,
-        MissingExtraError as MissingExtraError,
-        OpenFilesExceededError as OpenFilesExceededError,
-        OutputExceededError as OutputExceededError,
-        ProcessesExceededError as ProcessesExceededError,
-        QueueTimeoutError as QueueTimeoutError,
-        ResultExceededError as ResultExceededError,
-        SandboxError as SandboxError,
-        ScratchExceededError as ScratchExceededError,
-        SpillDirectoryError as SpillDirectoryError,
-        SpillError as SpillError,
-        UnsupportedPlatformError as UnsupportedPlatformError,
-        ValueNotPicklableError as ValueNotPicklableError,
-        ValueNotReadableError as ValueNotReadableError,
-        WorkerCrashedError as WorkerCrashedError,
-        WorkerStartError as WorkerStartError,
-    )
+    from gigaexec.errors import *  # noqa: F403 - every error is public
     from gigaexec.limits import (
         Limits as Limits,
     )
@@ -120,38 +91,7 @@ _HOMES = {
     ],
     "gigaexec.config": ["DEFAULT_ENV_PREFIXES", "DEFAULT_ENV_WHITELIST", "WorkerConfig"],
     "gigaexec.default_backend": ["default_loky_backend", "shutdown_executor"],
-    "gigaexec.errors": [
-        "AnswerLostError",
-        "BackendClosedError",
-        "CallCancelledError",
-        "CallError",
-        "CallTimeoutError",
-        "ConfigurationError",
-        "CpuTimeExceededError",
-        "ExecRunnerError",
-        "FileSizeExceededError",
-        "GigaexecError",
-        "InfrastructureError",
-        "InvalidCallError",
-        "LimitExceededError",
-        "LimitNotAppliedError",
-        "MemoryExceededError",
-        "MissingExtraError",
-        "OpenFilesExceededError",
-        "OutputExceededError",
-        "ProcessesExceededError",
-        "QueueTimeoutError",
-        "ResultExceededError",
-        "SandboxError",
-        "ScratchExceededError",
-        "SpillDirectoryError",
-        "SpillError",
-        "UnsupportedPlatformError",
-        "ValueNotPicklableError",
-        "ValueNotReadableError",
-        "WorkerCrashedError",
-        "WorkerStartError",
-    ],
+    "gigaexec.errors": [name for name in vars(errors) if name.endswith("Error")],
     "gigaexec.limits": ["Limits"],
     "gigaexec.runner": ["map_calls", "run_call", "run_exec_runner"],
     "gigaexec.sandbox.policy": ["ResultFormat", "SandboxLevel", "SandboxPolicy"],

@@ -1,7 +1,7 @@
 """The records that cross process boundaries: a call, its result, its outcome.
 
-Everything here is plain data. A `WorkerCall` goes to a worker, a `WorkerResult` comes back, and the
-driver turns it into an `Outcome`. Exception objects of user code never travel: their text does.
+All of them are plain data. A `WorkerCall` goes to a worker, a `WorkerResult` comes back, and the driver turns
+it into an `Outcome`. An exception of user code crosses as text, never as an object.
 """
 
 from __future__ import annotations
@@ -9,9 +9,21 @@ from __future__ import annotations
 import enum
 import os
 from dataclasses import dataclass, field
-from typing import Any
+from types import FunctionType
+from typing import Any, Self
 
-from gigaexec.errors import GigaexecError, InvalidCallError
+from gigaexec.checks import require_count
+from gigaexec.errors import (
+    ExecRunnerError,
+    GigaexecError,
+    InvalidCallError,
+    LimitExceededError,
+    LimitNotAppliedError,
+    OutcomeStatus as OutcomeStatus,
+    SandboxError,
+    SpillError,
+    ValueNotPicklableError,
+)
 from gigaexec.measured import (
     CapturedOutput as CapturedOutput,
     ConfinementStep as ConfinementStep,
@@ -26,18 +38,20 @@ class WorkerCall:
 
     Args:
         code: Python source. It is compiled as a module named `user_code`, file name `user_code.py`.
-        function_name: The function of that module to call. Dotted names are not looked into.
-        args: Positional arguments. Anything cloudpickle can pickle.
-        kwargs: Keyword arguments; the keys are strings.
-        python_path: Folders that go to the front of `sys.path` for this call, in this order.
-        env: Environment variables for this call alone; `None` as a value unsets the variable.
-        seed: What `random` and numpy's global generator are seeded with before the call, from 0 to
-            2**64 - 1; `PYTHONHASHSEED` is set to it, modulo 2**32, for processes that the program starts (a
-            running interpreter's own hashing cannot be changed). None: a seed is drawn where the process is
-            fresh. `ExecutionMetrics.seed` says which it was.
+        function_name: Name of the function of that module to call. Dotted names are not resolved.
+        args: Positional arguments: any values that cloudpickle can pickle.
+        kwargs: Keyword arguments: parameter name -> value, as in `args`.
+        python_path: Folders to put at the front of `sys.path` for this call, in this order. A relative folder
+            is relative to the driver's current folder.
+        env: Environment variables for this call only: name -> value; None unsets the variable.
+        seed: Seed of `random` and of numpy's global generator for this call, from 0 to 2**64 - 1.
+            `PYTHONHASHSEED` is set to the seed modulo 2**32 for processes that the program starts; the
+            hashing of a running interpreter cannot be changed. None: a fresh process draws a seed, and a
+            reused worker keeps its generators' state. `ExecutionMetrics.seed` has the seed that was used.
 
     Raises:
-        InvalidCallError: A field has the wrong type. The message names the field and what it was.
+        InvalidCallError: A field has the wrong type or an impossible value. The message names the field and
+            the value.
     """
 
     code: str
@@ -65,17 +79,25 @@ class WorkerCall:
         for name, value in self.env.items():
             _check_environment_entry(name, value)
         if self.seed is not None:
-            _require_seed(self.seed)
+            expected = "a whole number from 0 to 2**64 - 1, or None"
+            require_count(
+                "seed", self.seed, least=0, most=2**64 - 1, expected=expected, error=InvalidCallError
+            )
 
 
-def _require_seed(seed: object) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-        raise InvalidCallError(f"seed must be a whole number from 0 to 2**64 - 1, or None, not {seed!r:.80}")
-
-
-def _require_type(what: str, value: object, expected: type, description: str) -> None:
+def _require_type(name: str, value: object, expected: type, description: str) -> None:
     if not isinstance(value, expected):
-        raise InvalidCallError(f"{what} must be {description}, not {type(value).__name__}: {value!r:.80}")
+        found = f"{type(value).__name__}: {value!r:.80}"
+        raise InvalidCallError(f"{name} must be {description}, not {found}{_source_hint(name, value)}")
+
+
+def _source_hint(name: str, value: object) -> str:
+    """Say how to get the source of a program that was passed as a function or a path."""
+    if name == "code" and isinstance(value, FunctionType):
+        return f"; pass inspect.getsource({value.__name__})"
+    if name == "code" and isinstance(value, os.PathLike):
+        return "; pass its read_text()"
+    return ""
 
 
 def _check_environment_entry(name: object, value: object) -> None:
@@ -83,7 +105,7 @@ def _check_environment_entry(name: object, value: object) -> None:
     assert isinstance(name, str)
     if not name or "=" in name or "\0" in name:
         raise InvalidCallError(
-            f"env holds the name {name!r}; a name is not empty and holds no '=' and no NUL"
+            f"env holds the name {name!r}; the name of a variable must not be empty or contain '=' or NUL"
         )
     _require_system_text("a name in env", name)
     if value is not None:
@@ -93,7 +115,7 @@ def _check_environment_entry(name: object, value: object) -> None:
 
 
 def _require_system_text(what: str, text: str) -> None:
-    """Refuse what no environment and no path can hold."""
+    """Refuse text that cannot be in an environment or a path."""
     try:
         encoded = os.fsencode(text)
     except UnicodeEncodeError as error:
@@ -103,22 +125,30 @@ def _require_system_text(what: str, text: str) -> None:
 
 
 class ErrorKind(enum.StrEnum):
-    """What failed inside a worker that did report back."""
+    """A kind of failure that a worker reports, with the error that the driver makes of it."""
+
+    error: type[GigaexecError]
+
+    def __new__(cls, value: str, error: type[GigaexecError] = ExecRunnerError) -> Self:
+        kind = str.__new__(cls, value)
+        kind._value_ = value
+        kind.error = error
+        return kind
 
     USER = "user"
-    """The program: its syntax, its function, an exception, an exit."""
-    VALUE = "value"
-    """The program's return value cannot be pickled, or is no plain data where that was asked for."""
+    """The program failed: its syntax, its function, an exception, an exit."""
+    VALUE = "value", ValueNotPicklableError
+    """The return value cannot be pickled, or is not plain data although results must be."""
     ARGUMENTS = "arguments"
     """The arguments could not be restored in the worker."""
-    SPILL = "spill"
+    SPILL = "spill", SpillError
     """The result could not be written to the spill directory, for example because the disk is full."""
-    LIMIT = "limit"
-    """It hit a limit; `WorkerError.hit` says which."""
-    SETUP = "setup"
+    LIMIT = "limit", LimitExceededError
+    """The call hit a limit. `WorkerError.hit` says which, and `LIMIT_SPECS` has the class for it."""
+    SETUP = "setup", LimitNotAppliedError
     """A limit could not be applied. The program did not run."""
-    SANDBOX = "sandbox"
-    """A required step of the sandbox did not hold. The program did not run."""
+    SANDBOX = "sandbox", SandboxError
+    """A required step of the sandbox is not in force. The program did not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +157,10 @@ class WorkerError:
 
     Args:
         stderr: The formatted traceback with its code context.
-        returncode: The exit status that the program asked for with `sys.exit(n)` where n is a
-            non-zero int, else 1.
-        kind: What failed.
+        returncode: The exit status n if the program called `sys.exit(n)` with a non-zero int, else 1.
+        kind: The kind of failure.
         summary: The failure in one line, such as "ZeroDivisionError: division by zero".
-        hit: The limit that was hit, for `ErrorKind.LIMIT`.
+        hit: The limit that the call hit, for `ErrorKind.LIMIT`.
     """
 
     stderr: str
@@ -143,13 +172,13 @@ class WorkerError:
 
 @dataclass(frozen=True, slots=True)
 class ValueLayout:
-    """Where the parts of an encoded value lie in its bytes, which are inline or in a file.
+    """The layout of an encoded value: offsets and sizes of its parts in its bytes, inline or in a file.
 
     Args:
         format: "pickle" or "data".
         head_bytes: Size of the first part: the pickle, or the data.
         buffers: Offset and size of each buffer that the first part refers to, in order.
-        total_bytes: Size of it all.
+        total_bytes: Size of the first part and all buffers.
     """
 
     format: str
@@ -160,17 +189,17 @@ class ValueLayout:
 
 @dataclass(frozen=True, slots=True)
 class WorkerResult:
-    """What a worker sends back for one call.
+    """A worker's answer to one call.
 
     Args:
-        spill_path: The file that holds the value, where it was too large to send inline and the file has a
-            name. A file without one travels as an open descriptor.
+        spill_path: The file with the value, if the value is too large to send inline and the file has a name.
+            A file without a name is sent as an open descriptor.
         error: The failure, or None.
-        metrics: What the call cost; also present on failure.
-        inline_value: The encoded value itself, where it was small.
-        layout: Where the parts of the value lie; None on failure.
-        retire_reason: Why this worker must not run another call (leftover threads, say), else "".
-        file_number: The worker's descriptor of the file without a name, where it could not be sent.
+        metrics: Cost of the call; also present on failure.
+        inline_value: The encoded value itself, if it is small.
+        layout: The layout of the encoded value; None on failure.
+        retire_reason: Why this worker must not run another call, such as leftover threads; "" if it may.
+        file_number: The worker's descriptor of the file without a name, if it could not be sent.
     """
 
     spill_path: str | None
@@ -183,84 +212,56 @@ class WorkerResult:
 
     @property
     def peak_rss_kb(self) -> int:
+        """Peak resident memory of the call, KiB; see `ExecutionMetrics`."""
         return self.metrics.peak_rss_kb
 
     @property
     def wall_time_s(self) -> float:
+        """Wall time of the call, seconds."""
         return self.metrics.wall_time_s
 
     @property
     def user_time_s(self) -> float:
+        """CPU seconds in user mode."""
         return self.metrics.user_time_s
 
     @property
     def sys_time_s(self) -> float:
+        """CPU seconds in the kernel."""
         return self.metrics.sys_time_s
 
     @property
     def worker_pid(self) -> int:
+        """Process id of the worker."""
         return self.metrics.worker_pid
 
     @property
     def worker_id(self) -> str:
+        """Id of the worker process, 12 hex digits."""
         return self.metrics.worker_id
 
     @property
     def node_id(self) -> str:
+        """Name of the driver's machine or pod."""
         return self.metrics.node_id
-
-
-class OutcomeStatus(enum.StrEnum):
-    """How a call ended. One vocabulary for every backend.
-
-    Only `INFRASTRUCTURE` and `CANCELLED` say nothing about the program: never score them as its failure.
-    """
-
-    OK = "ok"
-    ERROR = "error"
-    """The program failed: an exception, a syntax error, an exit, a value that cannot be sent or read."""
-    TIMED_OUT = "timed_out"
-    """It ran longer than its deadline."""
-    CRASHED = "crashed"
-    """Its process ended: a signal, `os._exit`, a closed channel."""
-    MEMORY_EXCEEDED = "memory_exceeded"
-    """Its processes held more memory than its limit, or were refused it."""
-    OUTPUT_EXCEEDED = "output_exceeded"
-    """It wrote more to stdout and stderr than its limit."""
-    CPU_TIME_EXCEEDED = "cpu_time_exceeded"
-    """It used more CPU time than its limit."""
-    PROCESSES_EXCEEDED = "processes_exceeded"
-    """It had more processes at once than its limit."""
-    OPEN_FILES_EXCEEDED = "open_files_exceeded"
-    """It was refused a descriptor beyond its limit."""
-    FILE_SIZE_EXCEEDED = "file_size_exceeded"
-    """It was refused to write a file beyond its limit."""
-    RESULT_EXCEEDED = "result_exceeded"
-    """Its return value was larger than its limit."""
-    SCRATCH_EXCEEDED = "scratch_exceeded"
-    """It wrote more to its scratch folder than its limit."""
-    CANCELLED = "cancelled"
-    """The caller withdrew it, or the backend was shut down."""
-    INFRASTRUCTURE = "infrastructure"
-    """gigaexec or the machine failed: no worker started, the disk is full, the queue limit passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one call ended, and what it cost. Never an exception.
+    """How one call ended, and its cost. A failure of the call is in `error` and is not raised.
 
     Args:
-        status: How it ended.
-        value: The function's return value when `status` is ok, else None.
-        error: The error that `execute` would have raised, else None.
-        output: What the program wrote.
-        metrics: What it cost; None where it never ran, and where a reused worker did not report back.
-        queue_time_s: Seconds that the call waited for a worker to be free.
-        start_time_s: Seconds that it waited for a worker process to start; 0 where one was ready.
-        run_time_s: Seconds that it ran, up to its end or to the moment it was killed. 0 if it never ran.
-        index: Position of the call among those given to `map_calls`; 0 elsewhere.
+        status: How the call ended.
+        value: The function's return value if `status` is ok, else None.
+        error: The error that `execute` would have raised; None if `status` is ok.
+        output: Output that the program wrote.
+        metrics: Cost of the call; None if it never ran, or if a reused worker ended before it reported.
+        queue_time_s: Seconds that the call waited for a free worker.
+        start_time_s: Seconds that the call waited for a worker process to start; 0 if one was ready.
+        run_time_s: Seconds from the start of the call to its end or until it was killed; 0 if it never ran.
+        index: Position of the call among those passed to `map_calls`; 0 elsewhere.
         confinement: The steps of the sandbox as they were tried for this call, before its program began. With
-            the sandbox off, the namespaces that a fresh process gets all the same; empty for a reused one.
+            the sandbox off, a fresh process still gets some namespaces; a reused worker has no steps.
     """
 
     status: OutcomeStatus
@@ -276,13 +277,19 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
+        """True if the call returned a value."""
         return self.status is OutcomeStatus.OK
+
+    @property
+    def is_inconclusive(self) -> bool:
+        """True if the outcome is no verdict on the program: never score it as the program's failure."""
+        return self.status.is_inconclusive
 
     def unwrap(self) -> Any:
         """Return the value.
 
         Raises:
-            GigaexecError: `self.error`, when the call did not end well.
+            GigaexecError: `self.error`, if the call has no value.
         """
         if self.error is not None:
             raise self.error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import socket
 import sys
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gigaexec.checks import require_count, require_seconds
 from gigaexec.errors import ConfigurationError, UnsupportedPlatformError
 from gigaexec.limits import Limits, require_limits
 from gigaexec.sandbox.policy import SandboxPolicy
@@ -125,10 +125,10 @@ class WorkerConfig:
     def __post_init__(self) -> None:
         for name in ("max_workers", "max_calls_per_worker", "max_worker_rss_mb"):
             if getattr(self, name) is not None:
-                _require_positive(name, getattr(self, name), int)
-        _require_positive("idle_timeout_s", self.idle_timeout_s, int, float)
-        _require_positive("start_timeout_s", self.start_timeout_s, int, float)
-        _require_positive("captured_output_bytes", self.captured_output_bytes, int)
+                require_count(name, getattr(self, name))
+        require_seconds("idle_timeout_s", self.idle_timeout_s)
+        require_seconds("start_timeout_s", self.start_timeout_s)
+        require_count("captured_output_bytes", self.captured_output_bytes)
         object.__setattr__(self, "spill_dir", _resolved(self.spill_dir))
         if not isinstance(self.enable_pdeathsig, bool):
             raise ConfigurationError(f"enable_pdeathsig must be True or False, not {self.enable_pdeathsig!r}")
@@ -199,14 +199,6 @@ def _resolved(folder: Any) -> Path:
     return Path(folder).expanduser().resolve()
 
 
-def require_deadline(name: str, value: float, *, allow_zero: bool = False) -> float:
-    """Return a limit in seconds as a float, or raise `ConfigurationError` when it makes no sense."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or math.isnan(value) or value < 0 or (value == 0 and not allow_zero):
-        raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
-    return float(value)
-
-
 def _as_names(names: object) -> frozenset[str]:
     # A plain string is a collection too, of its letters.
     if isinstance(names, str) or not isinstance(names, Iterable):
@@ -235,13 +227,6 @@ def _as_module_names(names: object) -> tuple[str, ...]:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
             raise ConfigurationError(f"preload holds {name!r:.80}, which is no name of a module")
     return found
-
-
-def _require_positive(name: str, value: Any, *types: type) -> None:
-    is_number = isinstance(value, types) and not isinstance(value, bool)
-    if not is_number or not value > 0:
-        kind = "a positive whole number" if types == (int,) else "a positive number"
-        raise ConfigurationError(f"{name} must be {kind}, not {value!r}")
 
 
 def _read(variable: str, parse: Callable[[str], _T], expected: str) -> _T | None:

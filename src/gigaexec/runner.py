@@ -10,26 +10,16 @@ from typing import Any, TypeGuard
 
 from gigaexec.backends.contract import ExecutorBackend, OutcomeBackend
 from gigaexec.calls import Outcome, OutcomeStatus, WorkerCall
-from gigaexec.config import allowed_cpu_count, require_deadline
+from gigaexec.checks import require_count, require_seconds
+from gigaexec.config import allowed_cpu_count
 from gigaexec.default_backend import default_loky_backend
 from gigaexec.errors import (
-    CallCancelledError,
     CallError,
     CallTimeoutError,
     ConfigurationError,
-    CpuTimeExceededError,
-    ExecRunnerError,
-    FileSizeExceededError,
     GigaexecError,
     InfrastructureError,
     InvalidCallError,
-    MemoryExceededError,
-    OpenFilesExceededError,
-    OutputExceededError,
-    ProcessesExceededError,
-    ResultExceededError,
-    ScratchExceededError,
-    WorkerCrashedError,
 )
 from gigaexec.limits import Limits
 
@@ -117,7 +107,8 @@ async def run_call(
         except ConfigurationError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a backend of somebody else raises
-            return Outcome(OutcomeStatus.INFRASTRUCTURE, error=_failure_of_backend(chosen, error))
+            failure = _failure_of_backend(chosen, error)
+            return Outcome(failure.status, error=failure)
     for name, value in (("queue_timeout_s", queue_timeout_s), ("limits", limits)):
         if value is not None:
             raise ConfigurationError(f"{type(chosen).__name__} has no run() and so no {name}; leave it out")
@@ -155,13 +146,12 @@ async def map_calls(
         ConfigurationError: A limit makes no sense, or an item is no `WorkerCall`. A call whose arguments
             cannot be pickled does not raise: its outcome has status error.
     """
-    require_deadline("deadline_s", deadline_s)
+    require_seconds("deadline_s", deadline_s)
     chosen = backend if backend is not None else default_loky_backend()
     if max_in_flight is None:
         workers = getattr(chosen, "max_concurrency", allowed_cpu_count())
         max_in_flight = workers * (_IN_FLIGHT_PER_WORKER_ORDERED if ordered else _IN_FLIGHT_PER_WORKER)
-    if isinstance(max_in_flight, bool) or not isinstance(max_in_flight, int) or max_in_flight < 1:
-        raise ConfigurationError(f"max_in_flight must be a positive whole number, not {max_in_flight!r}")
+    require_count("max_in_flight", max_in_flight)
 
     async def run_one(index: int, call: WorkerCall) -> Outcome:
         try:
@@ -173,7 +163,7 @@ async def map_calls(
                 backend=chosen,
             )
         except InvalidCallError as error:
-            outcome = Outcome(OutcomeStatus.ERROR, error=error)
+            outcome = Outcome(error.status, error=error)
         return replace(outcome, index=index)
 
     in_flight: deque[asyncio.Task[Outcome]] = deque()
@@ -181,7 +171,7 @@ async def map_calls(
         index = 0
         async for call in _as_async(calls):
             if not isinstance(call, WorkerCall):
-                raise ConfigurationError(f"item {index} of calls is no WorkerCall: {type(call).__name__}")
+                raise ConfigurationError(f"calls[{index}] must be a WorkerCall, not {type(call).__name__}")
             in_flight.append(asyncio.create_task(run_one(index, call)))
             index += 1
             if len(in_flight) >= max_in_flight:
@@ -218,23 +208,6 @@ async def _next_ended(in_flight: deque[asyncio.Task[Outcome]], ordered: bool) ->
     return task.result()
 
 
-_STATUS_OF_ERROR: tuple[tuple[type[BaseException], OutcomeStatus], ...] = (
-    (MemoryExceededError, OutcomeStatus.MEMORY_EXCEEDED),
-    (CpuTimeExceededError, OutcomeStatus.CPU_TIME_EXCEEDED),
-    (ProcessesExceededError, OutcomeStatus.PROCESSES_EXCEEDED),
-    (OutputExceededError, OutcomeStatus.OUTPUT_EXCEEDED),
-    (OpenFilesExceededError, OutcomeStatus.OPEN_FILES_EXCEEDED),
-    (FileSizeExceededError, OutcomeStatus.FILE_SIZE_EXCEEDED),
-    (ResultExceededError, OutcomeStatus.RESULT_EXCEEDED),
-    (ScratchExceededError, OutcomeStatus.SCRATCH_EXCEEDED),
-    (WorkerCrashedError, OutcomeStatus.CRASHED),
-    (CallTimeoutError, OutcomeStatus.TIMED_OUT),
-    (CallCancelledError, OutcomeStatus.CANCELLED),
-    (ExecRunnerError, OutcomeStatus.ERROR),
-    (GigaexecError, OutcomeStatus.INFRASTRUCTURE),
-)
-
-
 def _failure_of_backend(backend: ExecutorBackend, error: Exception) -> InfrastructureError:
     if isinstance(error, InfrastructureError):
         return error
@@ -246,22 +219,18 @@ def _failure_of_backend(backend: ExecutorBackend, error: Exception) -> Infrastru
 async def _run_by_execute(backend: ExecutorBackend, call: WorkerCall, deadline_s: float) -> Outcome:
     clock = asyncio.get_running_loop().time
     started_at = clock()
+    failure: GigaexecError
     try:
         value = await backend.execute(call, deadline_s=deadline_s)
     except ConfigurationError:
         raise
     except GigaexecError as error:
-        failure: GigaexecError = error
-        status = next(status for kind, status in _STATUS_OF_ERROR if isinstance(error, kind))
+        failure = error
     except TimeoutError as error:
-        status = OutcomeStatus.TIMED_OUT
-        failure = CallTimeoutError(
-            str(error) or f"the call ran longer than {deadline_s:g} s", deadline_s=deadline_s
-        )
+        failure = CallTimeoutError(str(error) or f"timed out after {deadline_s:g} s", deadline_s=deadline_s)
     except Exception as error:  # noqa: BLE001 - as in run_call
-        status = OutcomeStatus.INFRASTRUCTURE
         failure = _failure_of_backend(backend, error)
     else:
         return Outcome(OutcomeStatus.OK, value=value, run_time_s=clock() - started_at)
     metrics = failure.metrics if isinstance(failure, CallError) else None
-    return Outcome(status, error=failure, metrics=metrics, run_time_s=clock() - started_at)
+    return Outcome(failure.status, error=failure, metrics=metrics, run_time_s=clock() - started_at)

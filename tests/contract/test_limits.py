@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,9 @@ class Excess:
         code: Source with a function `go(folder)`.
         status: The expected status.
         error: The expected class of the error, exactly.
-        is_measured: Whether the excess was measured; otherwise the system refused it.
-        worker_may_live: Whether its first process may run another call after it.
+        says: The expected message, a regular expression.
+        is_measured: True if the excess is measured, False if the system refuses it.
+        worker_may_live: True if its first process may run another call.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Excess:
     code: str
     status: OutcomeStatus
     error: type[LimitExceededError]
+    says: str
     is_measured: bool = True
     worker_may_live: bool = False
 
@@ -88,11 +91,18 @@ def _memory(name: str, code: str, *, is_measured: bool = True) -> Excess:
     limits = Limits(memory_bytes=200 * _MB)
     may_live = not is_measured
     status = OutcomeStatus.MEMORY_EXCEEDED
-    return Excess(name, limits, code, status, MemoryExceededError, is_measured, may_live)
+    says = (
+        r"used (more than 200|\d{3}) MiB of memory, limit 200 MiB"
+        if is_measured
+        else "was refused more than 200 MiB of memory: "
+    )
+    return Excess(name, limits, code, status, MemoryExceededError, says, is_measured, may_live)
 
 
 def _cpu_time(name: str, code: str) -> Excess:
-    return Excess(name, Limits(cpu_time_s=0.4), code, OutcomeStatus.CPU_TIME_EXCEEDED, CpuTimeExceededError)
+    status = OutcomeStatus.CPU_TIME_EXCEEDED
+    says = r"used ([\d.]+|more than 0\.4) s of CPU time, limit 0\.4 s"
+    return Excess(name, Limits(cpu_time_s=0.4), code, status, CpuTimeExceededError, says)
 
 
 _EXCESSES = (
@@ -125,6 +135,7 @@ _EXCESSES = (
         "def go(_):\n    for _ in range(5): fork(sleep)\n    sleep()",
         OutcomeStatus.PROCESSES_EXCEEDED,
         ProcessesExceededError,
+        r"had \d processes, limit 3",
     ),
     Excess(
         "open files",
@@ -132,6 +143,7 @@ _EXCESSES = (
         "def go(_):\n    for _ in range(50): held.append(open('/dev/null'))",
         OutcomeStatus.OPEN_FILES_EXCEEDED,
         OpenFilesExceededError,
+        r"was refused more than 40 open files: OSError: \[Errno 24\] Too many open files: '/dev/null'",
         is_measured=False,
         worker_may_live=True,
     ),
@@ -142,6 +154,7 @@ _EXCESSES = (
         "        while True: file.write(b'x' * 40_000)",
         OutcomeStatus.FILE_SIZE_EXCEEDED,
         FileSizeExceededError,
+        r"was refused more than 98 KiB in one file: OSError: \[Errno 27\] File too large",
         is_measured=False,
         worker_may_live=True,
     ),
@@ -151,6 +164,7 @@ _EXCESSES = (
         "def go(_):\n    while True: os.write(2, b'x' * 1000)",
         OutcomeStatus.OUTPUT_EXCEEDED,
         OutputExceededError,
+        "wrote (more than 98|[0-9]+) KiB of output, limit 98 KiB",
     ),
     Excess(
         "result",
@@ -158,6 +172,7 @@ _EXCESSES = (
         "def go(_): return bytes(100_000)",
         OutcomeStatus.RESULT_EXCEEDED,
         ResultExceededError,
+        "returned more than 98 KiB of data, limit 98 KiB",
         worker_may_live=True,
     ),
 )
@@ -191,7 +206,7 @@ def test_a_call_beyond_its_limit_ends_with_a_status_of_its_own_and_harms_nobody(
     hit = outcome.error.hit
     assert hit is not None
     assert (hit.name, hit.limit) == (name, limit)
-    assert name in str(outcome.error)
+    assert re.match(excess.says, outcome.error.summary), outcome.error.summary
     if excess.is_measured:
         assert hit.measured is not None
         assert limit < hit.measured < 5 * limit

@@ -108,7 +108,7 @@ def _crashes(name: str, body: str, *says: str, returncode: int | None = None) ->
 def _hangs(name: str, body: str, *says: str, pids: int = 1) -> Way:
     code = f"def die(pids):\n    {body}\n"
     return Way(
-        name, code, _TIMED_OUT, CallTimeoutError, ("deadline of 0.4 s", *says), deadline_s=0.4, pids=pids
+        name, code, _TIMED_OUT, CallTimeoutError, ("timed out after 0.4 s", *says), deadline_s=0.4, pids=pids
     )
 
 

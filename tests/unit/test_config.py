@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from gigaexec.backends.local.loky import LokyBackend
+from gigaexec.checks import require_seconds
 from gigaexec.config import (
     DEFAULT_ENV_PREFIXES,
     DEFAULT_ENV_WHITELIST,
     WorkerConfig,
     allowed_cpu_count,
-    require_deadline,
 )
 from gigaexec.errors import ConfigurationError, UnsupportedPlatformError
 
@@ -166,13 +166,13 @@ def test_r70_fractions_of_a_second_and_no_limit_make_sense() -> None:
 @pytest.mark.parametrize("value", [-1, -0.001, 0, math.nan, "3", None, True])
 def test_r34_a_deadline_that_makes_no_sense_is_refused(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="deadline_s must be a positive number of seconds"):
-        require_deadline("deadline_s", value)
+        require_seconds("deadline_s", value)
 
 
 def test_r34_deadlines_that_make_sense() -> None:
-    assert require_deadline("deadline_s", 3) == 3.0
-    assert require_deadline("deadline_s", math.inf) == math.inf
-    assert require_deadline("queue_timeout_s", 0, allow_zero=True) == 0.0
+    assert require_seconds("deadline_s", 3) == 3.0
+    assert require_seconds("deadline_s", math.inf) == math.inf
+    assert require_seconds("queue_timeout_s", 0, allow_zero=True) == 0.0
 
 
 def test_r39_by_default_as_many_workers_as_cpus_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

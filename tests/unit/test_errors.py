@@ -19,13 +19,20 @@ import gigaexec
 from gigaexec import errors
 from gigaexec.calls import CapturedOutput, ExecutionMetrics, LimitHit
 from gigaexec.errors import (
+    CallCancelledError,
     CallError,
     CallTimeoutError,
+    ConfigurationError,
     ExecRunnerError,
     GigaexecError,
+    InfrastructureError,
+    InvalidCallError,
+    LimitExceededError,
+    OutcomeStatus,
     QueueTimeoutError,
     WorkerCrashedError,
 )
+from gigaexec.limits import LIMIT_SPECS
 
 OUTPUT = CapturedOutput("printed\n", "", 8, 0)
 SAMPLES: dict[str, Any] = {
@@ -112,13 +119,36 @@ def test_every_error_survives_pickling_and_copying_with_its_attributes(kind: typ
 def test_every_error_can_be_made_without_arguments(kind: type[GigaexecError]) -> None:
     error = kind()
     assert isinstance(str(error), str)
-    if isinstance(error, CallError):
-        assert error.summary == kind.__name__
+    assert error.summary == kind.__name__
 
 
 @pytest.mark.parametrize("kind", ALL_ERRORS, ids=lambda kind: kind.__name__)
 def test_every_error_says_what_it_means(kind: type[GigaexecError]) -> None:
     assert kind.__doc__
+
+
+def test_every_limit_has_an_error_and_a_status_of_its_own() -> None:
+    specs = LIMIT_SPECS.values()
+    assert {spec.error for spec in specs} == set(LimitExceededError.__subclasses__())
+    assert len({spec.error.status for spec in specs}) == len(specs)
+    for name, spec in LIMIT_SPECS.items():
+        assert spec.error.status == f"{name.removesuffix('_bytes').removesuffix('_s')}_exceeded"
+
+
+def test_every_status_but_ok_has_an_error() -> None:
+    assert {kind.status for kind in ALL_ERRORS} == set(OutcomeStatus) - {OutcomeStatus.OK}
+
+
+def test_only_failures_of_the_machine_and_cancellations_are_inconclusive() -> None:
+    inconclusive = {kind for kind in ALL_ERRORS if kind().is_inconclusive}
+    assert inconclusive == {
+        kind
+        for kind in ALL_ERRORS
+        if kind is GigaexecError
+        or (issubclass(kind, InfrastructureError | ConfigurationError) and kind is not InvalidCallError)
+        or kind is CallCancelledError
+    }
+    assert {status for status in OutcomeStatus if status.is_inconclusive} == {"infrastructure", "cancelled"}
 
 
 def test_r34_a_timeout_of_the_call_is_a_timeout_error_and_a_full_queue_is_not() -> None:

@@ -15,7 +15,7 @@ SOURCE = Path(gigaexec.__file__).parent
 
 # Each may import those before it. "" is gigaexec/__init__.py, which loads the others on demand.
 ORDER = (
-    *("measured", "errors", "limits", "calls", "hooks"),
+    *("measured", "errors", "checks", "quantities", "limits", "calls", "hooks"),
     *("untrusted", "sandbox", "wire", "config"),
     *("worker", "pool", "backends", "default_backend", "runner", "sync"),
     *("backend", "data_record", "sandbox_policy"),  # aliases, under the paths that these modules had
@@ -27,7 +27,9 @@ ORDER_IN_EVALUATION = (
     *("record", "verdict", "ranking", "evaluate", ""),
 )
 # What a worker process loads must start fast.
-ALLOWED_TO_WORKER = {"worker", "calls", "errors", "measured", "limits", "untrusted", "sandbox", "wire"}
+ALLOWED_TO_WORKER = {
+    *("worker", "calls", "checks", "errors", "measured", "limits", "untrusted", "sandbox", "wire")
+}
 
 # Third-party packages, and the parts of gigaexec that may use them.
 THIRD_PARTY = {

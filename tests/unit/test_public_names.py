@@ -6,6 +6,7 @@ import ast
 import builtins
 import importlib
 from pathlib import Path
+from typing import assert_type
 
 import pytest
 
@@ -30,11 +31,21 @@ def names_for_type_checkers() -> dict[str, str]:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     )
     return {
-        alias.asname or alias.name: str(node.module)
+        name: str(node.module)
         for node in block.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
+        for name in (error_classes() if alias.name == "*" else [alias.asname or alias.name])
     }
+
+
+def error_classes() -> list[str]:
+    """The names of errors that `from gigaexec.errors import *` gives to type checkers."""
+    return [
+        name
+        for name, value in vars(gigaexec.errors).items()
+        if isinstance(value, type) and issubclass(value, gigaexec.errors.GigaexecError)
+    ]
 
 
 def lazy_names() -> dict[str, str]:
@@ -49,6 +60,11 @@ def test_section_1_every_published_name_is_there() -> None:
 
 def test_section_1_type_checkers_see_the_names_that_load_at_run_time() -> None:
     assert names_for_type_checkers() == lazy_names()
+
+
+def test_section_1_type_checkers_see_errors_through_the_star_import() -> None:
+    assert_type(gigaexec.SpillError(), gigaexec.errors.SpillError)
+    assert_type(gigaexec.MemoryExceededError().hit, gigaexec.LimitHit | None)
 
 
 @pytest.mark.parametrize("name", sorted(lazy_names()))

@@ -189,7 +189,7 @@ def test_map_calls_passes_on_what_its_source_raises_and_cancels_what_is_in_fligh
 
 
 def test_map_calls_refuses_what_is_no_call_and_says_which() -> None:
-    with pytest.raises(ConfigurationError, match="item 1 of calls is no WorkerCall: str"):
+    with pytest.raises(ConfigurationError, match=r"calls\[1\] must be a WorkerCall, not str"):
         values([call(1), "def f(): ..."], ValueBackend())
 
 
@@ -247,7 +247,7 @@ def test_run_call_knows_the_builtin_timeout_of_a_plain_backend() -> None:
     outcome = asyncio.run(run_call(call(TimeoutError()), deadline_s=2.5, backend=ValueBackend()))
     assert outcome.status is OutcomeStatus.TIMED_OUT
     assert isinstance(outcome.error, CallTimeoutError)
-    assert (str(outcome.error), outcome.error.deadline_s) == ("the call ran longer than 2.5 s", 2.5)
+    assert (str(outcome.error), outcome.error.deadline_s) == ("timed out after 2.5 s", 2.5)
 
 
 def test_run_call_gives_the_value_of_a_plain_backend() -> None:

@@ -10,8 +10,6 @@ from typing import Any
 from gigaexec.calls import OutcomeStatus
 from gigaexec.untrusted.json_text import json_line, metric_as_json
 
-_INCONCLUSIVE = frozenset({OutcomeStatus.INFRASTRUCTURE, OutcomeStatus.CANCELLED})
-
 
 @dataclass(frozen=True, slots=True)
 class ProgramEvaluation:
@@ -66,7 +64,7 @@ class ProgramEvaluation:
     @property
     def was_judged(self) -> bool:
         """False if gigaexec or the machine failed, or the call was withdrawn: no verdict on the program."""
-        return self.status not in _INCONCLUSIVE
+        return not self.status.is_inconclusive
 
     def to_json(self) -> str:
         """Return one line of JSON, without a newline at its end.

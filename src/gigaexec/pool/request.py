@@ -6,7 +6,7 @@ import os
 import pickle
 
 from gigaexec.calls import WorkerCall
-from gigaexec.config import require_deadline
+from gigaexec.checks import require_seconds
 from gigaexec.errors import InvalidCallError
 from gigaexec.limits import Limits
 from gigaexec.wire.arguments_out import encode_arguments
@@ -23,11 +23,11 @@ class Request:
         if not isinstance(call, WorkerCall):
             raise InvalidCallError(f"call must be a WorkerCall, not {type(call).__name__}")
         self.call = call
-        self.deadline_s = require_deadline("deadline_s", deadline_s)
+        self.deadline_s = require_seconds("deadline_s", deadline_s)
         self.queue_timeout_s = (
             None
             if queue_timeout_s is None
-            else require_deadline("queue_timeout_s", queue_timeout_s, allow_zero=True)
+            else require_seconds("queue_timeout_s", queue_timeout_s, allow_zero=True)
         )
         self.limits = limits
         self._python_path = [_absolute(entry) for entry in call.python_path]

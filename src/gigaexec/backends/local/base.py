@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from gigaexec.backends.local.interpreter_exit import close_at_exit, interpreter_is_exiting
-from gigaexec.calls import ExecutionMetrics, Outcome, OutcomeStatus, WorkerCall
+from gigaexec.calls import ExecutionMetrics, Outcome, WorkerCall
 from gigaexec.config import WorkerConfig, require_supported_platform
 from gigaexec.errors import (
     BackendClosedError,
@@ -192,16 +192,16 @@ class LocalBackend(ABC):
         return Request(call, deadline_s, queue_timeout_s, chosen)
 
     async def _run(self, request: Request) -> Outcome:
-        if request.limits.need_watching and not can_sample():
+        if request.limits.sampled and not can_sample():
+            names = " and ".join(request.limits.sampled)
             error = LimitNotAppliedError(
-                "memory_bytes, cpu_time_s and processes cannot be enforced here: this system does not show "
-                "the children of a process in /proc"
+                f"{names} cannot be enforced: /proc of this system does not list the children of a process"
             )
-            return Outcome(OutcomeStatus.INFRASTRUCTURE, error=error)
+            return Outcome(error.status, error=error)
         try:
             pool = self._live_pool()
         except InfrastructureError as error:
-            return Outcome(OutcomeStatus.INFRASTRUCTURE, error=error)
+            return Outcome(error.status, error=error)
         return await pool.run(request)
 
     def _live_pool(self) -> Pool:

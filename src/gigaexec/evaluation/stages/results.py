@@ -6,20 +6,15 @@ import enum
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeGuard
 
 from pydantic import BaseModel, ValidationError
 
-from gigaexec.calls import Outcome, OutcomeStatus
+from gigaexec.calls import Outcome
 from gigaexec.errors import (
-    CallCancelledError,
     CallError,
     CallTimeoutError,
-    ConfigurationError,
     ExecRunnerError,
     GigaexecError,
-    InfrastructureError,
-    InvalidCallError,
 )
 from gigaexec.evaluation.findings import findings_of
 from gigaexec.untrusted.plain_values import type_name
@@ -66,7 +61,7 @@ class StageError:
             message=_one_line(error),
             stage=stage,
             traceback=_full_text(error),
-            is_inconclusive=is_inconclusive(error),
+            is_inconclusive=isinstance(error, GigaexecError) and error.is_inconclusive,
         )
 
 
@@ -101,21 +96,7 @@ class ProgramStageResult:
         """True if the failure is no verdict on the program: do not score the program."""
         if self.error is not None and self.error.is_inconclusive:
             return True
-        return self.outcome is not None and self.outcome.status in (
-            OutcomeStatus.INFRASTRUCTURE,
-            OutcomeStatus.CANCELLED,
-        )
-
-
-def is_inconclusive(error: BaseException) -> TypeGuard[GigaexecError]:
-    """True if an error is not the program's fault.
-
-    `InvalidCallError` counts as the program's fault: an argument that the program returned earlier could not
-    be pickled again.
-    """
-    if isinstance(error, InvalidCallError):
-        return False
-    return isinstance(error, InfrastructureError | ConfigurationError | CallCancelledError)
+        return self.outcome is not None and self.outcome.is_inconclusive
 
 
 def skipped_result(stage: str, because_of: Iterable[str]) -> ProgramStageResult:
@@ -139,7 +120,7 @@ def first_failure(results: Mapping[str, ProgramStageResult]) -> ProgramStageResu
 
 
 def _one_line(error: BaseException) -> str:
-    if isinstance(error, CallError):
+    if isinstance(error, GigaexecError):
         return error.summary
     if isinstance(error, ValidationError):
         return "; ".join(findings_of(error))

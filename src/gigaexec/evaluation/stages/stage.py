@@ -21,14 +21,14 @@ from typing import Any, ClassVar
 from pydantic import BaseModel
 
 from gigaexec.backends.contract import ExecutorBackend
-from gigaexec.calls import Outcome, OutcomeStatus
+from gigaexec.calls import Outcome
+from gigaexec.errors import GigaexecError
 from gigaexec.evaluation.programs import Program
 from gigaexec.evaluation.stages.models import NoInputs, StageModel
 from gigaexec.evaluation.stages.results import (
     ProgramStageResult,
     StageError,
     StageState,
-    is_inconclusive,
 )
 from gigaexec.untrusted.log_text import clean
 
@@ -95,7 +95,9 @@ class Stage(abc.ABC):
         try:
             computed = await self.compute(program, self.inputs_model(**(inputs or {})), backend)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a hook may raise anything
-            outcome = Outcome(OutcomeStatus.INFRASTRUCTURE, error=error) if is_inconclusive(error) else None
+            outcome = None
+            if isinstance(error, GigaexecError) and error.is_inconclusive:
+                outcome = Outcome(error.status, error=error)
             computed = ComputedStage(error=error, outcome=outcome)
         duration_s = time.monotonic() - started_s
         if computed.error is None:

@@ -11,6 +11,7 @@ from gigaexec.calls import (
     CapturedOutput,
     ErrorKind,
     ExecutionMetrics,
+    LimitHit,
     OutcomeStatus,
     WorkerError,
     WorkerResult,
@@ -20,6 +21,7 @@ from gigaexec.errors import (
     CallTimeoutError,
     ExecRunnerError,
     GigaexecError,
+    LimitExceededError,
     QueueTimeoutError,
     SpillError,
     ValueNotPicklableError,
@@ -54,25 +56,25 @@ def answered(kind: ErrorKind) -> Ending:
             Ending(EndingKind.TIMED_OUT, run_time_s=2.0, output=OUTPUT),
             OutcomeStatus.TIMED_OUT,
             CallTimeoutError,
-            "the call ran longer than its deadline of 1.5 s and was killed",
+            "timed out after 1.5 s",
         ),
         (
             Ending(EndingKind.WORKER_DIED, exit_code=-11, output=OUTPUT),
             OutcomeStatus.CRASHED,
             WorkerCrashedError,
-            "the worker process was killed by SIGSEGV (signal 11)",
+            "killed by SIGSEGV",
         ),
         (
             Ending(EndingKind.WORKER_DIED, exit_code=7, output=OUTPUT),
             OutcomeStatus.CRASHED,
             WorkerCrashedError,
-            "the worker process exited with code 7 during the call",
+            "exited with code 7 before it returned",
         ),
         (
             Ending(EndingKind.WORKER_DIED, exit_code=-9, message="it closed its channel", output=OUTPUT),
             OutcomeStatus.CRASHED,
             WorkerCrashedError,
-            "it closed its channel; the worker process was ended",
+            "it closed its channel; its worker process was ended",
         ),
         (
             Ending(EndingKind.CANCELLED, message="the backend was shut down", output=OUTPUT),
@@ -108,6 +110,45 @@ def test_r33_each_ending_has_its_status_and_error(
     if isinstance(outcome.error, ExecRunnerError | CallTimeoutError):
         assert "printed" in str(outcome.error)
         assert outcome.error.output == OUTPUT
+
+
+@pytest.mark.parametrize(
+    ("hit", "message"),
+    [
+        (LimitHit("memory_bytes", 1000 * 2**20, 1011 * 2**20), "used 1011 MiB of memory, limit 1000 MiB"),
+        (
+            LimitHit("memory_bytes", 1000 * 2**20, 1000 * 2**20 + 9),
+            "used more than 1000 MiB of memory, limit 1000 MiB",
+        ),
+        (LimitHit("cpu_time_s", 0.5, 0.5219), "used 0.522 s of CPU time, limit 0.5 s"),
+        (LimitHit("cpu_time_s", 3600, 3601.5), "used 3602 s of CPU time, limit 3600 s"),
+        (LimitHit("processes", 3, 5), "had 5 processes, limit 3"),
+        (LimitHit("output_bytes", 1000, 1500), "wrote 1.46 KiB of output, limit 1000 bytes"),
+        (LimitHit("result_bytes", 1000, 1001), "returned 1001 bytes of data, limit 1000 bytes"),
+        (LimitHit("scratch_bytes", 2**20, 2**21), "used 2 MiB of scratch space, limit 1 MiB"),
+    ],
+)
+def test_a_limit_says_what_was_measured(hit: LimitHit, message: str) -> None:
+    ending = Ending(EndingKind.LIMIT_HIT, hit=hit, output=OUTPUT)
+    outcome = failed_outcome(ending, deadline_s=1, queue_timeout_s=None)
+    assert isinstance(outcome.error, LimitExceededError)
+    assert (outcome.error.summary, outcome.error.hit, outcome.status) == (message, hit, outcome.error.status)
+
+
+def test_a_limit_says_what_was_refused() -> None:
+    error = WorkerError("Traceback ...", 1, ErrorKind.LIMIT, "MemoryError", LimitHit("memory_bytes", 2**28))
+    ending = Ending(EndingKind.ANSWERED, WorkerResult(None, error, METRICS), metrics=METRICS)
+    outcome = failed_outcome(ending, deadline_s=1, queue_timeout_s=None)
+    assert outcome.status is OutcomeStatus.MEMORY_EXCEEDED
+    assert str(outcome.error) == "was refused more than 256 MiB of memory: MemoryError\nTraceback ..."
+
+
+def test_a_forged_limit_is_an_error_of_the_program() -> None:
+    for hit in (None, LimitHit("nothing", 1)):
+        error = WorkerError("", 1, ErrorKind.LIMIT, "forged", hit)
+        ending = Ending(EndingKind.ANSWERED, WorkerResult(None, error, METRICS))
+        outcome = failed_outcome(ending, deadline_s=1, queue_timeout_s=None)
+        assert (outcome.status, type(outcome.error)) == (OutcomeStatus.ERROR, ExecRunnerError)
 
 
 @pytest.mark.parametrize(

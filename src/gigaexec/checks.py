@@ -1,0 +1,65 @@
+"""Checks of the numbers that callers pass. To Python a bool is an int; here it is a mistake."""
+
+from __future__ import annotations
+
+import math
+
+from gigaexec.errors import ConfigurationError
+
+
+def require_count(
+    name: str,
+    value: object,
+    *,
+    least: int = 1,
+    most: float = math.inf,
+    expected: str = "",
+    error: type[ConfigurationError] = ConfigurationError,
+) -> int:
+    """Return a whole number unchanged.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: The value to check.
+        least: The smallest allowed value.
+        most: The largest allowed value.
+        expected: The allowed values in words, for the message. Default: words made from `least`.
+        error: The class to raise.
+
+    Raises:
+        ConfigurationError: The value is not an int from `least` to `most`, or is a bool.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+        return value
+    default = "a positive whole number" if least == 1 else f"a whole number, at least {least}"
+    raise error(f"{name} must be {expected or default}, not {value!r:.80}")
+
+
+def require_seconds(
+    name: str,
+    value: object,
+    *,
+    most: float = math.inf,
+    allow_zero: bool = False,
+    expected: str = "a positive number of seconds",
+) -> float:
+    """Return a number of seconds as a float.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: The value to check.
+        most: The largest allowed value. Infinity is allowed by default.
+        allow_zero: True if 0 is allowed.
+        expected: The allowed values in words, for the message.
+
+    Raises:
+        ConfigurationError: The value is not an int or a float above 0 and up to `most`, or is a bool.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        is_in_range = value <= most and (value > 0 or (allow_zero and value == 0))  # False for NaN
+        if is_in_range:
+            try:
+                return float(value)
+            except OverflowError:  # an int above the range of floats
+                pass
+    raise ConfigurationError(f"{name} must be {expected}, not {value!r:.80}")

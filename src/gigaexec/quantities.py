@@ -1,0 +1,18 @@
+"""Amounts in words, for messages and tables."""
+
+from __future__ import annotations
+
+_UNITS = ((2**20, "MiB"), (2**10, "KiB"))
+_SMALLEST_GIB = 10_000 * 2**20
+"""Memory below this is written in MiB, because limits are given in MiB and should compare at a glance."""
+
+
+def bytes_text(count: float) -> str:
+    """Write a number of bytes: "512 bytes", "1.5 KiB", "98 KiB", "1011 MiB", "19.5 GiB"."""
+    if count >= _SMALLEST_GIB:
+        return f"{count / 2**30:.1f} GiB"
+    for size, unit in _UNITS:
+        if count >= size:
+            value = count / size
+            return f"{value:.3g} {unit}" if value < 9.995 else f"{value:.0f} {unit}"
+    return f"{count:.0f} bytes"
