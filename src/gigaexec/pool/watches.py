@@ -26,7 +26,9 @@ class Watches:
         self._numbers.add(number)
 
     def watch_writability(self, number: int, callback: OnEvent, *, is_wanted: bool) -> None:
-        """Watch a descriptor for writability as well, or no longer."""
+        """Watch a descriptor for writability as well, or no longer. Does nothing if it was removed before."""
+        if number not in self._numbers:
+            return
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if is_wanted else 0)
         self._selector.modify(number, events, callback)
 

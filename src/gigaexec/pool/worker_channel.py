@@ -136,6 +136,7 @@ class WorkerChannel:
     def give_up_sending(self) -> bool:
         """Drop the call that cannot be sent. Returns True if not one byte of it was sent."""
         outgoing, self._outgoing = self._outgoing, None
+        self.is_waiting_to_send = False
         return outgoing is not None and outgoing.is_untouched
 
     def fetch_file(self, process: SupervisedProcess | None, number: int) -> OwnedDescriptor:

@@ -242,7 +242,7 @@ class WorkerHandle:
             return
         if events & selectors.EVENT_READ:
             self._receive()
-        if events & selectors.EVENT_WRITE and self.state is WorkerState.BUSY:
+        if events & selectors.EVENT_WRITE and self._channel.is_waiting_to_send:
             self._send(self._channel.send_more)
 
     def _on_output(self, descriptor: int, _: int) -> None:
