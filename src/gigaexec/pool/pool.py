@@ -1,4 +1,4 @@
-"""One life of a local backend: the way of a call through a pool, and of its value back.
+"""One life of a local backend: the path of a call through a pool, and of its value back.
 
 Request --frames--> Job --> Dispatcher --> worker
                                |
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
+from typing import TypeVar
 
 from gigaexec.calls import Outcome
 from gigaexec.config import WorkerConfig
@@ -22,18 +23,21 @@ from gigaexec.pool.jobs import Ending, EndingKind, Job
 from gigaexec.pool.request import Request
 from gigaexec.pool.worker_process import WorkerStarter
 from gigaexec.sandbox.policy import ResultFormat
-from gigaexec.wire.values_in import decode_value, read_spilled_value, read_value_file
+from gigaexec.wire.encoded import EncodedOutcome
+from gigaexec.wire.values_in import ValueBytes, read_spilled_value, read_value_file
+
+_T = TypeVar("_T")
 
 
 class Pool:
     """One life of a backend, from its first call to its shutdown.
 
     Args:
-        config: How workers run.
+        config: The settings of workers.
         make_starter: Called once with the pool's spill directory.
-        hooks: Told of starts and ends of workers.
-        names_results: Whether a large result is a file that this process names; otherwise a file without a
-            name is sent.
+        hooks: Called when workers start and end.
+        names_results: True if this process names the file of a large result; False if the worker sends a file
+            without a name.
 
     Raises:
         SpillDirectoryError: The spill directory cannot be used.
@@ -71,18 +75,46 @@ class Pool:
         return self._dispatcher.join(timeout_s)
 
     async def run(self, request: Request) -> Outcome:
+        """Run a call and decode its value.
+
+        On return the call's process is idle or dead, the processes that it started are dead, and its spill
+        file is removed. The same holds before `CancelledError` is raised in the awaiting task.
+        """
+        return await self._run(request, self._decode)
+
+    async def run_encoded(self, request: Request) -> EncodedOutcome:
+        """Run a call and leave its value encoded; nothing that the program made is decoded.
+
+        On return the same holds as for `run`. The value's bytes are in memory, or in a private map of a file
+        that has no name any more: the kernel frees the disk space with the last reference to them.
+        """
+        return await self._run(request, self._keep)
+
+    async def _run(self, request: Request, finish: Callable[[EncodedOutcome], _T]) -> _T:
         place = self._spill.new_path() if self._names_results else self._spill.folder
         ending = await self._ending(request, place)
         try:
-            outcome = await self._read_outcome(ending, request, place)
+            result = ending.result
+            if result is None or result.layout is None:
+                return finish(self._failed(ending, request))
+            if result.inline_value is not None:
+                value = ValueBytes(result.layout, result.inline_value)
+                return finish(EncodedOutcome(successful_outcome(ending, None), value))
+            # Reading and decoding a large value takes long; the event loop goes on meanwhile.
+            return await asyncio.to_thread(lambda: finish(self._read(ending, request, place)))
         finally:
             if ending.may_have_spilled:
                 self._remove_result(place)
             if ending.file is not None:
                 ending.file.close()
-        if isinstance(outcome.error, SpillError):
-            self._spill.repair()
-        return outcome
+
+    def _decode(self, encoded: EncodedOutcome) -> Outcome:
+        return encoded.decode(self._results)
+
+    def _keep(self, encoded: EncodedOutcome) -> EncodedOutcome:
+        if encoded.value is not None and encoded.value.layout.format != self._results:
+            return EncodedOutcome(encoded.decode(self._results))  # an outcome that says so
+        return encoded
 
     async def _ending(self, request: Request, place: str) -> Ending:
         loop = asyncio.get_running_loop()
@@ -106,9 +138,9 @@ class Pool:
             try:
                 await asyncio.wait([ended])  # until the worker is dead
             finally:
-                self._remove_result(place)  # the answer may have come first
+                self._remove_result(place)  # the worker may have answered before it was killed
             raise
-        except GeneratorExit:  # the loop was closed under the call; nobody waits any more
+        except GeneratorExit:  # the loop was closed while the call ran; nobody awaits it any more
             self._dispatcher.cancel(job)
             self._remove_result(place)
             raise
@@ -116,12 +148,12 @@ class Pool:
     def _deliver(
         self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[Ending], place: str, ending: Ending
     ) -> None:
-        """Hand the ending over to the caller's loop. Runs on the dispatcher's thread."""
+        """Pass the ending to the caller's loop. Runs on the dispatcher's thread."""
         if ending.kind is not EndingKind.ANSWERED:
             self._remove_result(place)  # a killed worker may have been writing it
         try:
             loop.call_soon_threadsafe(ended.set_result, ending)
-        except RuntimeError:  # the caller's loop was closed under its call: nobody will read the result
+        except RuntimeError:  # the caller's loop was closed while its call ran: nobody will read the result
             self._remove_result(place)
 
     def _remove_result(self, place: str) -> None:
@@ -129,9 +161,10 @@ class Pool:
             remove_spill(place)
 
     def _has_file_alone(self, ending: Ending) -> bool:
-        """Whether only the call itself, which is dead, can have had the file with its result open.
+        """True if no process except those of the call, which are dead, can have had its result file open.
 
-        Programs that can write to one folder can open each other's files, keep one, and cut it later.
+        Programs that can write to a common folder can open each other's files, keep one open, and truncate
+        it later.
         """
         if self._results is ResultFormat.PICKLE:  # such programs are trusted
             return True
@@ -139,32 +172,33 @@ class Pool:
         is_apart = "seccomp" in held and not held.isdisjoint({"landlock_files", "read_only_mounts"})
         return is_apart and not self._has_shared_folders
 
-    async def _read_outcome(self, ending: Ending, request: Request, place: str) -> Outcome:
-        result = ending.result
-        unreadable: GigaexecError | None = None
-        if result is not None and result.layout is not None:
-            try:
-                if result.inline_value is not None:
-                    value = decode_value(
-                        memoryview(bytearray(result.inline_value)), result.layout, self._results
-                    )
-                elif ending.file is not None:
-                    # A large value takes long to decode; the event loop goes on meanwhile.
-                    value = await asyncio.to_thread(
-                        read_value_file,
-                        ending.file,
-                        result.layout,
-                        self._results,
-                        is_exclusive=self._has_file_alone(ending),
-                    )
-                else:
-                    value = await asyncio.to_thread(read_spilled_value, place, result.layout)
-                return successful_outcome(ending, value)
-            except GigaexecError as error:
-                unreadable = error
-        return failed_outcome(
+    def _read(self, ending: Ending, request: Request, place: str) -> EncodedOutcome:
+        """Read a value from its file."""
+        assert ending.result is not None
+        assert ending.result.layout is not None
+        try:
+            if ending.file is not None:
+                value = read_value_file(
+                    ending.file,
+                    ending.result.layout,
+                    is_exclusive=self._has_file_alone(ending),
+                    must_be_written=self._results is ResultFormat.DATA,
+                )
+            else:
+                value = read_spilled_value(place, ending.result.layout)
+        except GigaexecError as error:
+            return self._failed(ending, request, error)
+        return EncodedOutcome(successful_outcome(ending, None), value)
+
+    def _failed(
+        self, ending: Ending, request: Request, unreadable: GigaexecError | None = None
+    ) -> EncodedOutcome:
+        outcome = failed_outcome(
             ending,
             deadline_s=request.deadline_s,
             queue_timeout_s=request.queue_timeout_s,
             unreadable=unreadable,
         )
+        if isinstance(outcome.error, SpillError):
+            self._spill.repair()
+        return EncodedOutcome(outcome)

@@ -1,7 +1,7 @@
-"""A call's arguments, from what the driver sent: a pickle, and files that it refers to.
+"""The pickle and the files that the driver sent -> args and kwargs.
 
-Large arrays lie in files whose descriptors come with the call, and are mapped rather than copied. A file of
-the call alone is mapped copy-on-write; one that calls share is mapped read-only.
+Large arrays are in files whose descriptors come with the call, and are mapped instead of copied: a file of
+this call alone copy-on-write, a file that calls share read-only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ _files: list[_Mapped] = []
 
 
 def load_arguments(received: ReceivedCall) -> tuple[list[Any], dict[str, Any]]:
-    """Unpickle a call's args and kwargs. Raises whatever their classes raise; the descriptors are closed."""
+    """Unpickle a call's args and kwargs. The descriptors are closed on return.
+
+    Raises:
+        BaseException: Anything that the arguments' classes raise.
+    """
     try:
         _files[:] = [
             _Mapped(layout, descriptor)
@@ -35,14 +39,14 @@ def load_arguments(received: ReceivedCall) -> tuple[list[Any], dict[str, Any]]:
 
 
 def load_shared(number: int) -> Any:
-    """Unpickle a shared argument. Pickled arguments call this where one stands."""
+    """Unpickle a shared argument. Pickled arguments call this function at its place."""
     return _files[number].value()
 
 
 class _Mapped:
     def __init__(self, layout: ArgumentMap, descriptor: int) -> None:
         self.is_shared = layout.is_shared
-        # Private in both cases: a file whose writing is sealed can be mapped shared only since Linux 6.7.
+        # Private in both cases: before Linux 6.7 a file sealed against writing cannot be mapped shared.
         view = map_privately(descriptor, layout.total_bytes, writable=not layout.is_shared)
         self._head = view[: layout.head_bytes]
         self.buffers = [view[offset : offset + size] for offset, size in layout.buffers]

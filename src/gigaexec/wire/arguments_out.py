@@ -1,32 +1,32 @@
-"""Arguments on their way to a worker: one pickle, and files for what is large or shared.
+"""args and kwargs -> one pickle, and memory files for large and shared arguments.
 
     args, kwargs --pickle--> bytes, on the worker's socket
                    |  large arrays --> a memory file of the call --> descriptor --> mapped copy-on-write
                    '  SharedArgument -> its own memory file --------> descriptor --> mapped read-only
 
-A memory file is sealed: once written nobody can change or cut it, so that every process can rely on its map.
+A memory file is sealed after writing: no process can change or truncate it, so every process can rely on its
+map.
 """
 
 from __future__ import annotations
 
 import fcntl
+import functools
 import io
 import logging
 import os
-import pickle
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
-import cloudpickle
-
 from gigaexec.calls import WorkerCall
 from gigaexec.errors import InfrastructureError, InvalidCallError
 from gigaexec.wire.arguments_in import load_shared
+from gigaexec.wire.buffers import SEPARATE_BUFFER_BYTES, pickle_into, write_aligned
 from gigaexec.wire.descriptors import MAX_DESCRIPTORS, OwnedDescriptor
 from gigaexec.wire.messages import ArgumentMap
 
@@ -34,34 +34,31 @@ logger = logging.getLogger(__name__)
 
 # Below this a copy through the socket is cheaper than a file, a map and its page faults.
 _OWN_FILE_BYTES = 1024 * 1024
-_SEPARATE_BUFFER_BYTES = 64 * 1024
-_ALIGNMENT = 64
 
-# linux/fcntl.h; in Python's fcntl module only where the C library of its build knew them.
+# linux/fcntl.h; Python's fcntl module has them only if the C library of its build did.
 _F_ADD_SEALS = 1033
 _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # SEAL, SHRINK, GROW, WRITE
 
 
 class SharedArgument:
-    """A value that many calls get as an argument, pickled and written once. Made by a backend's `share`.
+    """A value that many calls get as an argument, pickled and written once. Returned by a backend's `share`.
 
-    Use it wherever an argument may stand: `args=[share]`, `kwargs={"data": [share, 1]}`. The function gets
-    the value itself. Arrays of 64 KiB or more in it are read-only there and cost no memory beyond the one
-    copy; the rest is a fresh copy for each call.
+    Use it anywhere in the arguments: `args=[share]`, `kwargs={"data": [share, 1]}`. The function gets the
+    value itself. Arrays of 64 KiB or more in it are read-only there and share one copy; the rest is a fresh
+    copy for each call.
 
-    It lives as long as you refer to it; calls that were submitted go on with it all the same.
+    It lives as long as you refer to it. Submitted calls keep it alive until they end.
     """
 
     def __init__(self, value: object) -> None:
         """Pickle the value into a file in memory.
 
         Raises:
-            InvalidCallError: It cannot be pickled.
-            InfrastructureError: The file cannot be made: no descriptor or no memory is free.
+            InvalidCallError: The value cannot be pickled.
+            InfrastructureError: The file cannot be created: no descriptor or no memory is free.
         """
-        buffers: list[memoryview] = []
         try:
-            head = _pickle(value, buffers, _SEPARATE_BUFFER_BYTES)
+            head, buffers = _pickle(value, SEPARATE_BUFFER_BYTES)
         except Exception as error:  # pickling runs the __reduce__ of any class, which may raise anything
             kind = type(value).__name__
             raise InvalidCallError(
@@ -71,7 +68,7 @@ class SharedArgument:
 
     @property
     def size_bytes(self) -> int:
-        """How much memory its one copy takes up."""
+        """Size of its one copy, bytes."""
         return self._map.total_bytes
 
     def __repr__(self) -> str:
@@ -90,10 +87,10 @@ class EncodedArguments:
 
     Args:
         pickled: The pickle of `(args, kwargs)`.
-        maps: What it refers to.
-        files: The files behind `maps`, in the same order.
-        shared_inodes: Inodes of the files whose memory is not the call's.
-        shared_bytes: Their size in all.
+        maps: Layouts of the files that it refers to.
+        files: The files, in the order of `maps`.
+        shared_inodes: Inodes of the files that other calls share.
+        shared_bytes: Their total size.
     """
 
     pickled: bytes
@@ -104,12 +101,12 @@ class EncodedArguments:
 
     @property
     def own_bytes(self) -> int:
-        """Size of the files that belong to the call alone."""
+        """Total size of the files that belong to this call alone."""
         return sum(layout.total_bytes for layout in self.maps if not layout.is_shared)
 
 
 class _Encoding:
-    """One call's arguments while they are pickled."""
+    """The shared arguments found while one call's arguments are pickled."""
 
     def __init__(self) -> None:
         self.shares: list[SharedArgument] = []
@@ -128,12 +125,11 @@ def encode_arguments(call: WorkerCall) -> EncodedArguments:
 
     Raises:
         InvalidCallError: An argument cannot be pickled. The message names it.
-        InfrastructureError: A large argument found no memory.
+        InfrastructureError: There is no memory for a large argument.
     """
-    buffers: list[memoryview] = []
     with _encoding() as encoding:
         try:
-            pickled = _pickle((call.args, call.kwargs), buffers, _OWN_FILE_BYTES)
+            pickled, buffers = _pickle((call.args, call.kwargs), _OWN_FILE_BYTES)
         except Exception as error:  # pickling runs the __reduce__ of any class, which may raise anything
             raise InvalidCallError(_name_culprit(call, error)) from error
     shares = encoding.shares
@@ -141,8 +137,8 @@ def encode_arguments(call: WorkerCall) -> EncodedArguments:
         return EncodedArguments(pickled)
     if len(shares) > MAX_DESCRIPTORS - 1:
         raise InvalidCallError(
-            f"the call has {len(shares)} shared arguments; at most {MAX_DESCRIPTORS - 1} can be sent. "
-            "Share them together, in a list or a dict."
+            f"the call has {len(shares)} shared arguments; the limit is {MAX_DESCRIPTORS - 1}. "
+            "Share several values as one list or dict."
         )
     maps = [share._map for share in shares]
     files = [share._file for share in shares]
@@ -157,20 +153,20 @@ def encode_arguments(call: WorkerCall) -> EncodedArguments:
     return EncodedArguments(pickled, tuple(maps), tuple(files), inodes, shared_bytes)
 
 
-# Each waiting call with a large argument holds one. Beyond these, large arguments are copied into the pickle:
-# descriptors are few, and a queue may be long.
+# Each waiting call with a large argument holds one file. Above this number large arguments are copied into
+# the pickle, because descriptors are few and a queue may be long.
 _MOST_OWN_FILES = 64
 _own_files: weakref.WeakSet[OwnedDescriptor] = weakref.WeakSet()
 
 
 def _own_file(buffers: list[memoryview]) -> tuple[OwnedDescriptor, ArgumentMap] | None:
-    """A file for a call's own buffers; None where descriptors are short."""
+    """Write a call's own buffers to a file. Return None if too many are open, or it cannot be created."""
     if len(_own_files) >= _MOST_OWN_FILES:
         return None
     try:
         file, layout = _write_file(b"", buffers, is_shared=False)
     except InfrastructureError as error:
-        logger.debug("%s; the arguments are sent in one piece", error)
+        logger.debug("%s; copying the arguments into the pickle instead", error)
         return None
     _own_files.add(file)
     return file, layout
@@ -184,7 +180,7 @@ def _encode_in_one(
     shared_bytes: int,
 ) -> EncodedArguments:
     with _encoding():
-        pickled = _pickle((call.args, call.kwargs), [], None)
+        pickled, _ = _pickle((call.args, call.kwargs), None)
     return EncodedArguments(pickled, tuple(maps), tuple(files), inodes, shared_bytes)
 
 
@@ -198,55 +194,37 @@ def _encoding() -> Iterator[_Encoding]:
         _encodings.current = outer
 
 
-def _pickle(value: object, buffers: list[memoryview], separate_bytes: int | None) -> bytes:
-    """Pickle a value; the contents of arrays from `separate_bytes` on go to `buffers`. None: none do."""
-
-    def take(buffer: pickle.PickleBuffer) -> bool:
-        """Take a buffer out of the pickle; true leaves it in."""
-        raw = buffer.raw()
-        if separate_bytes is None or raw.nbytes < separate_bytes:
-            return True
-        buffers.append(raw)
-        return False
-
+def _pickle(value: object, separate_bytes: int | None) -> tuple[bytes, list[memoryview]]:
     sink = io.BytesIO()
-    callback = take if separate_bytes is not None else None
-    cloudpickle.CloudPickler(sink, protocol=5, buffer_callback=callback).dump(value)
-    return sink.getvalue()
+    buffers = pickle_into(sink, value, separate_bytes=separate_bytes)
+    return sink.getvalue(), buffers
 
 
 def _write_file(
-    head: bytes, buffers: Sequence[memoryview], *, is_shared: bool
+    head: bytes, buffers: Iterable[memoryview], *, is_shared: bool
 ) -> tuple[OwnedDescriptor, ArgumentMap]:
     try:
         file = _new_file()
-        spans = []
-        end = _write(file, 0, head)
-        for buffer in buffers:
-            start = end + -end % _ALIGNMENT
-            end = _write(file, start, buffer)
-            spans.append((start, buffer.nbytes))
+        _write(file, head)
+        spans, end = write_aligned(functools.partial(_write, file), len(head), buffers)
         _seal(file)
     except OSError as error:
-        raise InfrastructureError(f"no file in memory can be made for arguments: {error}") from error
-    return file, ArgumentMap(len(head), tuple(spans), end, is_shared)
+        raise InfrastructureError(f"the memory file for arguments cannot be created: {error}") from error
+    return file, ArgumentMap(len(head), spans, end, is_shared)
 
 
 def _new_file() -> OwnedDescriptor:
     if hasattr(os, "memfd_create"):
         flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
         return OwnedDescriptor(os.memfd_create("gigaexec-arguments", flags))
-    with tempfile.TemporaryFile() as file:  # macOS: on a disk, and without seals
+    with tempfile.TemporaryFile() as file:  # macOS: on disk, and without seals
         return OwnedDescriptor(os.dup(file.fileno()))
 
 
-def _write(file: OwnedDescriptor, offset: int, data: bytes | memoryview) -> int:
+def _write(file: OwnedDescriptor, data: bytes | memoryview) -> None:
     view = memoryview(data).cast("B")
     while view:
-        written = os.pwrite(file.number, view, offset)
-        offset += written
-        view = view[written:]
-    return offset
+        view = view[os.write(file.number, view) :]
 
 
 def _seal(file: OwnedDescriptor) -> None:
@@ -260,7 +238,7 @@ def _name_culprit(call: WorkerCall, error: Exception) -> str:
     for name, value in named:
         try:
             with _encoding():
-                _pickle(value, [], _OWN_FILE_BYTES)
+                _pickle(value, _OWN_FILE_BYTES)
         except Exception as cause:  # noqa: BLE001 - pickling runs code of the value
             kind = type(value).__name__
             return f"{name} of type {kind} cannot be pickled: {type(cause).__name__}: {cause}"

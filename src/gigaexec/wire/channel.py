@@ -1,7 +1,7 @@
 """The worker's end of its socket to the driver: blocking reads and writes of whole frames.
 
-A call is two frames, `CallHeader` and the pickled arguments: the second may be large and is never copied
-into the first. Descriptors of the files that the arguments refer to come with the first byte.
+A call is two frames, `CallHeader` and the arguments, so that large arguments are not copied into the header.
+Descriptors of the files that the arguments refer to come with the first byte.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from gigaexec.wire.messages import CallHeader, ReceivedCall
 
 
 class WorkerChannel:
-    """The worker's end: blocking reads and writes."""
+    """The worker's end of its socket."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._descriptors: list[int] = []
 
     def receive(self) -> ReceivedCall | None:
-        """Wait for a call. None when the driver closed the channel."""
+        """Wait for a call. Return None if the driver closed the channel."""
         header = self._receive_frame()
         if header is None:
             return None
@@ -36,7 +36,7 @@ class WorkerChannel:
         return ReceivedCall(call, arguments, descriptors)
 
     def send(self, payload: bytes, descriptors: Sequence[int] = ()) -> None:
-        """Send one frame. Raises OSError where the channel is gone."""
+        """Send one frame. Raises OSError if the channel is closed."""
         frame = memoryview(frame_prefix(len(payload)) + payload)
         if descriptors:
             frame = frame[send_with_descriptors(self._connection, [frame], descriptors) :]
@@ -57,7 +57,7 @@ class WorkerChannel:
         return data
 
     def _receive_into(self, view: memoryview) -> int:
-        # Descriptors come with the first byte of a call, so with the prefix of its first frame.
+        # Descriptors come with the first byte of a call, which is in the prefix of its first frame.
         if len(view) > LENGTH_PREFIX.size:
             return self._connection.recv_into(view)
         data, descriptors = receive_with_descriptors(self._connection, len(view))

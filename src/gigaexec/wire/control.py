@@ -1,4 +1,4 @@
-"""The template's protocol: settings and fork requests from the driver, refusals and exit reports to it."""
+"""The template's protocol: settings and fork requests from the driver, refusals and exit reports back."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 from gigaexec.measured import Usage
 from gigaexec.sandbox.policy import SandboxPolicy
 
-_FOR_GOOD, _SHORTAGE = b"!", b"?"
+_PERMANENT, _SHORTAGE = b"!", b"?"
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateSettings:
-    """What a template is told when it starts.
+    """The settings of a template, sent when it starts.
 
     Args:
         driver_pid: Process id of the driver.
         node_id: Name of the driver's machine.
-        enable_pdeathsig: Whether to ask for PR_SET_PDEATHSIG.
+        enable_pdeathsig: True to use PR_SET_PDEATHSIG.
         preload: Modules to import.
-        policy: How programs are confined.
-        spill_dir: Where scratch folders and results are.
+        policy: The sandbox of programs.
+        spill_dir: Folder of scratch folders and results.
     """
 
     driver_pid: int
@@ -35,12 +35,12 @@ class TemplateSettings:
 
 @dataclass(frozen=True, slots=True)
 class ForkRequest:
-    """Asks for a worker. Four descriptors come with it: channel, control, stdout and stderr.
+    """A request for a worker. Four descriptors come with it: channel, control, stdout and stderr.
 
     Args:
         worker_id: 12 hex digits.
-        folder: The program's current folder; "" where it is the scratch folder.
-        scratch: Its scratch folder; "" where it is not confined.
+        folder: The program's current folder; "" if it is the scratch folder.
+        scratch: The program's scratch folder; "" if it is not confined.
     """
 
     worker_id: str
@@ -57,36 +57,37 @@ class ForkRequest:
 
 @dataclass(frozen=True, slots=True)
 class StartRefusal:
-    """Why a worker that was asked for will not come to be.
+    """The reason why a requested worker does not start.
 
     Args:
-        text: What went wrong.
-        is_shortage: The machine is out of something, and another request may succeed.
+        text: The reason.
+        is_shortage: True if the machine is out of a resource, and a later request may succeed.
     """
 
     text: str
     is_shortage: bool
 
     def encode(self) -> bytes:
-        return (_SHORTAGE if self.is_shortage else _FOR_GOOD) + self.text.encode("utf-8", "replace")
+        return (_SHORTAGE if self.is_shortage else _PERMANENT) + self.text.encode("utf-8", "replace")
 
     @classmethod
     def decode(cls, text: bytes) -> StartRefusal | None:
-        """Read a refusal. None for anything else."""
+        """Decode a refusal. Return None for anything else."""
         mark = text[:1]
-        if mark not in (_FOR_GOOD, _SHORTAGE):
+        if mark not in (_PERMANENT, _SHORTAGE):
             return None
         return cls(text[1:].decode("utf-8", "replace"), mark == _SHORTAGE)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """How a worker ended.
+    """The exit report of a worker.
 
     Args:
-        wait_status: As wait(2) gives it.
-        peak_rss_kb: Peak of resident memory, KiB: the worker's, or that of a child that it waited for.
-        used: What it used, with the children that it waited for.
+        wait_status: Status from wait(2).
+        peak_rss_kb: Peak resident memory, KiB: the larger of the worker's and that of a child that it waited
+            for.
+        used: CPU time, switches and faults, including children that it waited for.
     """
 
     wait_status: int
@@ -98,12 +99,12 @@ class WorkerReport:
 
     @classmethod
     def decode(cls, text: bytes) -> WorkerReport:
-        """Read a report. Raises ValueError for anything else."""
+        """Decode a report. Raises ValueError for anything else."""
         numbers: Any = json.loads(text)
         if not isinstance(numbers, list) or not all(isinstance(number, int | float) for number in numbers):
-            raise ValueError("no report of a worker")
+            raise ValueError("not the exit report of a worker")
         status, peak, *used = numbers
         try:
             return cls(status, peak, Usage(*used))
         except TypeError as error:
-            raise ValueError("no report of a worker") from error
+            raise ValueError("not the exit report of a worker") from error

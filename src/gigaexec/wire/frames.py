@@ -12,7 +12,7 @@ MAX_REPLY_BYTES = 4 * 2**20
 
 
 class ProtocolError(Exception):
-    """The other side sent what is no frame."""
+    """The other side sent bytes that the protocol does not allow."""
 
 
 def frame_prefix(payload_bytes: int) -> bytes:
@@ -28,10 +28,10 @@ class FrameDecoder:
         self._max_frame_bytes = max_frame_bytes
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Add what was read and return the frames that are now whole.
+        """Append received bytes and return the frames that are now complete.
 
         Raises:
-            ProtocolError: A frame claims to be larger than allowed.
+            ProtocolError: A frame declares a length above the limit.
         """
         self._buffer += data
         frames = []

@@ -1,8 +1,8 @@
-"""The records on a worker's channel, as bytes.
+"""The records on a worker's channel, and their bytes.
 
 From the driver to a worker they are pickles: the driver is trusted. From a worker to the driver they are JSON
-followed by the bytes of a small value, because a program can write to that channel as well; the driver reads
-them field by field and believes nothing that it has not checked.
+followed by the bytes of a small value, because a program can write to that channel too; the driver reads
+them field by field and uses only fields that it has checked.
 """
 
 from __future__ import annotations
@@ -23,22 +23,30 @@ from gigaexec.calls import (
     WorkerResult,
 )
 from gigaexec.limits import Limits
+from gigaexec.wire.checks import (
+    require_amount,
+    require_bool,
+    require_count,
+    require_int,
+    require_layout,
+    require_list,
+    require_str,
+)
 from gigaexec.wire.frames import ProtocolError
 
 _HEADER_LENGTH = struct.Struct("!I")
 _METRICS_FIELDS = tuple(each.name for each in fields(ExecutionMetrics))
-_MAX_NUMBER = 2**64
 
 MAX_INLINE_BYTES = 64 * 1024
-"""A larger value lies in a file, and is decoded on a thread of its own."""
+"""A larger value is in a file, and is decoded on another thread than the event loop's."""
 
-# Bound here: programs replace `json.dumps` for types of their own, and must still get their answer out.
+# Bound at import: programs replace `json.dumps` to support their types, and their answer must still get out.
 _encode_json = json.JSONEncoder().encode
 
 
 @dataclass(frozen=True, slots=True)
 class CallHeader:
-    """A call as the worker gets it; its arguments follow in a frame of their own."""
+    """A call as the worker gets it; its arguments follow in a second frame."""
 
     code: str
     function_name: str
@@ -52,14 +60,14 @@ class CallHeader:
 
 @dataclass(frozen=True, slots=True)
 class ArgumentMap:
-    """How the arguments refer to a file whose descriptor comes with the call.
+    """The layout of a file that the arguments refer to. Its descriptor comes with the call.
 
     Args:
-        head_bytes: Size of the pickle at its start.
+        head_bytes: Size of the pickle at its start; 0 for the file that belongs to this call alone, which
+            holds buffers of the arguments' pickle.
         buffers: Offset and size of each buffer of the pickle.
         total_bytes: Size of the file.
-        is_shared: Whether other calls map it, too. The one that is not holds the buffers of the arguments'
-            own pickle.
+        is_shared: True if other calls map the file too.
     """
 
     head_bytes: int
@@ -70,7 +78,7 @@ class ArgumentMap:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedCall:
-    """A call as it came: `arguments` is the pickle, `descriptors` the open files it refers to."""
+    """A call as received: `arguments` is the pickle, `descriptors` are the open files that it refers to."""
 
     header: CallHeader
     arguments: bytearray
@@ -82,8 +90,8 @@ class Ready:
     """A worker's first message.
 
     Args:
-        problem: Why it cannot serve, else "".
-        warnings: What to log.
+        problem: The reason why it cannot serve, or "".
+        warnings: Texts to log.
         steps: The steps of isolation that were tried for it.
     """
 
@@ -94,7 +102,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Confined:
-    """Sent by a confined worker before its program runs: what the sandbox consists of."""
+    """The steps of the sandbox, sent by a confined worker before its program runs."""
 
     steps: tuple[ConfinementStep, ...]
 
@@ -118,29 +126,29 @@ def encode_message(message: Message) -> bytes:
         }
     else:
         facts = {"confined": _steps_as_json(message.steps)}
-    # Escaped: lone surrogates, which error texts may hold, have no other form.
+    # ASCII with escapes: error texts may hold lone surrogates, which UTF-8 cannot encode.
     header = _encode_json(facts).encode("ascii")
     return _HEADER_LENGTH.pack(len(header)) + header + inline
 
 
 def decode_message(frame: bytes) -> Message:
-    """Decode what came from a worker.
+    """Decode a frame from a worker.
 
     Raises:
-        ProtocolError: It is nothing that a worker sends.
+        ProtocolError: The frame is not a worker's message.
     """
     try:
         (header_bytes,) = _HEADER_LENGTH.unpack_from(frame)
         start = _HEADER_LENGTH.size
         header, inline = frame[start : start + header_bytes], frame[start + header_bytes :]
         if len(header) != header_bytes:
-            raise ProtocolError("a truncated header")
+            raise ProtocolError(f"expected a header of {header_bytes} bytes, got {len(header)}")
         ((kind, facts),) = json.loads(header).items()
         return _DECODERS[kind](facts, inline)
     except ProtocolError:
         raise
-    except Exception as error:  # whatever the checks above did not think of must not end the driver
-        raise ProtocolError(f"no message of a worker: {type(error).__name__}") from error
+    except Exception as error:  # a malformed frame that no check foresaw must not end the driver
+        raise ProtocolError(f"not a worker's message: {type(error).__name__}") from error
 
 
 def _result_as_json(result: WorkerResult) -> dict[str, Any]:
@@ -170,8 +178,8 @@ def _hit_as_json(hit: LimitHit | None) -> list[Any] | None:
 
 def _decode_ready(facts: Any, _: bytes) -> Ready:
     return Ready(
-        _text(facts["problem"]),
-        tuple(_text(each) for each in _list(facts["warnings"])),
+        require_str(facts["problem"]),
+        tuple(require_str(each) for each in require_list(facts["warnings"])),
         _steps(facts["steps"]),
     )
 
@@ -184,21 +192,21 @@ def _decode_result(facts: Any, inline: bytes) -> WorkerResult:
     error = _error(facts["error"])
     layout = _layout(facts["layout"])
     if (error is None) == (layout is None):
-        raise ProtocolError("a result must hold a value or an error")
-    is_inline = _truth(facts["is_inline"])
+        raise ProtocolError("a result must hold either a value or an error")
+    is_inline = require_bool(facts["is_inline"])
     if is_inline and (layout is None or layout.total_bytes != len(inline)):
-        raise ProtocolError("a value of another size than it says")
+        raise ProtocolError(f"an inline value of {len(inline)} bytes does not match its layout")
     if len(inline) > MAX_INLINE_BYTES:
-        raise ProtocolError("a value that is too large to be inline")
+        raise ProtocolError(f"an inline value of {len(inline)} bytes; the limit is {MAX_INLINE_BYTES}")
     spill_path = facts["spill_path"]
     return WorkerResult(
-        spill_path=None if spill_path is None else _text(spill_path),
+        spill_path=None if spill_path is None else require_str(spill_path),
         error=error,
         metrics=_metrics(facts["metrics"]),
         inline_value=inline if is_inline else None,
         layout=layout,
-        retire_reason=_text(facts["retire_reason"]),
-        file_number=None if facts["file_number"] is None else _count(facts["file_number"]),
+        retire_reason=require_str(facts["retire_reason"]),
+        file_number=None if facts["file_number"] is None else require_count(facts["file_number"]),
     )
 
 
@@ -212,86 +220,45 @@ _DECODERS: dict[str, Callable[[Any, bytes], Message]] = {
 def _error(facts: Any) -> WorkerError | None:
     if facts is None:
         return None
-    stderr, returncode, kind, summary, hit = _list(facts)
-    if type(returncode) is not int or abs(returncode) >= _MAX_NUMBER:
-        raise ProtocolError("a bad return code")
-    return WorkerError(_text(stderr), returncode, ErrorKind(kind), _text(summary), _hit(hit))
+    stderr, returncode, kind, summary, hit = require_list(facts)
+    return WorkerError(
+        require_str(stderr), require_int(returncode), ErrorKind(kind), require_str(summary), _hit(hit)
+    )
 
 
 def _hit(facts: Any) -> LimitHit | None:
     if facts is None:
         return None
-    name, limit, measured = _list(facts)
-    return LimitHit(_text(name), _amount(limit), None if measured is None else _amount(measured))
+    name, limit, measured = require_list(facts)
+    return LimitHit(
+        require_str(name), require_amount(limit), None if measured is None else require_amount(measured)
+    )
 
 
 def _layout(facts: Any) -> ValueLayout | None:
     if facts is None:
         return None
-    name, head_bytes, spans, total_bytes = _list(facts)
-    total = _count(total_bytes)
-    end = _count(head_bytes)
-    buffers = []
-    for span in _list(spans):
-        offset, size = map(_count, _list(span))
-        if offset < end:
-            raise ProtocolError("buffers that overlap")
-        end = offset + size
-        buffers.append((offset, size))
-    if end > total:
-        raise ProtocolError("a part of the value beyond its end")
-    return ValueLayout(_text(name), head_bytes, tuple(buffers), total)
+    name, head_bytes, spans, total_bytes = require_list(facts)
+    return require_layout(name, head_bytes, spans, total_bytes)
 
 
 def _metrics(facts: Any) -> ExecutionMetrics:
-    values = dict(zip(_METRICS_FIELDS, _list(facts), strict=True))
+    values = dict(zip(_METRICS_FIELDS, require_list(facts), strict=True))
     for name, value in values.items():
         if name == "seed":
-            values[name] = None if value is None else _count(value)
+            values[name] = None if value is None else require_count(value)
         elif name in ("worker_id", "node_id"):
-            _text(value)
+            require_str(value)
         else:
-            _amount(value)
+            require_amount(value)
             if not name.endswith("_s"):
-                _count(value)
+                require_count(value)
     return ExecutionMetrics(**values)
 
 
 def _steps(facts: Any) -> tuple[ConfinementStep, ...]:
     steps = []
-    for each in _list(facts):
-        name, held, detail = _list(each)
-        steps.append(ConfinementStep(_text(name), _truth(held), _text(detail)))
+    for each in require_list(facts):
+        name, held, detail = require_list(each)
+        steps.append(ConfinementStep(require_str(name), require_bool(held), require_str(detail)))
     return tuple(steps)
-
-
-def _list(value: Any) -> list[Any]:
-    if type(value) is not list:
-        raise ProtocolError("no list where there should be one")
-    return value
-
-
-def _text(value: Any) -> str:
-    if type(value) is not str:
-        raise ProtocolError("no text where there should be some")
-    return value
-
-
-def _truth(value: Any) -> bool:
-    if type(value) is not bool:
-        raise ProtocolError("no truth value where there should be one")
-    return value
-
-
-def _count(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < _MAX_NUMBER:
-        raise ProtocolError("no count where there should be one")
-    return value
-
-
-def _amount(value: Any) -> float:
-    # The comparison alone also sorts out infinity and NaN; math.isfinite() raises at an int of 400 digits.
-    if type(value) not in (int, float) or not 0 <= value < _MAX_NUMBER:
-        raise ProtocolError("no amount where there should be one")
-    amount: float = value
-    return amount

@@ -1,16 +1,15 @@
-"""A return value as bytes: inline when small, in a file when not.
+"""A return value -> bytes: inline if small, otherwise in a file.
 
     head | padding | buffer | padding | buffer ...        each buffer at a multiple of 64 bytes
 
-The head is a pickle (or data); the buffers are the contents of large arrays, which it refers to by number. So
-the driver can map the file and build arrays on it without a copy.
+The head is a pickle or data; the buffers are the contents of large arrays, to which it refers by number. The
+driver can therefore map the file and build arrays on it without a copy.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import pickle
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,24 +17,17 @@ from os import close as _close, open as _open, unlink as _unlink, write as _writ
 from pickle import dumps as _dumps
 from typing import Any, Protocol
 
-from cloudpickle import CloudPickler as _CloudPickler
-
 from gigaexec.calls import LimitHit, ValueLayout
+from gigaexec.wire.buffers import SEPARATE_BUFFER_BYTES, pickle_into, write_aligned
 from gigaexec.wire.messages import MAX_INLINE_BYTES
 
-# Up to this size a value travels on the worker's socket; beyond it, one write to a file and one mmap are
-# cheaper than the copies, and the driver's memory no longer bounds the result.
+# Up to this size a value travels on the worker's socket. Above it one write to a file and one mmap are
+# cheaper than the copies, and the driver's memory does not bound the result.
 INLINE_VALUE_BYTES = MAX_INLINE_BYTES
-
-# A buffer of this size is worth a place of its own in the file.
-_SEPARATE_BUFFER_BYTES = 64 * 1024
-
-# What vector instructions like, and no less than any dtype's alignment.
-_ALIGNMENT = 64
 
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
-# What a program brings about by its resource limits and open files, whatever the state of the disk.
+# Errors that the program causes by its resource limits and open files, whatever the state of the disk.
 _LIMITS_OF_THE_PROGRAM = {
     errno.EFBIG: "it is larger than files may be (RLIMIT_FSIZE)",
     errno.EMFILE: "no file descriptor was free when the program returned (RLIMIT_NOFILE)",
@@ -44,11 +36,11 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class SpillWriteError(Exception):
-    """The spill file could not be written; the message says where, how far and why."""
+    """The spill file could not be written; the message names the place, the bytes written and the reason."""
 
 
 class SpillLimitError(Exception):
-    """The program's own limits or open files forbid to write the spill file; the message says which."""
+    """The program's own limits or open files prevent writing the spill file; the message names which."""
 
 
 class ValueTooLargeError(Exception):
@@ -60,19 +52,19 @@ class ValueTooLargeError(Exception):
 
 
 class ResultFile(Protocol):
-    """Where a large value goes."""
+    """A file for a large value."""
 
     @property
     def place(self) -> str:
-        """For messages."""
+        """The path of the file or its folder, for messages."""
         ...
 
     def create(self) -> int:
-        """Make the file and return a descriptor. Raises OSError."""
+        """Create the file and return a descriptor. Raises OSError."""
         ...
 
     def finish(self, descriptor: int) -> int | None:
-        """The file is complete. Returns the descriptor to send to the driver, None where it has the name."""
+        """Complete the file. Return the descriptor to send to the driver, None if the driver has a name."""
         ...
 
     def discard(self, descriptor: int) -> None:
@@ -98,7 +90,7 @@ class NamedResultFile:
 
 
 class UnnamedResultFile:
-    """A file without a name in a folder: it is gone when the last descriptor and map of it are."""
+    """A file without a name in a folder. The kernel removes it with its last descriptor and map."""
 
     def __init__(self, folder: str) -> None:
         self.place = folder
@@ -107,7 +99,7 @@ class UnnamedResultFile:
         try:
             return _open(self.place, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            # EISDIR: a kernel that knows no O_TMPFILE; EOPNOTSUPP: some network filesystems.
+            # EISDIR: a kernel without O_TMPFILE; EOPNOTSUPP: some network filesystems.
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
                 raise
         path = f"{self.place}/{uuid.uuid4().hex}.unnamed"
@@ -124,7 +116,7 @@ class UnnamedResultFile:
 
 @dataclass(frozen=True, slots=True)
 class EncodedValue:
-    """An encoded value: its bytes, or None where they are in the file. `descriptor` is to be sent along."""
+    """An encoded value: its bytes, or None if they are in the file. `descriptor` is sent with the answer."""
 
     layout: ValueLayout
     inline: bytes | None = None
@@ -137,33 +129,24 @@ def encode_pickled(
     """Pickle `value`, classes and functions of user code by value.
 
     Args:
-        value: What to encode.
-        file: Where to put it when it is large. It is there on return only if it was used.
-        max_bytes: Its greatest size; None is no limit.
-        with_buffers: Put the contents of large arrays beside the pickle.
+        value: The value.
+        file: Takes the bytes of a large value. It exists on return only if it was used.
+        max_bytes: Largest allowed size; None for no limit.
+        with_buffers: Write the contents of large arrays after the pickle instead of into it.
 
     Raises:
-        SpillWriteError: The file could not be written. It is gone.
-        SpillLimitError: The same, by what the program itself did.
+        SpillWriteError: The file could not be written. It was removed.
+        SpillLimitError: The file could not be written because of the program's own limits. It was removed.
         ValueTooLargeError: It is larger than `max_bytes`.
-        BaseException: Whatever pickling raises. The file is gone.
+        BaseException: Anything that pickling raises. The file was removed.
     """
     if type(value) in _SCALARS:
-        # A sixth of the time of the way below, most of it that of making a pickler that nothing here needs.
+        # A sixth of the time below, most of which is spent on creating a pickler that scalars do not need.
         return _encode("pickle", lambda sink: _write_plainly(value, sink), file, max_bytes)
-    buffers: list[memoryview] = []
-
-    def take(buffer: pickle.PickleBuffer) -> bool:
-        """Take a buffer out of the pickle; true leaves it in."""
-        raw = buffer.raw()
-        if raw.nbytes < _SEPARATE_BUFFER_BYTES:
-            return True
-        buffers.append(raw)
-        return False
 
     def write_head(sink: _SpillingSink) -> list[memoryview]:
-        _CloudPickler(sink, protocol=5, buffer_callback=take if with_buffers else None).dump(value)
-        return buffers
+        separate_bytes = SEPARATE_BUFFER_BYTES if with_buffers else None
+        return pickle_into(sink, value, separate_bytes=separate_bytes)
 
     return _encode("pickle", write_head, file, max_bytes)
 
@@ -177,43 +160,42 @@ def _write_plainly(value: Any, sink: _SpillingSink) -> list[memoryview]:
 
 
 def encode_as_data(value: Any, file: ResultFile, *, max_bytes: int | None = None) -> EncodedValue:
-    """Encode `value` as plain data, which the driver can read without running anything.
+    """Encode `value` as plain data, which the driver can read without running code.
 
     Raises:
-        ValueNotDataError: It holds something else; the message says where.
+        ValueNotDataError: A part of the value is not data; the message names its place.
         BaseException: As `encode_pickled`.
     """
-    # Only where programs are confined; it costs 20 ms of import, which the template process pays once.
+    # Imported only if programs are confined: it takes 20 ms, which the template process pays once.
     from gigaexec.wire.data.encoder import encode_data
 
-    def write_head(sink: _SpillingSink) -> list[Any]:
+    def write_head(sink: _SpillingSink) -> list[memoryview]:
         encoded = encode_data(value)
         sink.write(encoded.head)
-        return list(encoded.buffers)
+        return encoded.buffers
 
     return _encode("data", write_head, file, max_bytes)
 
 
 def _encode(
-    name: str, write_head: Callable[[_SpillingSink], list[Any]], file: ResultFile, max_bytes: int | None
+    name: str,
+    write_head: Callable[[_SpillingSink], list[memoryview]],
+    file: ResultFile,
+    max_bytes: int | None,
 ) -> EncodedValue:
     sink = _SpillingSink(file, max_bytes)
     try:
         buffers = write_head(sink)
         head_bytes = sink.total_bytes
-        spans = []
-        for buffer in buffers:
-            sink.write(bytes(-sink.total_bytes % _ALIGNMENT))
-            spans.append((sink.total_bytes, memoryview(buffer).nbytes))
-            sink.write(buffer)
-        return sink.finish(ValueLayout(name, head_bytes, tuple(spans), sink.total_bytes))
+        spans, _ = write_aligned(sink.write, head_bytes, buffers)
+        return sink.finish(ValueLayout(name, head_bytes, spans, sink.total_bytes))
     except BaseException:
         sink.discard()
         raise
 
 
 class _SpillingSink:
-    """A file object that keeps the first bytes in memory and goes to a file when they grow too many."""
+    """A writer that keeps a small value in memory and moves it to a file once it grows too large."""
 
     def __init__(self, file: ResultFile, max_bytes: int | None) -> None:
         self._file = file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,10 +27,15 @@ def written(path: Path) -> tuple[int, int, ValueLayout]:
     return own, other, layout
 
 
+def read(descriptor: int, layout: ValueLayout) -> Any:
+    value = read_value_file(OwnedDescriptor(descriptor), layout, is_exclusive=False, must_be_written=True)
+    return value.decode(ResultFormat.DATA)
+
+
 def test_a_file_that_others_may_have_open_is_copied_before_it_is_checked(tmp_path: Path) -> None:
     own, other, layout = written(tmp_path / "result")
     try:
-        array = read_value_file(OwnedDescriptor(own), layout, ResultFormat.DATA, is_exclusive=False)
+        array = read(own, layout)
         os.pwrite(other, bytes(layout.total_bytes), 0)
         assert np.array_equal(array, ARRAY)
         array[0] = 2
@@ -50,6 +56,6 @@ def test_a_file_that_ends_while_it_is_read_is_refused(
     monkeypatch.setattr(os, "preadv", cutting_preadv)
     try:
         with pytest.raises(ValueNotReadableError, match=r"ends at 1000 of \d+ bytes"):
-            read_value_file(OwnedDescriptor(own), layout, ResultFormat.DATA, is_exclusive=False)
+            read(own, layout)
     finally:
         os.close(other)

@@ -14,7 +14,7 @@ from gigaexec.calls import ValueLayout
 from gigaexec.errors import SpillError, ValueNotReadableError
 from gigaexec.pool.files.spill import remove_spill
 from gigaexec.sandbox.policy import ResultFormat
-from gigaexec.wire.values_in import decode_value, read_spilled_value
+from gigaexec.wire.values_in import ValueBytes, read_spilled_value
 
 VALUE = {"numbers": list(range(1000)), "text": "x" * 5000}
 
@@ -33,7 +33,8 @@ def spilled(tmp_path: Path) -> Path:
 
 def read(path: Path, expected_bytes: int | None = None) -> Any:
     size = path.stat().st_size if expected_bytes is None else expected_bytes
-    return read_spilled_value(str(path), ValueLayout("pickle", size, (), size))
+    value = read_spilled_value(str(path), ValueLayout("pickle", size, (), size))
+    return value.decode(ResultFormat.PICKLE)
 
 
 def test_r20_a_value_is_read_through_a_map_and_the_file_is_left(
@@ -133,7 +134,7 @@ def test_r23_a_cut_pickle_is_called_truncated(spilled: Path, kept_bytes: int) ->
 def test_r23_a_value_that_ends_the_process_when_read_is_the_calls_failure() -> None:
     value = pickle.dumps(ExitsWhenRead())
     with pytest.raises(ValueNotReadableError, match="cannot be unpickled in the driver: SystemExit: 3"):
-        decode_value(value, ValueLayout("pickle", len(value), (), len(value)), ResultFormat.PICKLE)
+        ValueBytes(ValueLayout("pickle", len(value), (), len(value)), value).decode(ResultFormat.PICKLE)
 
 
 def open_descriptors() -> int:

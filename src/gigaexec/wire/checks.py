@@ -1,0 +1,74 @@
+"""Checks of fields that an untrusted process sent. Each returns the field or raises `ProtocolError`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gigaexec.calls import ValueLayout
+from gigaexec.wire.frames import ProtocolError
+
+_MAX_NUMBER = 2**64
+
+
+def require_list(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise ProtocolError(f"expected a list, got {type(value).__name__}")
+    return value
+
+
+def require_str(value: Any) -> str:
+    if type(value) is not str:
+        raise ProtocolError(f"expected a str, got {type(value).__name__}")
+    return value
+
+
+def require_bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ProtocolError(f"expected a bool, got {type(value).__name__}")
+    return value
+
+
+def require_int(value: Any) -> int:
+    """Accept an int of at most 64 bits and a sign."""
+    if type(value) is not int or abs(value) >= _MAX_NUMBER:
+        raise ProtocolError(f"expected an int of at most 64 bits, got {_shown(value)}")
+    return value
+
+
+def require_count(value: Any) -> int:
+    """Accept an int from 0 to 2**64 - 1."""
+    if type(value) is not int or not 0 <= value < _MAX_NUMBER:
+        raise ProtocolError(f"expected an int from 0 to 2**64 - 1, got {_shown(value)}")
+    return value
+
+
+def require_amount(value: Any) -> float:
+    """Accept an int or float from 0 to below 2**64."""
+    # The comparison also excludes infinity and NaN; math.isfinite() raises for an int of 400 digits.
+    if type(value) not in (int, float) or not 0 <= value < _MAX_NUMBER:
+        raise ProtocolError(f"expected a number from 0 to 2**64, got {_shown(value)}")
+    amount: float = value
+    return amount
+
+
+def require_layout(name: Any, head_bytes: Any, spans: Any, total_bytes: Any) -> ValueLayout:
+    """Accept a layout whose parts do not overlap and end within the value."""
+    total = require_count(total_bytes)
+    end = require_count(head_bytes)
+    buffers = []
+    for span in require_list(spans):
+        if len(require_list(span)) != 2:
+            raise ProtocolError(f"expected offset and size of a buffer, got {len(span)} items")
+        offset, size = map(require_count, span)
+        if offset < end:
+            raise ProtocolError(f"a buffer starts at {offset}, before the end of the previous part at {end}")
+        end = offset + size
+        buffers.append((offset, size))
+    if end > total:
+        raise ProtocolError(f"the last part ends at {end}, and the value at {total}")
+    return ValueLayout(require_str(name), head_bytes, tuple(buffers), total)
+
+
+def _shown(value: Any) -> str:
+    # The repr of an int may take long or be refused; that of other types runs no code: they are from JSON.
+    return f"{value}" if type(value) is float else type(value).__name__
