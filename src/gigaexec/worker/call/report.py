@@ -8,13 +8,11 @@ from pathlib import Path
 from types import TracebackType
 
 from gigaexec.calls import ErrorKind, WorkerError
+from gigaexec.untrusted.plain_values import type_name
 from gigaexec.worker.call.program import FILE_NAME, ProgramError
 
 _ENGINE_FOLDER = str(Path(__file__).parents[1])
 _CONTEXT_LINES = 3
-
-# Unlike `cls.__name__` it runs no code of a metaclass.
-_NAME_OF_TYPE = vars(type)["__name__"].__get__
 
 # An exception may carry a message of any size, and a report goes through memory several times.
 MAX_REPORT_CHARACTERS = 200_000
@@ -31,15 +29,9 @@ def describe_exception(error: BaseException, kind: ErrorKind = ErrorKind.USER) -
             summary=_shorten(_summary(error), MAX_SUMMARY_CHARACTERS),
         )
     except BaseException as failure:  # the user's classes run while they are formatted, and may do anything
-        name = name_of_type(error)
+        name = type_name(error)
         text = f"{name} (it could not be formatted: {type(failure).__name__})"
         return WorkerError(stderr=text, kind=kind, summary=text)
-
-
-def name_of_type(value: object) -> str:
-    """Return the name of the value's type without running code of user classes."""
-    name: str = _NAME_OF_TYPE(type(value))
-    return name
 
 
 def _report(error: BaseException) -> str:

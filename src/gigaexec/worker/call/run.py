@@ -10,6 +10,7 @@ from os import _exit, getpid as _getpid
 from typing import Any
 
 from gigaexec.calls import ErrorKind, ExecutionMetrics, WorkerError, WorkerResult
+from gigaexec.untrusted.plain_values import type_name
 from gigaexec.wire.arguments_in import load_arguments
 from gigaexec.wire.messages import ReceivedCall
 from gigaexec.wire.values_out import (
@@ -22,7 +23,7 @@ from gigaexec.worker.call.accounting import Accountant
 from gigaexec.worker.call.capture import Streams
 from gigaexec.worker.call.limits import LimitFailure, apply_limits, limit_behind
 from gigaexec.worker.call.program import find_function, load_program, unload_program
-from gigaexec.worker.call.report import describe_exception, name_of_type
+from gigaexec.worker.call.report import describe_exception
 from gigaexec.worker.call.scope import CallScope
 
 EncodeValue = Callable[[Any], EncodedValue]
@@ -162,14 +163,14 @@ def _encode(value: Any, encode: EncodeValue, scope: CallScope) -> EncodedValue:
     except SpillWriteError as failure:
         raise RefusedError(_report_of(str(failure), ErrorKind.SPILL)) from None
     except SpillLimitError as failure:
-        text = f"the return value of type {name_of_type(value)} cannot be sent: {failure}"
+        text = f"the return value of type {type_name(value)} cannot be sent: {failure}"
         raise RefusedError(_report_of(text, ErrorKind.VALUE)) from None
     except ValueTooLargeError as failure:
         error = replace(_report_of(str(failure), ErrorKind.LIMIT), hit=failure.hit)
         raise RefusedError(error) from None
     except BaseException as raised:
         report = describe_exception(raised, ErrorKind.VALUE)
-        summary = f"the return value of type {name_of_type(value)} cannot be pickled: {report.summary}"
+        summary = f"the return value of type {type_name(value)} cannot be pickled: {report.summary}"
         raise RefusedError(replace(report, summary=summary)) from None
     finally:
         scope.imports.unregister_helpers(helpers)

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from gigaexec.calls import ErrorKind, WorkerError
 from gigaexec.sandbox.isolation import Isolation
 from gigaexec.sandbox.policy import ResultFormat
+from gigaexec.untrusted.plain_values import type_name
 from gigaexec.wire.channel import WorkerChannel
 from gigaexec.wire.frames import frame_prefix
 from gigaexec.wire.messages import CallHeader, Confined, Ready, ReceivedCall, encode_message
@@ -24,7 +25,6 @@ from gigaexec.worker.call.accounting import Accountant
 from gigaexec.worker.call.capture import InheritedStreams
 from gigaexec.worker.call.imports import ImportState
 from gigaexec.worker.call.limits import forbid_core_dumps, leave_descriptors_to_driver, lift_file_size_limit
-from gigaexec.worker.call.report import name_of_type
 from gigaexec.worker.call.run import CallRunner, Ended, RefusedError, apply_limits_or_refuse
 from gigaexec.worker.call.scope import CallScope
 from gigaexec.worker.call.seed import draw_seed, seed_generators, seed_hashing_of_children
@@ -213,7 +213,7 @@ class _OneCallWorker:
         try:
             return encode_as_data(value, file, max_bytes=max_bytes)
         except ValueNotDataError as failure:
-            text = f"the return value of type {name_of_type(value)} is not plain data: {failure}"
+            text = f"the return value of type {type_name(value)} is not plain data: {failure}"
             raise RefusedError(WorkerError(stderr=text, kind=ErrorKind.VALUE, summary=text)) from None
 
 
