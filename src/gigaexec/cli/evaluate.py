@@ -8,17 +8,21 @@ from typing import Annotated
 
 import typer
 
+from gigaexec.cli.limit_options import takes_limits
 from gigaexec.cli.options import seconds
 from gigaexec.cli.pool_options import (
     BackendChoice,
     BackendOption,
-    MemoryOption,
     PreloadOption,
     SandboxOption,
 )
+from gigaexec.limits import Limits
 from gigaexec.sandbox.policy import SandboxLevel
 
+_NO_LIMITS = Limits()
 
+
+@takes_limits
 def evaluate(
     problem: Annotated[
         Path, typer.Argument(metavar="PROBLEM", help="A problem folder: validate.py, metrics.yaml and so on.")
@@ -46,7 +50,7 @@ def evaluate(
         typer.Option(help="How many calls run at once; default: one for each CPU.", metavar="N", min=1),
     ] = None,
     sandbox: SandboxOption = SandboxLevel.OFF,
-    memory_mb: MemoryOption = None,
+    limits: Limits = _NO_LIMITS,
     preload: PreloadOption = None,
     backend: BackendOption = BackendChoice.AUTO,
     output: Annotated[
@@ -90,7 +94,7 @@ def evaluate(
     options = PoolOptions(
         backend=backend,
         sandbox=sandbox,
-        memory_mb=memory_mb,
+        limits=limits,
         preload=tuple(preload or ()),
         max_workers=workers,
     )

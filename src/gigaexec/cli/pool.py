@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gigaexec.backends.local.base import LocalBackend
@@ -18,8 +18,6 @@ from gigaexec.limits import Limits
 from gigaexec.pool.files.spill import prepare_directory
 from gigaexec.sandbox.policy import SandboxLevel, SandboxPolicy
 
-_BYTES_PER_MB = 2**20
-
 
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
@@ -28,14 +26,14 @@ class PoolOptions:
     Args:
         backend: Which backend.
         sandbox: How programs are confined.
-        memory_mb: Memory that a call may use, MiB; None is no limit.
+        limits: Limits of each call.
         preload: Modules to import before calls.
         max_workers: How many calls run at once; None leaves it to the environment.
     """
 
     backend: BackendChoice = BackendChoice.AUTO
     sandbox: SandboxLevel = SandboxLevel.OFF
-    memory_mb: int | None = None
+    limits: Limits = field(default_factory=Limits)
     preload: tuple[str, ...] = ()
     max_workers: int | None = None
 
@@ -58,9 +56,8 @@ async def pool(options: PoolOptions) -> AsyncIterator[LocalBackend]:
     changes: dict[str, Any] = {"preload": options.preload, "sandbox": SandboxPolicy(options.sandbox)}
     if options.max_workers is not None:
         changes["max_workers"] = options.max_workers
-    if options.memory_mb is not None:
-        changes["limits"] = Limits(memory_bytes=options.memory_mb * _BYTES_PER_MB)
-    config = replace(WorkerConfig.from_env(), **changes)
+    config = WorkerConfig.from_env()
+    config = replace(config, limits=config.limits.overridden_by(options.limits), **changes)
     prepare_directory(config.spill_dir)
     backend = ForkserverBackend(config) if options.uses_forkserver else LokyBackend(config)
     try:

@@ -9,7 +9,7 @@ import typer
 
 from gigaexec.sandbox.policy import SandboxLevel
 
-_PANEL = "How calls run"
+PANEL = "How calls run"
 
 
 class BackendChoice(enum.StrEnum):
@@ -26,17 +26,7 @@ SandboxOption = Annotated[
     typer.Option(
         help="Confine programs: standard by all that this machine allows, strict by everything or not at "
         "all. Values are then plain data.",
-        rich_help_panel=_PANEL,
-    ),
-]
-MemoryOption = Annotated[
-    int | None,
-    typer.Option(
-        "--memory-mb",
-        help="MiB of memory that a call may use, with all its processes.",
-        metavar="N",
-        min=1,
-        rich_help_panel=_PANEL,
+        rich_help_panel=PANEL,
     ),
 ]
 PreloadOption = Annotated[
@@ -44,13 +34,13 @@ PreloadOption = Annotated[
     typer.Option(
         help="A module to import once, before all calls; may be given more than once.",
         metavar="MODULE",
-        rich_help_panel=_PANEL,
+        rich_help_panel=PANEL,
     ),
 ]
 BackendOption = Annotated[
     BackendChoice,
     typer.Option(
         help="forkserver: a fresh process for every call. loky: reused ones. auto: forkserver on Linux.",
-        rich_help_panel=_PANEL,
+        rich_help_panel=PANEL,
     ),
 ]

@@ -8,17 +8,21 @@ from typing import Annotated
 import typer
 
 from gigaexec.cli.exit_codes import ExitCode
+from gigaexec.cli.limit_options import takes_limits
 from gigaexec.cli.options import import_folders, json_of_type, seconds, source_of
 from gigaexec.cli.pool_options import (
     BackendChoice,
     BackendOption,
-    MemoryOption,
     PreloadOption,
     SandboxOption,
 )
+from gigaexec.limits import Limits
 from gigaexec.sandbox.policy import SandboxLevel
 
+_NO_LIMITS = Limits()
 
+
+@takes_limits
 def run(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A Python file, or - for standard input.")],
     function: Annotated[str, typer.Option("--function", "-f", help="The function to call.", metavar="NAME")],
@@ -37,7 +41,7 @@ def run(
         ),
     ] = None,
     sandbox: SandboxOption = SandboxLevel.OFF,
-    memory_mb: MemoryOption = None,
+    limits: Limits = _NO_LIMITS,
     preload: PreloadOption = None,
     backend: BackendOption = BackendChoice.AUTO,
     as_json: Annotated[
@@ -76,7 +80,7 @@ def run(
     options = PoolOptions(
         backend=backend,
         sandbox=sandbox,
-        memory_mb=memory_mb,
+        limits=limits,
         preload=tuple(preload or ()),
     )
     outcome = run_interruptibly(run_one_call(call, options, deadline_s=timeout))

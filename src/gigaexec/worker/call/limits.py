@@ -1,7 +1,7 @@
-"""Resource limits of the process that runs a call.
+"""The limits that the kernel enforces in the process that runs a call.
 
-What the kernel enforces is set here; what must be measured (memory and CPU time of all processes of a call
-together, their number) the driver watches.
+The driver enforces limits on all processes of a call together (memory, CPU time, number): it samples the
+processes in `pool.supervision.limit_watch`.
 """
 
 from __future__ import annotations
@@ -19,70 +19,70 @@ from gigaexec.limits import Limits
 
 SOFT_DEADLINE_VARIABLE = "GIGAEVO_EXEC_SOFT_DEADLINE_EPOCH"
 
-# Numerical libraries exit, hang or crash where an allocation of theirs fails, so the kernel's limit lies
-# above the one that the watch enforces. Measured with OpenBLAS: 64 MiB of room are enough once it is loaded,
-# 128 MiB while it is.
+# Numerical libraries exit, hang or crash when an allocation fails, so the kernel's limit is above the limit
+# that the driver enforces. Measured with OpenBLAS: 64 MiB of headroom suffice once it is loaded, 128 MiB while
+# it loads.
 DATA_HEADROOM_BYTES = 256 * 2**20
 
-# A program that uses more CPU time than it may is ended by the driver; RLIMIT_CPU, which counts whole seconds
-# of one process, ends it where the driver is too busy.
+# The driver kills a call at its CPU limit. RLIMIT_CPU, which counts whole seconds of one process, ends a
+# process that the driver is too busy to sample.
 _CPU_HEADROOM_S = 5
 
-# Where the program itself raised it, or threw it into a generator.
+# Opcodes of a statement that raises an exception, or that throws one into a generator.
 _RAISE_OPCODES = ("RAISE_VARARGS", "RERAISE", "YIELD_VALUE", "RESUME", "SEND")
 
-# What runs the compiler. The last one is importlib's, whose frames are mostly cut out of tracebacks.
+# Calls that run the compiler. importlib's function is named too: tracebacks leave out most of its frames.
 _COMPILER_NAMES = frozenset({"compile", "eval", "exec"})
 _IMPORT_OPCODE, _IMPORT_FUNCTION = "IMPORT_NAME", "_call_with_frames_removed"
 
-# What compiling an ordinary program takes at most, and has given back when its error is looked at.
+# Upper bound of the memory for compiling an ordinary program. It is free again when the error is examined.
 _COMPILER_ROOM_BYTES = 32 * 2**20
 
-# Unlike `error.errno` these run no code of the error's class.
+# Unlike `error.errno`, these run no code of the error's class.
 _TRACEBACK_OF = vars(BaseException)["__traceback__"].__get__
 _ERRNO_OF = vars(OSError)["errno"].__get__
 
-
 CONFINED_OPEN_FILES = 256
-"""What a confined process may open where `Limits.open_files` says nothing."""
+"""Open files of a confined process if `Limits.open_files` is None."""
 
 
 class LimitFailure(Exception):
     """A limit cannot be applied; the message says which and why."""
 
 
-def apply_limits(limits: Limits, *, for_good: bool) -> None:
-    """Set what the kernel enforces, for this process and those it starts.
+def apply_limits(limits: Limits, *, is_final: bool) -> None:
+    """Set the kernel's limits for this process and the processes that it starts.
 
     Args:
-        limits: What to set.
-        for_good: Lower the hard limits as well, so that no program can raise them. Otherwise only the soft
-            ones, which `CallScope` gives back.
+        limits: The limits of the call.
+        is_final: Lower the hard limits as well, so that no program can raise them. Otherwise only the soft
+            limits are set, which a reused worker restores after the call.
 
     Raises:
-        LimitFailure: One cannot be set.
+        LimitFailure: A limit cannot be set.
     """
     if limits.soft_deadline_s is not None:
         os.environ[SOFT_DEADLINE_VARIABLE] = repr(time.time() + limits.soft_deadline_s)
     if limits.open_files is not None:
-        _set("open_files", resource.RLIMIT_NOFILE, limits.open_files, for_good)
+        _set("open_files", resource.RLIMIT_NOFILE, limits.open_files, is_final)
     if limits.file_size_bytes is not None:
-        # Not for good: the result goes to a file, too, and has a limit of its own.
-        _set("file_size_bytes", resource.RLIMIT_FSIZE, limits.file_size_bytes, for_good=False)
+        # The soft limit only: the engine must be able to lift it to write the result to a file.
+        _set("file_size_bytes", resource.RLIMIT_FSIZE, limits.file_size_bytes, is_final=False)
     if limits.cpu_time_s is not None:
         used_s = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-        _set("cpu_time_s", resource.RLIMIT_CPU, int(used_s + limits.cpu_time_s) + _CPU_HEADROOM_S, for_good)
+        _set("cpu_time_s", resource.RLIMIT_CPU, int(used_s + limits.cpu_time_s) + _CPU_HEADROOM_S, is_final)
     if limits.memory_bytes is not None:
         budget = _data_bytes() + limits.memory_bytes + DATA_HEADROOM_BYTES
-        _set("memory_bytes", resource.RLIMIT_DATA, budget, for_good)
+        _set("memory_bytes", resource.RLIMIT_DATA, budget, is_final)
 
 
 def leave_descriptors_to_driver() -> None:
-    """Let a confined program open few files, for good.
+    """Lower the soft and the hard limit on open files of a confined process.
 
-    Descriptors that are under way on sockets count for the user, and each sender's own limit is what stops
-    it (unix(7), ETOOMANYREFS). A program that could send as many as the driver could keep it from sending.
-    What a user may watch with epoll is bounded by it as well.
+    The kernel counts descriptors in flight on sockets per user, and refuses a sender when the count reaches
+    the sender's own limit (unix(7), ETOOMANYREFS). A program with the driver's limit could raise the count so
+    far that the driver cannot send. The limit also bounds how many epoll watches, which are counted per user,
+    a program can take.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = min(CONFINED_OPEN_FILES, soft // 2)
@@ -90,12 +90,12 @@ def leave_descriptors_to_driver() -> None:
 
 
 def forbid_core_dumps() -> None:
-    """Leave no core dump, for good. Where a program receives them the kernel takes 1 byte as "none"."""
+    """Disable core dumps. With a pipe in core_pattern, the kernel takes a limit of 1 byte as "no dump"."""
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
 
 
 def lift_file_size_limit(limits: Limits) -> None:
-    """Let the engine write the result. A limit that the program set itself stays."""
+    """Lift the limit so that the engine can write the result. A limit that the program set itself stays."""
     if limits.file_size_bytes is None:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -103,10 +103,10 @@ def lift_file_size_limit(limits: Limits) -> None:
 
 
 def limit_behind(error: BaseException, limits: Limits) -> LimitHit | None:
-    """Say which limit made the system refuse what raised `error`; None where it was none.
+    """Return the limit whose refusal raised `error`; None if the error has another cause.
 
-    An exception that a `raise` statement raised is the program's own, whatever its type. The compiler raises
-    MemoryError for what is nested too deep; its errors count where little memory is left.
+    An exception from a `raise` statement is the program's own, whatever its type. The compiler raises
+    MemoryError for code that is nested too deep; its errors count only if little memory is left.
     """
     kind = type(error)  # no isinstance: a class of the program may lie about itself
     if not issubclass(kind, MemoryError | OSError):
@@ -130,7 +130,7 @@ def _hit(name: str, limits: Limits) -> LimitHit | None:
 
 
 class _Raiser(enum.Enum):
-    """What raised an exception."""
+    """The origin of an exception."""
 
     STATEMENT = "a statement of Python code"
     COMPILER = "the compiler, or what called it"
@@ -142,7 +142,7 @@ def _raiser_of(trace: TracebackType | None) -> _Raiser:
         return _Raiser.STATEMENT
     while trace.tb_next is not None:
         trace = trace.tb_next
-    import dis  # only for a failed call under a limit
+    import dis  # slow to import, and only needed when a call under a limit fails
 
     code: Any = trace.tb_frame.f_code
     instructions = list(dis.get_instructions(code))
@@ -153,7 +153,7 @@ def _raiser_of(trace: TracebackType | None) -> _Raiser:
         return _Raiser.STATEMENT
     if last.opname == _IMPORT_OPCODE or code.co_name == _IMPORT_FUNCTION:
         return _Raiser.COMPILER
-    # An expression that is called begins where its call begins.
+    # The instructions that load a called expression have the position at which the call begins.
     called = {each.argval for each in instructions if _start_of(each) == _start_of(last)}
     return _Raiser.SYSTEM if _COMPILER_NAMES.isdisjoint(called) else _Raiser.COMPILER
 
@@ -167,21 +167,21 @@ def _is_data_used_up() -> bool:
     try:
         return limit != resource.RLIM_INFINITY and _data_bytes() + _COMPILER_ROOM_BYTES > limit
     except LimitFailure:
-        return False  # not known
+        return False
 
 
-def _set(name: str, kind: int, value: int, for_good: bool) -> None:
+def _set(name: str, kind: int, value: int, is_final: bool) -> None:
     _, hard = resource.getrlimit(kind)
     if hard != resource.RLIM_INFINITY and value > hard:
-        value = hard  # this machine's owner allows less than the call's limit
+        value = hard  # the machine's own limit is lower than the call's
     try:
-        resource.setrlimit(kind, (value, value if for_good else hard))
+        resource.setrlimit(kind, (value, value if is_final else hard))
     except (OSError, ValueError, OverflowError) as error:
         raise LimitFailure(f"{name} = {value} cannot be applied: {error}") from error
 
 
 def _data_bytes() -> int:
-    """Size of this process's private writable memory, which RLIMIT_DATA counts (VmData of proc(5))."""
+    """Return this process's private writable memory as RLIMIT_DATA counts it: VmData of proc(5)."""
     try:
         with open("/proc/self/status", "rb") as file:
             text = file.read(4096)

@@ -122,10 +122,10 @@ class CallRunner:
             _exit(0 if error is None else error.returncode & 0xFF)
 
 
-def apply_limits_or_refuse(call: ReceivedCall, *, for_good: bool) -> None:
+def apply_limits_or_refuse(call: ReceivedCall, *, is_final: bool) -> None:
     """Apply the call's limits. Raises `RefusedError` where one cannot be."""
     try:
-        apply_limits(call.header.limits, for_good=for_good)
+        apply_limits(call.header.limits, is_final=is_final)
     except LimitFailure as failure:
         raise RefusedError(_report_of(str(failure), ErrorKind.SETUP)) from None
 

@@ -190,7 +190,7 @@ class _OneCallWorker:
         seed_generators(seed)
         if call.header.seed is not None:
             seed_hashing_of_children(seed)
-        apply_limits_or_refuse(call, for_good=True)
+        apply_limits_or_refuse(call, is_final=True)
         if self._place.scratch:
             if call.header.limits.open_files is None:
                 leave_descriptors_to_driver()

@@ -72,7 +72,7 @@ class Worker:
         if call.header.seed is not None:
             seed_generators(call.header.seed)
             seed_hashing_of_children(call.header.seed)
-        apply_limits_or_refuse(call, for_good=False)
+        apply_limits_or_refuse(call, is_final=False)
 
     @staticmethod
     def _encode(value: Any, call: ReceivedCall) -> EncodedValue:
