@@ -20,8 +20,8 @@ from gigaexec.limits import Limits
 SOFT_DEADLINE_VARIABLE = "GIGAEVO_EXEC_SOFT_DEADLINE_EPOCH"
 
 # Numerical libraries exit, hang or crash when an allocation fails, so the kernel's limit is above the limit
-# that the driver enforces. Measured with OpenBLAS: 64 MiB of headroom suffice once it is loaded, 128 MiB while
-# it loads.
+# that the driver enforces. Measured with OpenBLAS: 64 MiB of headroom suffice once it is loaded, and 128 MiB
+# while it loads.
 DATA_HEADROOM_BYTES = 256 * 2**20
 
 # The driver kills a call at its CPU limit. RLIMIT_CPU, which counts whole seconds of one process, ends a
