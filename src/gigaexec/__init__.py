@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from gigaexec.backends.local.forkserver import ForkserverBackend as ForkserverBackend
     from gigaexec.backends.local.loky import LokyBackend as LokyBackend
+    from gigaexec.backends.registry import make_backend as make_backend
     from gigaexec.calls import (
         CapturedOutput as CapturedOutput,
         ConfinementStep as ConfinementStep,
@@ -77,6 +78,7 @@ _HOMES = {
     ],
     "gigaexec.backends.local.forkserver": ["ForkserverBackend"],
     "gigaexec.backends.local.loky": ["LokyBackend"],
+    "gigaexec.backends.registry": ["make_backend"],
     "gigaexec.calls": [
         "CapturedOutput",
         "ConfinementStep",

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 _PREFIX = "GIGAEVO_EXECUTOR_"
 
+DEFAULT_BACKEND_VARIABLE = _PREFIX + "BACKEND"
+"""Name or URL of the default backend. A URL may hold a password, so workers never see it."""
+
 DEFAULT_ENV_WHITELIST: frozenset[str] = frozenset(
     """
     PATH HOME USER LOGNAME SHELL TERM
@@ -65,7 +68,7 @@ def allowed_cpu_count() -> int:
 
 def default_max_workers() -> int:
     """The CPUs this process may use; under pytest-xdist this process's share of them, at least 1."""
-    xdist_workers = _read("PYTEST_XDIST_WORKER_COUNT", _positive_int, "a positive whole number") or 1
+    xdist_workers = read_variable("PYTEST_XDIST_WORKER_COUNT", _positive_int, "a positive whole number") or 1
     return max(1, allowed_cpu_count() // xdist_workers)
 
 
@@ -158,12 +161,16 @@ class WorkerConfig:
         variable, and the default.
         """
         settings = {
-            "max_workers": _read(_PREFIX + "MAX_WORKERS", _positive_int, "a positive whole number"),
-            "idle_timeout_s": _read(_PREFIX + "IDLE_TIMEOUT_S", _positive_int, "a positive whole number"),
-            "spill_dir": _read(_PREFIX + "SPILL_DIR", _path, "a path"),
-            "node_id": _read(_PREFIX + "NODE_ID", str, "a name"),
+            "max_workers": read_variable(_PREFIX + "MAX_WORKERS", _positive_int, "a positive whole number"),
+            "idle_timeout_s": read_variable(
+                _PREFIX + "IDLE_TIMEOUT_S", _positive_int, "a positive whole number"
+            ),
+            "spill_dir": read_variable(_PREFIX + "SPILL_DIR", _path, "a path"),
+            "node_id": read_variable(_PREFIX + "NODE_ID", str, "a name"),
         }
-        if _read(_PREFIX + "DISABLE_PDEATHSIG", _switch, "one of 1, true, yes, on, 0, false, no, off"):
+        if read_variable(
+            _PREFIX + "DISABLE_PDEATHSIG", _switch, "one of 1, true, yes, on, 0, false, no, off"
+        ):
             settings["enable_pdeathsig"] = False
         given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
         return cls(**given)
@@ -185,6 +192,7 @@ class WorkerConfig:
             for name, value in os.environ.items()
             if name in self.env_whitelist or name.startswith(self.env_prefixes)
         }
+        environment.pop(DEFAULT_BACKEND_VARIABLE, None)
         workers = self.worker_count
         if workers > 1:
             share = str(max(1, allowed_cpu_count() // workers))
@@ -229,7 +237,14 @@ def _as_module_names(names: object) -> tuple[str, ...]:
     return found
 
 
-def _read(variable: str, parse: Callable[[str], _T], expected: str) -> _T | None:
+def read_variable(variable: str, parse: Callable[[str], _T], expected: str) -> _T | None:
+    """Return the value of an environment variable, or None if it is unset or empty.
+
+    Args:
+        variable: Name of the variable.
+        parse: Makes the value of the text; raises ValueError if it cannot.
+        expected: The values that `parse` accepts, for the warning in the log about any other one.
+    """
     text = os.environ.get(variable, "").strip()
     if not text:
         return None

@@ -1,35 +1,117 @@
-"""The process-wide default backend."""
+"""The backends that this process shares: one for each name or URL, one of which is the default."""
 
 from __future__ import annotations
 
-import threading
+import asyncio
+import atexit
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, cast
 
-from gigaexec.backends.local.loky import LokyBackend
+from gigaexec.backends.contract import ExecutorBackend
+from gigaexec.backends.registry import make_backend, redacted_url, require_backend_name
+from gigaexec.config import DEFAULT_BACKEND_VARIABLE, read_variable
+from gigaexec.errors import ConfigurationError
 
-_default_lock = threading.Lock()
+if TYPE_CHECKING:
+    from gigaexec.backends.local.loky import LokyBackend
+
+logger = logging.getLogger(__name__)
+
+_SHUTDOWN_LIMIT_S = 30.0
+
+# No lock: a fork in another thread would leave it locked in the child. Each operation on a dict is atomic.
+_shared: dict[str, ExecutorBackend] = {}
+_default: str | None = None
+_exit_pid = 0
 
 
-_default: LokyBackend | None = None
+def resolve_backend(backend: ExecutorBackend | str | None) -> ExecutorBackend:
+    """Return a backend object unchanged, the shared backend of a name or URL, the default backend for None.
+
+    A shared backend is made on first use with `WorkerConfig.from_env()`. It is shut down by
+    `shutdown_executor`, or when the interpreter exits.
+
+    Raises:
+        ConfigurationError: No backend has this name, or it cannot be made.
+    """
+    if backend is None:
+        return _shared_backend(_default_name())
+    return _shared_backend(backend) if isinstance(backend, str) else backend
 
 
 def default_loky_backend() -> LokyBackend:
-    """Return the process-wide backend, made on first use from `WorkerConfig.from_env()`."""
-    global _default
-    with _default_lock:
-        if _default is None:
-            _default = LokyBackend()
-        return _default
+    """Return the process-wide `LokyBackend`, made on first use from `WorkerConfig.from_env()`.
+
+    It is the default backend, unless the variable `GIGAEVO_EXECUTOR_BACKEND` names another one.
+    """
+    return cast("LokyBackend", _shared_backend("loky"))
 
 
 def shutdown_executor(*, wait: bool = False) -> None:
-    """Shut the default backend down and forget it with its handlers. The next use makes a fresh one.
+    """Shut down the default backend and every other shared backend, and forget them with their handlers.
+
+    The next use makes a new one.
 
     Args:
-        wait: Return when its workers are gone.
+        wait: Return when the workers are gone.
     """
     global _default
-    with _default_lock:
-        backend, _default = _default, None
-    if backend is not None:
-        backend.shutdown_now(wait=wait)
-        backend.clear_hooks()
+    _default = None
+    while _shared:
+        try:
+            _, backend = _shared.popitem()
+        except KeyError:  # another thread was faster
+            return
+        if hasattr(backend, "shutdown_now"):
+            backend.shutdown_now(wait=wait)
+        else:
+            # On another thread, because this one may run an event loop.
+            with ThreadPoolExecutor(1, "gigaexec-shutdown") as thread:
+                thread.submit(asyncio.run, backend.shutdown(wait=wait)).result()
+        if hasattr(backend, "clear_hooks"):
+            backend.clear_hooks()
+
+
+def _default_name() -> str:
+    global _default
+    name = _default
+    if name is None:
+        name = read_variable(DEFAULT_BACKEND_VARIABLE, str, "a name") or "loky"
+        try:
+            require_backend_name(name)
+        except ConfigurationError as error:
+            logger.warning("%s: %s; the default (loky) is used", DEFAULT_BACKEND_VARIABLE, error)
+            name = "loky"
+        _default = name
+    return name
+
+
+def _shared_backend(name_or_url: str) -> ExecutorBackend:
+    found = _shared.get(name_or_url)
+    if found is not None:
+        return found
+    # Two threads may both make one. That starts nothing, so the second can be dropped.
+    found = _shared.setdefault(name_or_url, make_backend(name_or_url))
+    _close_at_exit()
+    return found
+
+
+def _close_at_exit() -> None:
+    global _exit_pid
+    if _exit_pid != os.getpid():
+        _exit_pid = os.getpid()
+        atexit.register(_close_shared, _exit_pid)
+
+
+def _close_shared(pid: int) -> None:
+    if pid != os.getpid():
+        return  # a forked child: the backends belong to its parent
+    for name, backend in list(_shared.items()):
+        if hasattr(backend, "close_at_exit"):
+            continue  # a local backend, which was shut down before Python waited for its threads
+        try:
+            asyncio.run(asyncio.wait_for(backend.shutdown(wait=True), _SHUTDOWN_LIMIT_S))
+        except Exception:  # the others must be shut down all the same
+            logger.exception("backend %s could not be shut down at exit", redacted_url(name))

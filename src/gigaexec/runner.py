@@ -12,7 +12,7 @@ from gigaexec.backends.contract import ExecutorBackend, OutcomeBackend
 from gigaexec.calls import Outcome, OutcomeStatus, WorkerCall
 from gigaexec.checks import require_count, require_seconds
 from gigaexec.config import allowed_cpu_count
-from gigaexec.default_backend import default_loky_backend
+from gigaexec.default_backend import resolve_backend
 from gigaexec.errors import (
     CallError,
     CallTimeoutError,
@@ -39,7 +39,7 @@ async def run_exec_runner(
     env_updates: dict[str, str | None] | None = None,
     timeout: float,
     limits: Limits | None = None,
-    backend: ExecutorBackend | None = None,
+    backend: ExecutorBackend | str | None = None,
 ) -> Any:
     """Run a function of a program and return its value.
 
@@ -68,7 +68,7 @@ async def run_exec_runner(
         python_path=python_path if python_path is not None else [],
         env=env_updates if env_updates is not None else {},
     )
-    chosen = backend if backend is not None else default_loky_backend()
+    chosen = resolve_backend(backend)
     # Only where they are given: `execute` of a backend of somebody else may not know them.
     optional: dict[str, Any] = {} if limits is None else {"limits": limits}
     return await chosen.execute(call, deadline_s=timeout, **optional)
@@ -80,7 +80,7 @@ async def run_call(
     deadline_s: float,
     queue_timeout_s: float | None = None,
     limits: Limits | None = None,
-    backend: ExecutorBackend | None = None,
+    backend: ExecutorBackend | str | None = None,
 ) -> Outcome:
     """Run a call on any backend and return how it ended.
 
@@ -98,7 +98,7 @@ async def run_call(
         ConfigurationError: The call or a limit makes no sense, or `queue_timeout_s` or `limits` is given and
             the backend knows no such thing. Nothing was started.
     """
-    chosen = backend if backend is not None else default_loky_backend()
+    chosen = resolve_backend(backend)
     if _reports_outcomes(chosen):
         try:
             # Only where they are given: a backend of somebody else may not know them.
@@ -123,7 +123,7 @@ async def map_calls(
     max_in_flight: int | None = None,
     queue_timeout_s: float | None = None,
     limits: Limits | None = None,
-    backend: ExecutorBackend | None = None,
+    backend: ExecutorBackend | str | None = None,
 ) -> AsyncGenerator[Outcome, None]:
     """Run many calls, a bounded number at a time, and yield their outcomes.
 
@@ -147,7 +147,7 @@ async def map_calls(
             cannot be pickled does not raise: its outcome has status error.
     """
     require_seconds("deadline_s", deadline_s)
-    chosen = backend if backend is not None else default_loky_backend()
+    chosen = resolve_backend(backend)
     if max_in_flight is None:
         workers = getattr(chosen, "max_concurrency", allowed_cpu_count())
         max_in_flight = workers * (_IN_FLIGHT_PER_WORKER_ORDERED if ordered else _IN_FLIGHT_PER_WORKER)

@@ -28,7 +28,7 @@ def run(
     python_path: Sequence[str] = (),
     env: Mapping[str, str | None] | None = None,
     limits: Limits | None = None,
-    backend: ExecutorBackend | None = None,
+    backend: ExecutorBackend | str | None = None,
 ) -> Any:
     """Run a function of a program and return its value. Blocks; works inside a running event loop, too.
 
@@ -73,7 +73,7 @@ def map(  # noqa: A001 - `gigaexec.map` reads as what it is
     max_in_flight: int | None = None,
     queue_timeout_s: float | None = None,
     limits: Limits | None = None,
-    backend: ExecutorBackend | None = None,
+    backend: ExecutorBackend | str | None = None,
 ) -> Iterator[Outcome]:
     """Run many calls and yield their outcomes; `map_calls` for code without an event loop.
 

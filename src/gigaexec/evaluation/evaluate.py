@@ -9,7 +9,7 @@ from typing import Any
 
 from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.config import allowed_cpu_count
-from gigaexec.default_backend import default_loky_backend
+from gigaexec.default_backend import resolve_backend
 from gigaexec.errors import ConfigurationError
 from gigaexec.evaluation.numbers import require_count
 from gigaexec.evaluation.problems import CALL_STAGE, METRICS_STAGE, Problem, build_pipeline, load_context
@@ -28,7 +28,7 @@ async def evaluate_programs(
     programs: Iterable[Program | Path],
     *,
     timeout_s: float,
-    backend: ExecutorBackend | None = None,
+    backend: ExecutorBackend | str | None = None,
     context_timeout_s: float | None = None,
     max_in_flight: int | None = None,
 ) -> AsyncGenerator[ProgramEvaluation, None]:
@@ -44,7 +44,8 @@ async def evaluate_programs(
             file that is not Python source text counts as an invalid program; the program of a file that
             cannot be read is not judged.
         timeout_s: Maximum run time of each call, seconds, for stages to which pipeline.yaml gives no timeout.
-        backend: The backend that runs calls; None is the default backend.
+        backend: The backend that runs calls, or its name or URL (see `make_backend`); None is the default
+            backend.
         context_timeout_s: Maximum run time of `build_context`, seconds; None is `timeout_s`.
         max_in_flight: Maximum number of programs that are evaluated at the same time; None is two per worker.
 
@@ -58,8 +59,7 @@ async def evaluate_programs(
         InfrastructureError: gigaexec or the machine failed while the context was built. A later failure of
             this kind is reported in the evaluation of its program, whose `was_judged` is False.
     """
-    if backend is None:
-        backend = default_loky_backend()
+    backend = resolve_backend(backend)
     limit = _in_flight_limit(max_in_flight, backend)
     pipeline = build_pipeline(problem, timeout_s=timeout_s)
     initial = {}

@@ -1,0 +1,106 @@
+"""Backends by name or URL. A backend is imported when it is used first.
+
+Other packages add backends with the entry point group `gigaexec.backends`: docs/how-to/add-a-backend.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+import operator
+from typing import Any, cast
+
+from gigaexec.backends.contract import ExecutorBackend
+from gigaexec.config import WorkerConfig
+from gigaexec.errors import BackendClosedError, ConfigurationError, GigaexecError
+
+ENTRY_POINT_GROUP = "gigaexec.backends"
+
+_BUILT_IN = {
+    "forkserver": "gigaexec.backends.local.forkserver:ForkserverBackend",
+    "loky": "gigaexec.backends.local.loky:LokyBackend",
+}
+
+
+def make_backend(name_or_url: str, config: WorkerConfig | None = None) -> ExecutorBackend:
+    """Make a backend by its name, or by a URL whose scheme is its name. No worker is started.
+
+    Args:
+        name_or_url: "loky", "forkserver", or the name of a backend that an installed package adds. A backend
+            on other machines takes a URL.
+        config: How to run workers. None reads `WorkerConfig.from_env()`.
+
+    Raises:
+        ConfigurationError: No backend has this name, or the backend does not take a URL, cannot be imported,
+            or refuses the configuration.
+    """
+    name = require_backend_name(name_or_url)
+    backend_class = _load(name)
+    arguments = () if config is None else (config,)
+    if "://" not in name_or_url:
+        return cast(ExecutorBackend, backend_class(*arguments))
+    from_url = getattr(backend_class, "from_url", None)
+    if from_url is None:
+        raise ConfigurationError(f"backend {name!r} does not take a URL: {redacted_url(name_or_url)}")
+    return cast(ExecutorBackend, from_url(name_or_url, *arguments))
+
+
+def require_backend_name(name_or_url: str) -> str:
+    """Return the registered name in a name or a URL, without importing the backend.
+
+    Raises:
+        ConfigurationError: No backend has this name.
+    """
+    if not isinstance(name_or_url, str):
+        raise ConfigurationError(
+            f"backend must be a name, a URL or a backend object, not {type(name_or_url).__name__}"
+        )
+    name, separator, _ = name_or_url.partition("://")
+    if name in _BUILT_IN or name in _added_by_packages():
+        return name
+    what = f"URLs that start with {name}://" if separator else repr(redacted_url(name))
+    raise ConfigurationError(f"no backend for {what}; known backends: {', '.join(backend_names())}")
+
+
+def backend_names() -> list[str]:
+    """Return the names of all backends that are installed, sorted. Imports none of them."""
+    return sorted({*_BUILT_IN, *_added_by_packages()})
+
+
+def redacted_url(name_or_url: str) -> str:
+    """Return a name or a URL without credentials and without query: both may hold secrets."""
+    scheme, separator, rest = name_or_url.partition("://")
+    if not separator:
+        scheme, rest = "", name_or_url
+    # Up to the last "@": a password may contain one, and a list of URLs has several.
+    _, at, host = rest.rpartition("@")
+    host, question_mark, _ = host.partition("?")
+    return f"{scheme}{separator}{'***@' if at else ''}{host}{'?***' if question_mark else ''}"
+
+
+def _load(name: str) -> Any:
+    place = _BUILT_IN[name] if name in _BUILT_IN else _added_by_packages()[name]
+    module, _, qualified_name = place.partition(":")
+    try:
+        return operator.attrgetter(qualified_name)(importlib.import_module(module))
+    except GigaexecError:
+        raise
+    except Exception as error:  # importing a package of somebody else may raise anything
+        if _is_exiting():  # concurrent.futures, which loky imports, cannot be imported then
+            raise BackendClosedError("the interpreter is exiting; no call can be run any more") from error
+        raise ConfigurationError(
+            f"backend {name!r} cannot be imported from {place}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _is_exiting() -> bool:
+    from gigaexec.backends.local.interpreter_exit import interpreter_is_exiting  # loads multiprocessing
+
+    return interpreter_is_exiting()
+
+
+def _added_by_packages() -> dict[str, str]:
+    """Return name -> "module:class" of the entry points."""
+    # Imported on demand: it takes longer than everything else that `map_calls` imports.
+    from importlib.metadata import entry_points
+
+    return {each.name: f"{each.module}:{each.attr}" for each in entry_points(group=ENTRY_POINT_GROUP)}
