@@ -75,7 +75,7 @@ def test_r2_a_missing_function_is_named_with_those_that_are_there(run: Run) -> N
 def test_r2_what_is_not_callable_is_named_with_its_type(run: Run) -> None:
     outcome = run("f = [1]")
     assert outcome.status is OutcomeStatus.ERROR
-    assert "'f' of the program is not callable: it is of type list" in str(outcome.error)
+    assert "expected 'f' of the program to be a function, got type list" in str(outcome.error)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""Once a process: turn a fresh Python process into a worker.
+"""Turns a fresh Python process into a worker, once.
 
-Order matters. Death with the driver first, so that no failure further down leaves an orphan. Then the
-environment, before any library can read a secret out of it.
+The order matters. Death with the driver comes first, so that no later failure leaves an orphan; then the
+environment, before any library can read a secret from it.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _PR_SET_CHILD_SUBREAPER = 36
 # fcntl(2), asm-generic/fcntl.h: which signal O_ASYNC sends. In Python's fcntl module since 3.12 only.
 _F_SETSIG = 10
 
-_HIGHEST_DESCRIPTOR = 1 << 20  # beyond what Linux allows by default (fs.nr_open)
+_HIGHEST_DESCRIPTOR = 1 << 20  # the default of fs.nr_open
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """What a worker process is told when it starts.
+    """The settings of one worker process.
 
     Args:
         worker_id: 12 hex digits, new for this process.
         node_id: Name of the driver's machine.
         driver_pid: Process id of the driver.
-        environment: The whole environment that this process may have.
-        enable_pdeathsig: Whether to ask for PR_SET_PDEATHSIG.
-        max_rss_kb: Retire after a call that leaves more resident memory than this; None is never.
+        environment: All variables that the process may have.
+        enable_pdeathsig: Use PR_SET_PDEATHSIG.
+        max_rss_kb: Retire after a call that leaves more resident memory than this, KiB; None for never.
         preload: Modules to import before the first call.
         channel: Descriptor of the socket to the driver.
-        lifeline: Descriptor of a pipe whose other end the driver alone holds.
+        lifeline: Descriptor of a pipe whose other end only the driver holds.
         stdout: Descriptor of the pipe for the calls' standard output.
         stderr: Descriptor of the pipe for the calls' standard error.
     """
@@ -62,7 +62,7 @@ class WorkerSettings:
 
 
 def become_worker(settings: WorkerSettings) -> tuple[socket.socket, StandardStreams, list[str]]:
-    """Prepare this process. Call once, on the main thread, before any other thread runs.
+    """Prepare this process. Call it once, on the main thread, before any other thread runs.
 
     Returns:
         The connected channel, the standard streams, and warnings for the driver's log.
@@ -79,30 +79,31 @@ def become_worker(settings: WorkerSettings) -> tuple[socket.socket, StandardStre
 
 
 def prepare_interpreter() -> None:
-    """Set what programs expect of a fresh interpreter, and what keeps it from leaving files behind.
+    """Give the interpreter the state that programs expect of a fresh one; write no bytecode files.
 
-    All of it is inherited by forked processes.
+    Forked processes inherit all of it.
     """
     _reset_signals()
     faulthandler.enable(file=2, all_threads=True)
-    # What started this process may have left its own method here, which fails in programs.
+    # loky leaves its own start method here, which fails in programs.
     multiprocessing.set_start_method(None, force=True)
     if sys.platform == "linux":
-        # The default of Python 3.14 starts interpreters, which cannot import a program that is in no file.
+        # The default of Python 3.14, forkserver, starts interpreters that cannot import a program without a
+        # file.
         default: Any = multiprocessing.context._default_context
         default._default_context = multiprocessing.get_context("fork")
-    # Helper modules of a problem are compiled anew rather than left as __pycache__ in the user's folder,
-    # where a file rewritten within a second at the same size would be taken from the stale cache.
+    # No __pycache__ in the user's folders: a helper module that is rewritten within a second at the same size
+    # would be loaded from the stale cache.
     sys.dont_write_bytecode = True
 
 
 def die_with_driver(lifeline: int, driver_pid: int, enable_pdeathsig: bool) -> list[str]:
-    """Make the kernel kill this process when the driver ends, whatever this process is doing then.
+    """Have the kernel kill this process when the driver ends, whatever this process is doing.
 
     Args:
-        lifeline: A pipe's read end. Only the driver holds the write end and writes nothing: end of file
-            means that the driver is gone.
-        driver_pid: Its process id, to see whether it is gone already.
+        lifeline: A pipe's read end. Only the driver holds the write end, and writes nothing: end of file
+            means that the driver has ended.
+        driver_pid: The driver's process id, to detect that it has ended already.
         enable_pdeathsig: Use PR_SET_PDEATHSIG as well.
 
     Returns:
@@ -120,12 +121,12 @@ def die_with_driver(lifeline: int, driver_pid: int, enable_pdeathsig: bool) -> l
     else:
         watch_lifeline_on_thread(lifeline)
     if os.getppid() != driver_pid or _is_at_end(lifeline):
-        os._exit(1)  # it ended before the kernel was told to watch
+        os._exit(1)  # the driver ended before the signals were set up
     return warnings
 
 
 def close_all_but(wanted: set[int]) -> None:
-    """Close every descriptor from 3 on but these. Objects that held others must never be finalised."""
+    """Close every descriptor from 3 on except `wanted`. No object may close them a second time."""
     first = 3
     for descriptor in sorted(wanted):
         os.closerange(first, descriptor)
@@ -134,15 +135,15 @@ def close_all_but(wanted: set[int]) -> None:
 
 
 def outlive_driver(lifeline: int) -> None:
-    """Take back what `die_with_driver` did. Linux only. The caller must notice the driver's end itself."""
+    """Undo `die_with_driver`. Linux only. The caller must notice the driver's end itself."""
     fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_NONBLOCK)
     _prctl("PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, 0)
 
 
 def watch_lifeline_on_thread(lifeline: int) -> None:
-    """Kill this process when the lifeline ends, where the kernel cannot be asked to.
+    """Kill this process when the lifeline ends, on systems whose kernel cannot do it.
 
-    A C loop that holds the GIL delays it until the loop ends.
+    A C loop that holds the GIL delays the kill until the loop ends.
     """
 
     def watch() -> None:
@@ -154,7 +155,7 @@ def watch_lifeline_on_thread(lifeline: int) -> None:
 
 
 def replace_environment(environment: dict[str, str]) -> list[str]:
-    """Make `environment` all that os.environ, C's getenv, child processes and /proc/self/environ show.
+    """Replace the environment that os.environ, C's getenv, child processes and /proc/self/environ show.
 
     Returns:
         Warnings for the log.
@@ -162,19 +163,20 @@ def replace_environment(environment: dict[str, str]) -> list[str]:
     for name in list(os.environ):
         if name not in environment:
             del os.environ[name]
-    # Set anew even where nothing changes: setenv(3) copies to the heap, away from the block wiped next.
+    # Also set variables that do not change: setenv(3) copies them to the heap. The original block is wiped
+    # next.
     os.environ.update(environment)
     if sys.platform != "linux":
         return []
     try:
         start, end = _environment_block()
-        # Not only zeros: the worker id must be readable here, also in children that fork and never exec.
-        # By it the driver finds what a crashed worker left behind.
+        # Not only zeros: the worker id must be readable here, also in children that fork and never exec. The
+        # driver finds the orphans of a crashed worker by this id.
         shown = "".join(f"{name}={value}\0" for name, value in _marker_first(environment))
         block = os.fsencode(shown)[: end - start - 1]
         ctypes.memmove(start, block.ljust(end - start, b"\0"), end - start)
     except (OSError, ValueError, IndexError) as error:
-        return [f"/proc/self/environ still shows the environment that the worker was started with: {error}"]
+        return [f"/proc/self/environ still shows the worker's initial environment: {error}"]
     return []
 
 
@@ -189,7 +191,7 @@ def _environment_block() -> tuple[int, int]:
         fields = file.read().rpartition(")")[2].split()
     start, end = int(fields[50 - 3]), int(fields[51 - 3])
     if not 0 < start <= end:
-        raise ValueError(f"the kernel gives no place of the block ({start}, {end})")
+        raise ValueError(f"/proc/self/stat has no address of the environment block ({start}, {end})")
     return start, end
 
 
@@ -202,33 +204,33 @@ def _worker_environment(settings: WorkerSettings) -> dict[str, str]:
 
 
 def _reset_signals() -> None:
-    # The driver may have run under nohup, or with signals blocked: both are inherited.
+    # Workers inherit ignored and blocked signals: the driver may run under nohup.
     for name in ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCHLD"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # CallScope lets it through while a program runs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # CallScope enables it while a program runs
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def adopt_orphans() -> list[str]:
-    """Become the parent of what descendants orphan. Returns warnings for the log."""
+    """Become a subreaper: adopt the orphans of all descendants. Returns warnings for the log."""
     if sys.platform != "linux":
         return []
     return _prctl("PR_SET_CHILD_SUBREAPER", _PR_SET_CHILD_SUBREAPER, 1)
 
 
 def volunteer_for_oom_killer() -> None:
-    """When memory runs out, the kernel should end a program rather than the driver."""
+    """Raise the OOM score: when memory runs out, the kernel should kill a program, not the driver."""
     try:
         file = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
         os.write(file, b"1000")
         os.close(file)
     except OSError:
-        pass  # not Linux, or a hardened container: the kernel then chooses by size, which mostly agrees
+        pass  # not Linux, or a hardened container: the kernel then chooses by size
 
 
 def die_with_parent() -> list[str]:
-    """Ask the kernel to kill this process when the *thread* that forked it ends. Returns warnings."""
+    """Have the kernel kill this process when the *thread* that forked it ends. Returns warnings to log."""
     return _prctl("PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -248,11 +250,11 @@ def _is_at_end(lifeline: int) -> bool:
 
 
 EXIT_BROKEN = 70
-"""Exit code of a worker that cannot go on: EX_SOFTWARE of sysexits.h."""
+"""Exit code of a worker whose engine failed: EX_SOFTWARE of sysexits.h."""
 
 
 def preload(modules: tuple[str, ...]) -> str:
-    """Import modules that programs will want. Returns why that cannot be done, or ""."""
+    """Import the modules of `preload`. Returns the error text of the first that fails, or ""."""
     for name in modules:
         try:
             __import__(name)

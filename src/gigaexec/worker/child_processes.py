@@ -1,7 +1,7 @@
-"""Processes, threads and descriptors that a call left behind.
+"""Killing and reaping the processes that a call left behind.
 
-A worker is a subreaper on Linux: a process that its program orphans becomes the worker's own child, so
-walking the children finds daemons as well.
+A worker is a subreaper on Linux: it adopts the processes that its program orphans, so walking its children
+finds daemons as well.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 def end_child_processes() -> int:
     """Kill and reap every descendant of this process.
 
-    A program that forks faster than this kills keeps it busy; the call's deadline ends both.
+    A program that forks faster than this function kills keeps it busy; the call's deadline ends both.
 
     Returns:
-        How many were still running.
+        Number of processes that were still running.
     """
     killed = 0
     while _has_children():
@@ -32,7 +32,7 @@ def end_child_processes() -> int:
 
 
 def end_strangers(known: Collection[int]) -> None:
-    """Kill and reap every child of this process but those that are known, and whatever they leave behind."""
+    """Kill and reap every child of this process that is not in `known`, and the orphans of those children."""
     while strangers := [pid for pid in _children() if pid not in known]:
         for pid in strangers:
             _end_child(pid)

@@ -1,4 +1,4 @@
-"""What one call cost."""
+"""The cost of one call."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _MAXRSS_PER_KB = 1024 if sys.platform == "darwin" else 1
 class Accountant:
     """Measures the calls of one worker process.
 
-    Keeps two files of /proc open: opening them for each call costs more than reading them, and a call that
-    uses up all descriptors must not lose its metrics.
+    It keeps two files of /proc open: opening them costs more than reading them, and a call that uses up all
+    descriptors must not lose its metrics.
 
     Args:
         worker_id: 12 hex digits.
         node_id: Name of the machine.
-        is_single_use: The process runs one call, so its life is the call's and no peak need be reset.
+        is_single_use: The process runs one call, so its lifetime peak is the call's peak.
     """
 
     def __init__(self, worker_id: str, node_id: str, *, is_single_use: bool = False) -> None:
@@ -42,24 +42,23 @@ class Accountant:
         self._clear_refs = _open_or_none("/proc/self/clear_refs", os.O_WRONLY)
 
     def start(self) -> Measurement:
-        """Begin to measure a call."""
+        """Start to measure a call."""
         if self._clear_refs is not None:
-            # The reset takes ru_maxrss back as well.
+            # The reset lowers ru_maxrss as well.
             self._peak_before_reset_kb = self._lifetime_peak_rss_kb()
             try:
                 _write(self._clear_refs, _RESET_PEAK)
             except OSError:
-                # Refused by the kernel, or the program closed the descriptor: the peak is then of the
-                # process's life, as the field's documentation says.
+                # The kernel refuses, or the program closed the descriptor. The peak is then the lifetime's.
                 self._clear_refs = None
         return Measurement(self)
 
     def peak_rss_kb(self) -> int:
-        """Peak resident memory since the last reset, KiB."""
+        """Return the peak of resident memory since the last reset, KiB."""
         return self._status_field(b"VmHWM:") or self._lifetime_peak_rss_kb()
 
     def rss_kb(self) -> int:
-        """Resident memory now, KiB; the lifetime peak where /proc is not there."""
+        """Return the resident memory now, KiB; the lifetime peak on systems without /proc."""
         return self._status_field(b"VmRSS:") or self._lifetime_peak_rss_kb()
 
     def metrics(self, started_at_ns: int, finished_at_ns: int, used: Usage) -> ExecutionMetrics:
@@ -96,7 +95,7 @@ class Accountant:
 
 
 class Measurement:
-    """One call's clocks, from its creation to `stop`."""
+    """The clocks of one call, from its creation to `stop`."""
 
     def __init__(self, accountant: Accountant) -> None:
         self._accountant = accountant
@@ -104,14 +103,14 @@ class Measurement:
         self._started_at_ns = _monotonic_ns()
 
     def stop(self) -> ExecutionMetrics:
-        """End it. Call once."""
+        """Return the metrics. Call it once."""
         finished_at_ns = _monotonic_ns()
         used = usage().since(self._used_before)
         return self._accountant.metrics(self._started_at_ns, finished_at_ns, used)
 
 
 def usage() -> Usage:
-    """What this process has used, with the children that it waited for."""
+    """Return the resources that this process used, with the children that it waited for."""
     return Usage.of(_getrusage(RUSAGE_SELF), _getrusage(RUSAGE_CHILDREN))
 
 

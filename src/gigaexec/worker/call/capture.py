@@ -1,8 +1,8 @@
 """File descriptors 0, 1 and 2 of a worker.
 
-Descriptors 1 and 2 are pipes that the driver drains while the call runs. So the text of C code and child
-processes is caught as well, a chatty program never blocks on a full pipe for long, and what was written
-before a crash or a kill is not lost. `sys.stdout` and `sys.stderr` are unbuffered for the same reason.
+Descriptors 1 and 2 are pipes that the driver drains while the call runs. So the output of C code and child
+processes is captured as well, a program never blocks on a full pipe for long, and output before a crash or a
+kill is not lost. `sys.stdout` and `sys.stderr` are unbuffered for the same reason.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Protocol
 
 
 class Streams(Protocol):
-    """What a call's runner needs of the standard streams."""
+    """The standard streams, as the runner of a call uses them."""
 
     def flush(self) -> None:
-        """Push out what Python's and C's buffers hold, so that it precedes the call's result."""
+        """Write out Python's and C's buffers, so that the output precedes the call's result."""
         ...
 
 
 class InheritedStreams:
-    """The objects in `sys` for descriptors 0 to 2, made once in a process that others are forked from."""
+    """The objects in `sys` for descriptors 0 to 2, made once in the template."""
 
     def __init__(self) -> None:
         _put_objects_in_place()
         self._libc = ctypes.CDLL(None)
 
     def attach(self, stdout_pipe: int, stderr_pipe: int) -> None:
-        """In a forked process: point descriptors 1 and 2 at the pipes, and close the pipes' own."""
+        """In a forked process: point descriptors 1 and 2 at the pipes, then close the originals."""
         for pipe, target in ((stdout_pipe, 1), (stderr_pipe, 2)):
             os.dup2(pipe, target, inheritable=True)
             os.close(pipe)
@@ -40,12 +40,12 @@ class InheritedStreams:
 
 
 class StandardStreams:
-    """Owns the standard descriptors, and gives them back to each call as they were."""
+    """Owns the standard descriptors of a reused worker, and restores them before each call."""
 
     def __init__(self, stdout_pipe: int, stderr_pipe: int) -> None:
         """Point 0 at /dev/null and 1 and 2 at the pipes."""
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        # Kept aside, closed on exec: the program may close or redirect 0, 1 and 2.
+        # Duplicates, closed on exec: the program may close or redirect 0, 1 and 2.
         self._originals = (null, stdout_pipe, stderr_pipe)
         self._identities = tuple(map(_identity, self._originals))
         self._libc = ctypes.CDLL(None)
@@ -54,13 +54,13 @@ class StandardStreams:
         self.restore()
 
     def restore(self) -> None:
-        """Give descriptors 0 to 2 and the objects in `sys` back as they were."""
+        """Restore descriptors 0 to 2 and their objects in `sys`."""
         if tuple(map(_identity, (0, 1, 2))) != self._identities:
             for target, original in enumerate(self._originals):
                 os.dup2(original, target, inheritable=True)
         for pipe in self._originals[1:]:
-            os.set_blocking(pipe, True)  # where writes do not block, output is lost without a word
-        # New objects for every call, 8 us: what a program reconfigured does not show on the old ones.
+            os.set_blocking(pipe, True)  # a non-blocking pipe loses output silently
+        # New objects for every call, 8 us: a reconfigured stream cannot be recognised.
         _put_objects_in_place()
 
     def flush(self) -> None:
@@ -79,7 +79,7 @@ def _flush(libc: ctypes.CDLL) -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except Exception:  # whatever object the program put there may fail in any way
+        except Exception:  # the program may have put any object there, which may fail in any way
             continue
     libc.fflush(None)
 

@@ -1,8 +1,8 @@
-"""What a call imports: its python_path, helper modules of its own, and none of them left for the next call.
+"""The modules that a call imports: its python_path and its own helper modules.
 
-Modules of folders that were importable before stay loaded; importing them anew would cost every call their
-time. A module of another folder is the call's own, however the folder came to be searched: by python_path,
-by the program's own `sys.path.insert`, or by its change of the current folder.
+Modules of folders that were importable before the call stay loaded, because importing them again would cost
+every call that time. A module of any other folder is the call's own, whether the folder is searched because
+of python_path, the program's own `sys.path.insert`, or a change of the current folder.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _OWN_FINDERS: tuple[Any, ...] = (
 
 
 class ImportState:
-    """What is importable between calls."""
+    """The folders and hooks that every call can import from."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.path_list, self.path = sys.path, list(sys.path)
         self.folders = {os.path.normpath(os.path.join(folder, entry)) for entry in self.path}
-        # Of packages that are installed in place, say: their modules lie outside of sys.path.
+        # Hooks of editable installs, for example: their modules lie outside of sys.path.
         self.hooks = [finder for finder in sys.meta_path if finder not in _OWN_FINDERS]
 
     def holds(self, name: str, module: types.ModuleType) -> bool:
-        """Whether this top-level module is of a folder or a hook that every call has."""
-        # A package is found in the folder that holds the package's own folder, or folders.
+        """True if a top-level module comes from a folder or a hook that every call has."""
+        # A package is found in the parent of its own folder, or folders.
         places = _package_folders(module) or module_places(module)
         found_in = [os.path.normpath(os.path.dirname(place)) for place in places if os.path.isabs(place)]
         if not found_in or any(folder in self.folders for folder in found_in):
@@ -52,7 +52,7 @@ class CallImports:
     """The imports of one call.
 
     Args:
-        state: What is importable between calls.
+        state: The folders and hooks that every call can import from.
         python_path: The call's own folders.
         modules_before: The modules that were loaded before the call.
     """
@@ -68,30 +68,30 @@ class CallImports:
         self._modules_before = modules_before
 
     def prepare(self) -> None:
-        """Put python_path in front, and drop the modules that its folders shadow.
+        """Put python_path at the front of sys.path, and drop the modules that its folders shadow.
 
         Raises:
-            ValueError: An entry is no path.
-            OSError: An entry is relative, and the current folder is gone.
+            ValueError: An entry is not a path.
+            OSError: An entry is relative, and the current folder was removed.
         """
         entries = list(dict.fromkeys(os.path.abspath(entry) for entry in self._python_path))
         self._python_path = entries
         rest = [entry for entry in dict.fromkeys(sys.path) if entry not in entries]
         if "" not in rest:
-            # The current folder is importable, also one that the program changes to.
+            # "" is the current folder, also after the program has changed it.
             rest.insert(0, "")
         sys.path[:] = entries + rest
         for entry in entries:
-            # As in `_restore_path`, for what was written since this process last looked.
+            # A finder's cached listing goes by mtime, which is too coarse for files written just now.
             sys.path_importer_cache.pop(entry, None)
             for name in _top_level_names(entry):
                 _drop_shadowed(name, entry)
 
     def register_helpers_by_value(self) -> list[types.ModuleType]:
-        """Have cloudpickle send classes of the call's own modules by value; the driver lacks the modules.
+        """Have cloudpickle send classes of the call's own modules by value: the driver lacks the modules.
 
         Returns:
-            The modules; give them to `unregister_helpers` when the value is pickled.
+            The modules, for `unregister_helpers` after the value was pickled.
         """
         helpers = list(self._own_modules().values())
         for module in helpers:
@@ -104,7 +104,7 @@ class CallImports:
             _unregister_by_value(module)
 
     def _own_modules(self) -> dict[str, types.ModuleType]:
-        """The call's own modules among those that it loaded, by name."""
+        """Return the call's own modules among those that it loaded, by name."""
         before = self._modules_before
         loaded = self._loaded_since()
         if not loaded:
@@ -123,7 +123,7 @@ class CallImports:
         return own
 
     def _loaded_since(self) -> dict[str, Any]:
-        """Modules that were loaded since `modules_before`, and maybe some more, by name."""
+        """Return the modules that were loaded since `modules_before`, and possibly others, by name."""
         now: dict[str, Any] = sys.modules.copy()
         now.pop(MODULE_NAME, None)
         return now if now != self._modules_before else {}
@@ -139,7 +139,7 @@ class CallImports:
 
 def _drop_shadowed(name: str, entry: str) -> None:
     module = sys.modules.get(name)
-    # What the interpreter itself imported at its start would win over the folder in a fresh Python too.
+    # Modules that the interpreter imports at its start win over the folder in a fresh Python, too.
     if module is None or _is_part_of_interpreter(module) or name == "gigaexec":
         return
     if not any(_is_inside(place, entry) for place in module_places(module)):
@@ -150,7 +150,7 @@ def _drop_shadowed(name: str, entry: str) -> None:
 def _finds(hook: Any, name: str) -> bool:
     try:
         return hook.find_spec(name, None) is not None
-    except Exception:  # a finder of whoever configured this Python, asked about a name that it may not expect
+    except Exception:  # a third-party finder, asked for a name that it may not expect
         return False
 
 
@@ -158,7 +158,7 @@ def _top_level_names(folder: str) -> list[str]:
     try:
         entries = list(os.scandir(folder))
     except OSError:
-        return []  # a folder that is not there shadows nothing, as in Python
+        return []  # a missing folder shadows nothing, as in Python
     names = []
     for entry in entries:
         stem, suffix = os.path.splitext(entry.name)
@@ -181,7 +181,7 @@ def module_places(module: types.ModuleType) -> list[str]:
 def _package_folders(module: types.ModuleType) -> list[str]:
     try:
         return [place for place in getattr(module, "__path__", ()) if isinstance(place, str)]
-    except Exception:  # a namespace path works its entries out anew, with whatever finders the program added
+    except Exception:  # a namespace path recomputes its entries with the program's finders
         return []
 
 

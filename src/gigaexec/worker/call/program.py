@@ -1,4 +1,4 @@
-"""From a code string to a function call."""
+"""Loading a program: from a code string to a function."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from cloudpickle import (
     unregister_pickle_by_value as _unregister_by_value,
 )
 
+from gigaexec.untrusted.plain_values import type_name
+
 MODULE_NAME = "user_code"
 FILE_NAME = "user_code.py"
 
-# Search loops call the same program and the same validator again and again. Compiling 200 lines takes
-# 2 to 5 ms; code objects are immutable, so calls may share them.
+# Search loops call the same program and the same validator many times. Compiling 200 lines takes 2 to 5 ms;
+# code objects are immutable, so calls may share them.
 _COMPILED_PROGRAMS_KEPT = 64
 _compiled: OrderedDict[str, types.CodeType] = OrderedDict()
 
-# The globals of the program that is loaded. It may put another object in the place of its module.
+# The globals of the loaded program. The program may replace its module in sys.modules.
 _namespace: dict[str, Any] | None = None
 
 
 class ProgramError(Exception):
-    """The program has no such function. The message is all there is to say: no traceback helps."""
+    """The program has no such function. The message says everything; a traceback would add nothing."""
 
 
 def load_program(code: str) -> types.ModuleType:
@@ -57,11 +59,11 @@ def unload_program() -> None:
     _source_lines.pop(FILE_NAME, None)
     if _namespace is None:
         return
-    # Functions and their globals refer to each other; this frees a large array now, not at the next full
-    # garbage collection.
+    # Functions and their globals form cycles. Clearing the globals frees a large array now, not at the next
+    # full garbage collection.
     _namespace.clear()
     _namespace = None
-    # By its name: the program may have renamed its module, or changed its class.
+    # By name: the program may have renamed its module, or changed the module's class.
     with suppress(ValueError):  # the program unregistered it
         _unregister_by_value(types.ModuleType(MODULE_NAME))
 
@@ -70,16 +72,15 @@ def find_function(module: types.ModuleType, name: str) -> Callable[..., Any]:
     """Return the module's function of that name.
 
     Raises:
-        ProgramError: It is missing, or cannot be called.
+        ProgramError: The name is missing, or its value is not callable.
     """
     try:
         function = vars(module)[name]
     except KeyError:
         raise ProgramError(f"the program defines no function {name!r}; {_what_it_defines(module)}") from None
     if not callable(function):
-        raise ProgramError(
-            f"{name!r} of the program is not callable: it is of type {type(function).__name__}"
-        )
+        kind = type_name(function)
+        raise ProgramError(f"expected {name!r} of the program to be a function, got type {kind}")
     return function  # type: ignore[no-any-return]
 
 
@@ -102,4 +103,4 @@ def _compile(code: str) -> types.CodeType:
 
 def _what_it_defines(module: types.ModuleType) -> str:
     names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("__")]
-    return f"it defines: {', '.join(names[:20])}" if names else "it defines none"
+    return f"it defines: {', '.join(names[:20])}" if names else "it defines no functions; is it a script?"

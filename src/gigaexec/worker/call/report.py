@@ -1,4 +1,4 @@
-"""An exception of user code, as text. The exception object itself never leaves the worker."""
+"""Exceptions of programs as text. The exception object itself never leaves the worker."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gigaexec.worker.call.program import FILE_NAME, ProgramError
 _ENGINE_FOLDER = str(Path(__file__).parents[1])
 _CONTEXT_LINES = 3
 
-# An exception may carry a message of any size, and a report goes through memory several times.
+# An exception's message may have any size, and a report is copied in memory several times.
 MAX_REPORT_CHARACTERS = 200_000
 MAX_SUMMARY_CHARACTERS = 500
 
 
 def describe_exception(error: BaseException, kind: ErrorKind = ErrorKind.USER) -> WorkerError:
-    """Return traceback and code context of an exception that user code raised. Never raises."""
+    """Return traceback and code context of an exception that a program raised. Never raises."""
     try:
         return WorkerError(
             stderr=_shorten(_report(error), MAX_REPORT_CHARACTERS),
@@ -28,7 +28,7 @@ def describe_exception(error: BaseException, kind: ErrorKind = ErrorKind.USER) -
             kind=kind,
             summary=_shorten(_summary(error), MAX_SUMMARY_CHARACTERS),
         )
-    except BaseException as failure:  # the user's classes run while they are formatted, and may do anything
+    except BaseException as failure:  # formatting runs code of the program's classes, which may do anything
         name = type_name(error)
         text = f"{name} (it could not be formatted: {type(failure).__name__})"
         return WorkerError(stderr=text, kind=kind, summary=text)

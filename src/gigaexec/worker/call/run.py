@@ -29,16 +29,16 @@ from gigaexec.worker.call.scope import CallScope
 EncodeValue = Callable[[Any], EncodedValue]
 
 
-class RefusedError(Exception):
-    """Carries a finished report out of a step."""
+class StepFailedError(Exception):
+    """A step of a call failed in a foreseen way; `error` is its finished report."""
 
     def __init__(self, error: WorkerError) -> None:
         self.error = error
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a call went: its error, or its encoded value."""
+class FinishedCall:
+    """The result of a call: its error or its encoded value, and its metrics."""
 
     error: WorkerError | None
     encoded: EncodedValue | None
@@ -57,7 +57,7 @@ class Ended:
 
 
 class CallRunner:
-    """The steps of a call in this process. What comes before and after them differs by the kind of worker."""
+    """Runs the steps of a call that are the same in both kinds of worker."""
 
     def __init__(self, accountant: Accountant, streams: Streams) -> None:
         self._accountant = accountant
@@ -70,22 +70,22 @@ class CallRunner:
         scope: CallScope,
         encode: EncodeValue,
         prepare: Callable[[], None],
-    ) -> Ended:
-        """Run one call. Never raises for what the user's code does.
+    ) -> FinishedCall:
+        """Run one call. Never raises, whatever the program does.
 
         Args:
-            call: What to run.
+            call: The call.
             scope: The call's scope, prepared.
-            encode: Makes bytes of the value.
-            prepare: Applies limits, and whatever else must be done before anything of the call is loaded.
-                It may raise `RefusedError`.
+            encode: Encodes the return value.
+            prepare: Applies limits and sandbox, before anything of the call is loaded. It may raise
+                `StepFailedError`.
         """
-        # In a context of its own, which keeps decimal's and numpy's settings from the next call.
+        # In a copy of the context, which isolates the settings of decimal and numpy from the next call.
         return copy_context().run(self._run, call, scope, encode, prepare)
 
     def _run(
         self, call: ReceivedCall, scope: CallScope, encode: EncodeValue, prepare: Callable[[], None]
-    ) -> Ended:
+    ) -> FinishedCall:
         measurement = self._accountant.start()
         error: WorkerError | None = None
         encoded: EncodedValue | None = None
@@ -100,8 +100,8 @@ class CallRunner:
             self._end_forked_child()
             metrics = measurement.stop()
             encoded = _encode(value, encode, scope)
-        except RefusedError as refused:
-            error = refused.error
+        except StepFailedError as failed:
+            error = failed.error
         except BaseException as raised:  # sys.exit and KeyboardInterrupt are the call's failure, too
             error = describe_exception(raised)
             if hit := limit_behind(raised, header.limits):
@@ -111,10 +111,10 @@ class CallRunner:
         self._end_forked_child(error)
         if error is not None:
             metrics = measurement.stop()
-        return Ended(error, encoded, metrics)
+        return FinishedCall(error, encoded, metrics)
 
     def _end_forked_child(self, error: WorkerError | None = None) -> None:
-        """End this process if it is one that the program forked: its answer would pass for the worker's."""
+        """End this process if the program forked it: otherwise its answer would pass for the worker's."""
         if _getpid() != self._pid:
             if error is not None:
                 print(error.stderr, file=sys.stderr)
@@ -123,11 +123,11 @@ class CallRunner:
 
 
 def apply_limits_or_refuse(call: ReceivedCall, *, is_final: bool) -> None:
-    """Apply the call's limits. Raises `RefusedError` where one cannot be."""
+    """Apply the call's limits. Raises `StepFailedError` if one cannot be applied."""
     try:
         apply_limits(call.header.limits, is_final=is_final)
     except LimitFailure as failure:
-        raise RefusedError(_report_of(str(failure), ErrorKind.SETUP)) from None
+        raise StepFailedError(_report_of(str(failure), ErrorKind.SETUP)) from None
 
 
 def _report_of(text: str, kind: ErrorKind) -> WorkerError:
@@ -136,10 +136,10 @@ def _report_of(text: str, kind: ErrorKind) -> WorkerError:
 
 def _require_prepared(scope: CallScope) -> None:
     if scope.not_prepared is not None:
-        # Not a full report: looking for source lines walks the very path that cannot be used.
+        # No traceback: reading its source lines searches the very path that cannot be used.
         name = type(scope.not_prepared).__name__
         text = f"the call's env or python_path cannot be set: {name}: {scope.not_prepared}"
-        raise RefusedError(_report_of(text, ErrorKind.ARGUMENTS))
+        raise StepFailedError(_report_of(text, ErrorKind.ARGUMENTS))
 
 
 def _load_arguments(call: ReceivedCall) -> tuple[list[Any], dict[str, Any]]:
@@ -151,26 +151,26 @@ def _load_arguments(call: ReceivedCall) -> tuple[list[Any], dict[str, Any]]:
         error = replace(report, summary=summary)
         if hit := limit_behind(raised, call.header.limits):
             error = replace(error, kind=ErrorKind.LIMIT, hit=hit)
-        raise RefusedError(error) from None
+        raise StepFailedError(error) from None
 
 
 def _encode(value: Any, encode: EncodeValue, scope: CallScope) -> EncodedValue:
     helpers = scope.imports.register_helpers_by_value()
     try:
         return encode(value)
-    except RefusedError:
+    except StepFailedError:
         raise
     except SpillWriteError as failure:
-        raise RefusedError(_report_of(str(failure), ErrorKind.SPILL)) from None
+        raise StepFailedError(_report_of(str(failure), ErrorKind.SPILL)) from None
     except SpillLimitError as failure:
         text = f"the return value of type {type_name(value)} cannot be sent: {failure}"
-        raise RefusedError(_report_of(text, ErrorKind.VALUE)) from None
+        raise StepFailedError(_report_of(text, ErrorKind.VALUE)) from None
     except ValueTooLargeError as failure:
         error = replace(_report_of(str(failure), ErrorKind.LIMIT), hit=failure.hit)
-        raise RefusedError(error) from None
+        raise StepFailedError(error) from None
     except BaseException as raised:
         report = describe_exception(raised, ErrorKind.VALUE)
         summary = f"the return value of type {type_name(value)} cannot be pickled: {report.summary}"
-        raise RefusedError(replace(report, summary=summary)) from None
+        raise StepFailedError(replace(report, summary=summary)) from None
     finally:
         scope.imports.unregister_helpers(helpers)

@@ -1,4 +1,4 @@
-"""Preparing the process for one call."""
+"""Preparing the process for one call: environment, folders, signals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from gigaexec.worker.call.imports import CallImports
 
-# The module `signal` wraps its functions to make enum members, which takes longer than the system call.
+# `signal.signal` wraps this function to make enum members, which takes longer than the system call.
 _set_handler: Callable[[int, Any], Any] = importlib.import_module("_signal").signal
 _SIGINT = int(signal.SIGINT)
 
@@ -18,7 +18,7 @@ _SIGINT = int(signal.SIGINT)
 class CallScope:
     """Prepares the process for one call.
 
-    After `prepare`, `not_prepared` holds why the call must not run, if so.
+    After `prepare`, `not_prepared` holds the error because of which the call must not run, or None.
     """
 
     def __init__(self, imports: CallImports, env: dict[str, str | None]) -> None:
@@ -27,14 +27,14 @@ class CallScope:
         self.not_prepared: Exception | None = None
 
     def prepare(self) -> None:
-        """Apply the call's environment and folders, and let an interrupt through to its program."""
+        """Apply the call's environment and folders, and have SIGINT raise KeyboardInterrupt."""
         try:
             self._apply_environment()
             self.imports.prepare()
         except (
             ValueError,
             OSError,
-        ) as error:  # lone surrogates, a NUL, a relative path in a folder that is gone
+        ) as error:  # lone surrogates, a NUL, a relative path in a removed folder
             self.not_prepared = error
         _set_handler(_SIGINT, signal.default_int_handler)
 

@@ -1,7 +1,6 @@
-"""Random generators of a call: seeded, so that two calls differ and each can be repeated.
+"""The random generators of a call: seeded, so that two calls differ and each can be repeated.
 
-A forked process inherits the state of its parent's generators, and without this every call would draw the
-same numbers.
+A forked process inherits its parent's generators: unless they are seeded, every call draws the same numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def draw_seed() -> int:
 
 
 def seed_generators(seed: int) -> None:
-    """Seed `random`, and numpy's global generator: now where it is loaded, else as soon as it is."""
+    """Seed `random` and numpy's global generator: at once if numpy is loaded, otherwise when it is loaded."""
     random.seed(seed)
     generators: Any = sys.modules.get(_NUMPY_GENERATORS)
     if generators is not None:
@@ -35,17 +34,17 @@ def seed_generators(seed: int) -> None:
 
 
 def seed_hashing_of_children(seed: int) -> None:
-    """Seed the hashes of strings in interpreters that the program starts. Its own are fixed already."""
+    """Seed string hashing in interpreters that the program starts; this one's cannot be changed."""
     os.environ["PYTHONHASHSEED"] = str(seed % _HASH_SEED_LIMIT)
 
 
 def _seed_numpy(generators: Any, seed: int) -> None:
-    # It takes 32 bits at a time.
+    # numpy takes words of 32 bits.
     generators.seed([seed % _NUMPY_SEED_LIMIT, seed // _NUMPY_SEED_LIMIT])
 
 
 class _SeedsNumpy:
-    """Finds numpy's module of generators as any finder would, and seeds it once it is loaded."""
+    """A finder that seeds numpy's module of generators once it is loaded."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

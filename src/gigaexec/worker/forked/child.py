@@ -25,27 +25,27 @@ from gigaexec.worker.call.accounting import Accountant
 from gigaexec.worker.call.capture import InheritedStreams
 from gigaexec.worker.call.imports import ImportState
 from gigaexec.worker.call.limits import forbid_core_dumps, leave_descriptors_to_driver, lift_file_size_limit
-from gigaexec.worker.call.run import CallRunner, Ended, RefusedError, apply_limits_or_refuse
+from gigaexec.worker.call.run import CallRunner, FinishedCall, StepFailedError, apply_limits_or_refuse
 from gigaexec.worker.call.scope import CallScope
 from gigaexec.worker.call.seed import draw_seed, seed_generators, seed_hashing_of_children
 from gigaexec.worker.forked.imports import ImportsOfOneCall
 
-# Bytecode is rewritten on the eighth run of a function, or of a loop in it (CPython 3.11); a failing call
-# takes other ways.
+# CPython 3.11 specialises bytecode on the eighth run of a function or loop; a failing call takes other
+# branches.
 _WARM_UP_PROGRAMS = ("def f(x): return x", "def f(x): raise ValueError(x)") * 10
 _WARM_UP_REPLY_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class CallPlace:
-    """Where a call comes from and runs.
+class WorkerSetup:
+    """The identity, folders and descriptors of one worker.
 
     Args:
         worker_id: 12 hex digits, new for this process.
         node_id: Name of the driver's machine.
         folder: The program's current folder; "" where it is the scratch folder.
         scratch: Its scratch folder; "" where it is not confined.
-        results: How its value travels.
+        results: Format of the return value.
         channel: Descriptor of the socket to the driver.
         stdout: Descriptor of the pipe for standard output.
         stderr: Descriptor of the pipe for standard error.
@@ -62,33 +62,33 @@ class CallPlace:
 
     @property
     def descriptors(self) -> tuple[int, int, int]:
-        """All that it has."""
+        """All three descriptors."""
         return self.channel, self.stdout, self.stderr
 
     def close(self) -> None:
-        """Close the descriptors, in the process that does not run the call."""
+        """Close the descriptors, in a process that does not run the call."""
         for descriptor in self.descriptors:
             os.close(descriptor)
 
 
-def run_one_call(place: CallPlace, root_pidfd: int, isolation: Isolation, engine: Engine) -> NoReturn:
-    """Be the worker of one call, in a process just forked for it.
+def run_one_call(setup: WorkerSetup, root_pidfd: int, isolation: Isolation, engine: Engine) -> NoReturn:
+    """Become the worker of one call. Runs in a process forked for the call.
 
     Args:
-        place: Where the call comes from and runs.
-        root_pidfd: Of the process whose end is the end of all: the first of the PID namespace, or the keeper.
-        isolation: Where this process is.
-        engine: What it inherits.
+        setup: The worker's identity, folders and descriptors.
+        root_pidfd: Pidfd of the process whose end ends the call: PID 1 of its namespace, or the supervisor.
+        isolation: The namespaces that this process is in.
+        engine: The state that this process inherits.
     """
     try:
-        engine.streams.attach(place.stdout, place.stderr)  # first, to tell what goes wrong
+        engine.streams.attach(setup.stdout, setup.stderr)  # first, so that errors can be reported
         os.setsid()
         volunteer_for_oom_killer()
         warnings = () if isolation.has_pid_namespaces else tuple(die_with_parent())
-        isolation.isolate_call(place.scratch)
-        worker = _OneCallWorker(place, isolation, engine)
+        isolation.isolate_call(setup.scratch)
+        worker = _OneCallWorker(setup, isolation, engine)
         worker.settle()
-        channel = WorkerChannel(socket.socket(fileno=place.channel))
+        channel = WorkerChannel(socket.socket(fileno=setup.channel))
         own_pidfd = os.pidfd_open(os.getpid())
         if warnings or not isolation.call_is_as_expected:
             ready = encode_message(Ready(warnings=warnings, steps=isolation.steps))
@@ -101,38 +101,38 @@ def run_one_call(place: CallPlace, root_pidfd: int, isolation: Isolation, engine
         if received is not None:
             worker.run(received, channel)
     except BaseException as error:
-        # The program closed the channel's descriptor, or broke the engine. Ending the process is the one
-        # answer that cannot be lost: the driver reports a crash with this text.
-        print(f"gigaexec: the worker cannot go on: {type(error).__name__}: {error}", file=sys.stderr)
+        # The program closed the channel's descriptor, or broke the engine. Only the end of the process is
+        # sure to reach the driver, which reports a crash with this text.
+        print(f"gigaexec: the worker failed: {type(error).__name__}: {error}", file=sys.stderr)
         os._exit(EXIT_BROKEN)
     os._exit(0)
 
 
 class Engine:
-    """What the workers of a template inherit ready-made.
+    """The state that a template prepares once and its workers inherit.
 
-    Every page that a forked process writes to is copied first, which takes longer than the writing: so what
-    can be made once is made here, and `warm_up` runs the code that workers will run, because the interpreter
-    rewrites bytecode on its first runs.
+    A forked process copies each page before it first writes to it, which takes longer than the write. So
+    state that all workers share is made here, and `warm_up` runs the code that workers will run, because the
+    interpreter specialises bytecode on its first runs.
     """
 
     def __init__(self) -> None:
         self.streams = InheritedStreams()
         self.usual_ready = b""
-        """The first message of a worker for which every step held, encoded."""
+        """The encoded first message of a worker in which every step of the sandbox held."""
         self._modules = sys.modules.copy()
         self._state = ImportState(_current_folder())
 
     def imports(self, python_path: list[str]) -> ImportsOfOneCall:
-        """The imports of a call that is about to run."""
+        """Return the imports of a call that is about to run."""
         folder = _current_folder()
         if self._state.folder != folder:
             self._state = ImportState(folder)
         return ImportsOfOneCall(self._state, python_path, self._modules)
 
     def warm_up(self, results: ResultFormat, isolation: Isolation) -> None:
-        """Run some calls of our own in this process. The next scope starts from what was before."""
-        place = CallPlace("", "", folder="", scratch="", results=results, channel=-1, stdout=-1, stderr=-1)
+        """Run some calls in this process, then restore the state that the next scope starts from."""
+        setup = WorkerSetup("", "", folder="", scratch="", results=results, channel=-1, stdout=-1, stderr=-1)
         path, finders, handler = list(sys.path), list(sys.meta_path), signal.getsignal(signal.SIGINT)
         arguments = pickle.dumps(([1], {}), protocol=5)
         ours, theirs = socket.socketpair()
@@ -144,7 +144,7 @@ class Engine:
                     ours.sendall(frame_prefix(len(payload)) + payload)
                 received = channel.receive()
                 assert received is not None
-                _OneCallWorker(place, isolation, self).run(received, channel)
+                _OneCallWorker(setup, isolation, self).run(received, channel)
                 ours.recv(_WARM_UP_REPLY_BYTES)
         self.usual_ready = encode_message(Ready(steps=isolation.expected_steps))
         sys.path[:] = path
@@ -154,22 +154,22 @@ class Engine:
 
 
 class _OneCallWorker:
-    def __init__(self, place: CallPlace, isolation: Isolation, engine: Engine) -> None:
-        self._place = place
+    def __init__(self, setup: WorkerSetup, isolation: Isolation, engine: Engine) -> None:
+        self._setup = setup
         self._isolation = isolation
         self._engine = engine
-        accountant = Accountant(place.worker_id, place.node_id, is_single_use=True)
+        accountant = Accountant(setup.worker_id, setup.node_id, is_single_use=True)
         self._runner = CallRunner(accountant, engine.streams)
 
     def settle(self) -> None:
-        """Take the call's identity and folder."""
-        place = self._place
-        os.environ["GIGAEVO_WORKER_ID"] = place.worker_id
-        os.environ["GIGAEVO_NODE_ID"] = place.node_id
-        if place.scratch:
-            _move_to(place.scratch)
+        """Apply the worker's identity and current folder."""
+        setup = self._setup
+        os.environ["GIGAEVO_WORKER_ID"] = setup.worker_id
+        os.environ["GIGAEVO_NODE_ID"] = setup.node_id
+        if setup.scratch:
+            _move_to(setup.scratch)
         else:
-            _change_folder(place.folder)
+            _change_folder(setup.folder)
 
     def run(self, call: ReceivedCall, channel: WorkerChannel) -> None:
         header = call.header
@@ -184,57 +184,57 @@ class _OneCallWorker:
         _answer(ended, channel)
 
     def _prepare(self, call: ReceivedCall, seed: int, channel: WorkerChannel) -> None:
-        if not os.path.isdir(self._place.scratch or "/"):
-            text = f"the scratch folder {self._place.scratch} was removed before the call"
-            raise RefusedError(WorkerError(stderr=text, kind=ErrorKind.SPILL, summary=text))
+        if not os.path.isdir(self._setup.scratch or "/"):
+            text = f"the scratch folder {self._setup.scratch} was removed before the call"
+            raise StepFailedError(WorkerError(stderr=text, kind=ErrorKind.SPILL, summary=text))
         seed_generators(seed)
         if call.header.seed is not None:
             seed_hashing_of_children(seed)
         apply_limits_or_refuse(call, is_final=True)
-        if self._place.scratch:
+        if self._setup.scratch:
             if call.header.limits.open_files is None:
                 leave_descriptors_to_driver()
             forbid_core_dumps()
-            self._isolation.confine_program(self._place.scratch, call.header.python_path)
+            self._isolation.confine_program(self._setup.scratch, call.header.python_path)
             if failure := self._isolation.landlock_failure:
-                raise RefusedError(WorkerError(stderr=failure, kind=ErrorKind.SANDBOX, summary=failure))
+                raise StepFailedError(WorkerError(stderr=failure, kind=ErrorKind.SANDBOX, summary=failure))
             channel.send(encode_message(Confined(self._isolation.steps)))
         if missing := self._isolation.missing():
-            raise RefusedError(WorkerError(stderr=missing, kind=ErrorKind.SANDBOX, summary=missing))
+            raise StepFailedError(WorkerError(stderr=missing, kind=ErrorKind.SANDBOX, summary=missing))
 
     def _encode(self, value: Any, call: ReceivedCall) -> EncodedValue:
         lift_file_size_limit(call.header.limits)
-        file = UnnamedResultFile(self._place.scratch or call.header.spill_path)
+        file = UnnamedResultFile(self._setup.scratch or call.header.spill_path)
         max_bytes = call.header.limits.result_bytes
-        if self._place.results is ResultFormat.PICKLE:
+        if self._setup.results is ResultFormat.PICKLE:
             return encode_pickled(value, file, max_bytes=max_bytes, with_buffers=True)
-        from gigaexec.wire.data.encoder import ValueNotDataError  # loaded where results are data
+        from gigaexec.wire.data.encoder import ValueNotDataError  # loaded only if results are data
 
         try:
             return encode_as_data(value, file, max_bytes=max_bytes)
         except ValueNotDataError as failure:
             text = f"the return value of type {type_name(value)} is not plain data: {failure}"
-            raise RefusedError(WorkerError(stderr=text, kind=ErrorKind.VALUE, summary=text)) from None
+            raise StepFailedError(WorkerError(stderr=text, kind=ErrorKind.VALUE, summary=text)) from None
 
 
-def _answer(ended: Ended, channel: WorkerChannel) -> None:
+def _answer(ended: FinishedCall, channel: WorkerChannel) -> None:
     descriptor = ended.encoded.descriptor if ended.encoded is not None else None
     result = ended.as_result()
     try:
         channel.send(encode_message(result), [] if descriptor is None else [descriptor])
     except OSError as error:
-        # As many descriptors of this user are under way as this process may have open: another program sends
-        # them and lets nobody take them. The driver can open the file while it is open here.
+        # As many descriptors of this user are in flight as this process may open: another program sends
+        # descriptors that nobody receives. The driver can open the file through /proc while it is open here.
         if error.errno != errno.ETOOMANYREFS:
             raise
         channel.send(encode_message(replace(result, file_number=descriptor)))
-        channel.receive()  # ends when the driver has
+        channel.receive()  # returns when the driver has opened the file
 
 
 def _current_folder() -> str:
     try:
         return os.getcwd()
-    except OSError:  # somebody removed it
+    except OSError:  # it was removed
         return "/"
 
 

@@ -10,20 +10,20 @@ from gigaexec.worker.call.program import MODULE_NAME
 
 
 class ImportsOfOneCall(CallImports):
-    """The imports of a call in a process that ends after it, so that nothing is brought back.
+    """The imports of a call in a process that ends after it, so that nothing is restored.
 
-    It touches no module that the call did not load: in a forked process that would copy the page it lies in.
+    It touches no module that the call did not load: in a forked process that would copy the module's page.
 
     Args:
-        state: What is importable.
+        state: The folders and hooks that every call can import from.
         python_path: The call's own folders.
-        modules_before: What was loaded before the fork.
+        modules_before: The modules that were loaded before the fork.
     """
 
     def _loaded_since(self) -> dict[str, Any]:
         last_before = next(reversed(self._modules_before), None)
         loaded = {}
-        for name in reversed(sys.modules):  # a dict keeps the order in which they were loaded
+        for name in reversed(sys.modules):  # a dict keeps the order of loading
             if name == last_before:
                 break
             if name != MODULE_NAME:

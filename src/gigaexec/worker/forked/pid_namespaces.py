@@ -1,13 +1,13 @@
-"""First processes of PID namespaces, one for each call.
+"""PID namespaces, one for each call, and the inits (PID 1) that hold them.
 
-    template --fork--> init maker --clone--> init        process 1 of a call's namespace: it only waits
+    template --fork--> init maker --clone--> init        PID 1 of a call's namespace: it only waits
        |   <--- pidfd ---'        --clone--> init
-       '--fork, into the namespace of one--> worker
+       '--fork into the namespace of an init--> worker
 
-When process 1 of a namespace ends, the kernel kills all the others, however they hide. It need not do more
-than exist: with SIGCHLD ignored the kernel reaps the orphans that become its children. So it shares the
-memory of the process that made it, and costs a tenth of a fork. That memory is the maker's own and holds
-nothing, because programs share a namespace with the init.
+When PID 1 of a namespace ends, the kernel kills all other processes of the namespace, however they hide. An
+init does nothing but exist: it ignores SIGCHLD, so the kernel reaps the orphans that it adopts. It can
+therefore share the memory of its maker (CLONE_VM), which costs a tenth of a fork. The maker is a process of
+its own without secrets, because programs run in the same namespace as the init.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from gigaexec.wire.descriptors import DescriptorsLostError, receive_with_descrip
 from gigaexec.worker.bootstrap import close_all_but, die_with_parent
 
 _CLONE_VM = 0x00000100  # linux/sched.h
-_STACK_BYTES = 16 * 1024  # it runs one system call
+_STACK_BYTES = 16 * 1024  # an init runs one system call
 _WANTED = b"+"
 _MAKER_LIMIT_S = 5.0
 
 
 class InitsEndedError(Exception):
-    """There will be no more inits: what makes them has ended, or hangs."""
+    """No more inits can be made: their maker has ended, or hangs."""
 
 
 class NamespaceInits:
-    """Makes PID namespaces. In the template; `start` it before anything else is loaded."""
+    """Makes PID namespaces, in the template. `start` it before anything else is loaded."""
 
     def __init__(self, maker: socket.socket, maker_pid: int) -> None:
         self._maker = maker
         self._poll = select.poll()
         self._poll.register(maker, select.POLLIN)
-        # Its inits hold its socket as well, so its end shows here alone.
+        # The inits hold the maker's socket as well, so only this pidfd shows the maker's end.
         self._maker_pidfd = os.pidfd_open(maker_pid)
         self._poll.register(self._maker_pidfd, select.POLLIN)
         self._own = os.pidfd_open(os.getpid())
@@ -54,12 +54,13 @@ class NamespaceInits:
         """Start the maker.
 
         Raises:
-            OSError: PID namespaces cannot be made or entered here.
+            OSError: The system allows no PID namespaces, or not to enter one.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         maker_pid = os.fork()
         if maker_pid == 0:
-            # The inits hold what the maker does: the driver is to see when the template closes its socket.
+            # The inits inherit the maker's descriptors. They must not hold the template's socket to the
+            # driver, whose end the driver waits for.
             close_all_but({theirs.fileno()})
             _make_inits(theirs)
         theirs.close()
@@ -84,10 +85,10 @@ class NamespaceInits:
         """Return the pidfd of a new init, the caller's to close.
 
         Raises:
-            OSError: The system refuses one, for the moment.
-            InitsEndedError: There will be none any more.
+            OSError: A transient shortage.
+            InitsEndedError: The maker has ended, or hangs.
         """
-        # A refusal may be an old one: the next init is made when one is taken.
+        # The maker works one init ahead, so the first refusal may be out of date.
         return self._take() or self._take() or self._refused()
 
     def _take(self) -> int | None:
@@ -108,7 +109,7 @@ class NamespaceInits:
         return None
 
     def _want_another(self) -> None:
-        """So that the next one is ready when it is needed."""
+        """Request the next init, so that it is ready when it is needed."""
         try:
             self._maker.send(_WANTED)
         except OSError as error:
@@ -118,11 +119,11 @@ class NamespaceInits:
         raise self._refusal
 
     def enter(self, init: int) -> None:
-        """Have this process's next child be in that init's namespace."""
+        """Have this process's next child start in the namespace of `init`."""
         namespaces.setns(init, namespaces.NEW_PID)
 
     def leave(self) -> None:
-        """Have this process's next child be in its own namespace again."""
+        """Have this process's next child start in this process's own namespace again."""
         namespaces.setns(self._own, namespaces.NEW_PID)
 
 
@@ -131,15 +132,15 @@ def end_init(init: int) -> None:
     try:
         signal.pidfd_send_signal(init, signal.SIGKILL)
     except ProcessLookupError:
-        pass  # somebody was faster
+        pass  # it has ended already
     os.close(init)
 
 
 def _make_inits(template: socket.socket) -> NoReturn:
     try:
         die_with_parent()
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # inherited by every init, and what it is for
-        # Process 1 gets no signal from its namespace but those that it handles.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # every init inherits it
+        # PID 1 receives only the signals from its namespace that it handles.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         stacks = _Stacks()
         wait_for_ever = ctypes.cast(ctypes.CDLL(None).pause, ctypes.c_void_p)
@@ -159,7 +160,7 @@ def _send_init(template: socket.socket, wait_for_ever: ctypes.c_void_p, stacks: 
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
-        os.kill(pid, signal.SIGKILL)  # nobody else reaps it
+        os.kill(pid, signal.SIGKILL)  # the kernel reaps it, and its stack is lost
         stacks.lose()
         raise
     stacks.used_by(pidfd)
@@ -181,7 +182,7 @@ def _clone(function: ctypes.c_void_p, stacks: _Stacks) -> int:
 
 
 class _Stacks:
-    """Memory for the inits' stacks. One is free again when its process has ended."""
+    """Memory for the inits' stacks. A stack is free again when its init has ended."""
 
     def __init__(self) -> None:
         self._free: list[mmap.mmap] = []
@@ -191,7 +192,7 @@ class _Stacks:
         self._poll = select.poll()
 
     def top_of_free(self) -> int:
-        """The address just after a stack that nobody uses; stacks grow down."""
+        """Return the address just after an unused stack; stacks grow down."""
         for pidfd, _ in self._poll.poll(0):
             self._poll.unregister(pidfd)
             self._free.append(self._used.pop(pidfd))
@@ -200,13 +201,13 @@ class _Stacks:
         return ctypes.addressof(ctypes.c_char.from_buffer(self._next)) + _STACK_BYTES
 
     def lose(self) -> None:
-        """Nobody will tell when the stack that was given out last is free again: keep it."""
+        """Never reuse the stack that was given out last: nothing reports the end of its init."""
         assert self._next is not None
         self._lost.append(self._next)
         self._next = None
 
     def used_by(self, pidfd: int) -> None:
-        """The stack that was given out last is in use for as long as this process runs."""
+        """Record the init that uses the stack that was given out last."""
         assert self._next is not None
         self._used[pidfd] = self._next
         self._poll.register(pidfd, select.POLLIN)

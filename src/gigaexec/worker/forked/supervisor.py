@@ -1,10 +1,10 @@
-"""The process above a worker where there are no PID namespaces: it takes all of a call with it.
+"""The process above a worker on machines without PID namespaces. It ends all processes of its call.
 
-    template --fork--> keeper --fork--> worker --runs--> the program and what that starts
-                         |  <--- wait4: exit status, resource use
-                         |  ---> report to the driver, on a socket that the worker does not have
+    template --fork--> supervisor --fork--> worker --runs--> the program and its processes
+                           |  <--- wait4: exit status, resource use
+                           |  ---> report to the driver, on a socket that the worker does not have
 
-It is the parent of all orphans, and kills until nothing is left, when the worker ends or the driver does.
+A supervisor adopts all orphans of its call. When the worker or the driver ends, it kills until none is left.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from gigaexec.sandbox.isolation import Isolation
 from gigaexec.wire.control import WorkerReport
 from gigaexec.worker import child_processes
 from gigaexec.worker.bootstrap import adopt_orphans
-from gigaexec.worker.forked.child import CallPlace, Engine, run_one_call
+from gigaexec.worker.forked.child import Engine, WorkerSetup, run_one_call
 
 
 def supervise_call(
-    place: CallPlace, control: socket.socket, isolation: Isolation, engine: Engine
+    setup: WorkerSetup, control: socket.socket, isolation: Isolation, engine: Engine
 ) -> NoReturn:
-    """Run one call in a process of its own and end with it. Called in a process forked for it.
+    """Fork a worker for one call, supervise it and end with it. Runs in a process forked for the call.
 
     Args:
-        place: Where the call comes from and runs.
-        control: The driver's: its end means that the call is over. The driver believes what is sent there.
-        isolation: Where this process is.
-        engine: What the worker inherits.
+        setup: The worker's identity, folders and descriptors.
+        control: Socket to the driver. Its end means that the call is over; the driver trusts reports on it.
+        isolation: The namespaces that this process is in.
+        engine: The state that the worker inherits.
     """
     adopt_orphans()
     supervisor_pidfd = os.pidfd_open(os.getpid())
     worker = os.fork()
     if worker == 0:
         control.close()
-        run_one_call(place, supervisor_pidfd, isolation, engine)
-    place.close()
+        run_one_call(setup, supervisor_pidfd, isolation, engine)
+    setup.close()
     os.close(supervisor_pidfd)
     try:
         _watch_driver(control)
@@ -58,7 +58,7 @@ class _DriverIsGoneError(Exception):
 
 
 def _watch_driver(control: socket.socket) -> None:
-    """Have this process interrupted by `_DriverIsGoneError` when the driver closes its end."""
+    """Have `_DriverIsGoneError` raised in this process when the driver closes its end of `control`."""
 
     def on_end(*_: object) -> None:
         raise _DriverIsGoneError
@@ -77,7 +77,7 @@ def _watch_driver(control: socket.socket) -> None:
 
 
 def _wait_for(worker: int) -> tuple[int, int]:
-    """Reap every orphan until the worker ends; its wait status and peak memory, KiB."""
+    """Reap every orphan until the worker ends. Returns its wait status and peak memory, KiB."""
     while True:
         pid, status, used = os.wait4(-1, 0)
         if pid == worker:

@@ -1,20 +1,19 @@
-"""The process that all workers of a pool are forked from.
+"""The template: the process that all workers of a pool are forked from.
 
     driver --exec--> launcher --fork--> template --fork--> worker      one call, in a PID namespace
        |   lifeline     |                  |      --fork--> worker      another call, in another one
        |----------------'                  |
-       |------- request, descriptors ------'--- init maker: see `namespace_inits`
+       |------- request, descriptors ------'--- init maker: see `pid_namespaces`
 
-The launcher starts from a clean `execve`: an environment of whitelisted names, descriptors of its own and no
-others. It enters namespaces of users and processes, and waits; it dies with the driver, and its end is the
-end of all the others. When a worker ends, the template tells the driver what the kernel says of it, and ends
-its namespace.
+The launcher starts from a clean `execve`: whitelisted environment variables, no inherited descriptors. It
+enters a user and a PID namespace, and waits. It dies with the driver, and the kernel then kills all processes
+of its PID namespace. When a worker ends, the template sends the kernel's account of it to the driver, and
+ends the worker's namespace.
 
-Where namespaces are refused, launcher and template are one process, and a `keeper` between template and
-worker sees to it that nothing of a call is left.
+If the system refuses namespaces, launcher and template are one process, and a `supervisor` between template
+and worker kills everything that a call leaves.
 
-The template imports what programs will want, stays on one thread, and forks. Nothing of a program ever runs
-in it.
+The template imports `preload`, stays single-threaded and forks. No program ever runs in it.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from gigaexec.worker.bootstrap import (
     preload,
     prepare_interpreter,
 )
-from gigaexec.worker.forked.child import CallPlace, Engine, run_one_call
+from gigaexec.worker.forked.child import Engine, WorkerSetup, run_one_call
 from gigaexec.worker.forked.pid_namespaces import InitsEndedError, NamespaceInits, end_init
 from gigaexec.worker.forked.supervisor import supervise_call
 
@@ -54,13 +53,13 @@ _SETTINGS_BYTES = 2**20
 
 
 def main(requests_descriptor: int, lifeline: int) -> NoReturn:
-    """What the launcher does. Called as the first thing of a new interpreter.
+    """Run the launcher. Called first in a new interpreter.
 
     Args:
         requests_descriptor: A socket; its first message is the pickled `TemplateSettings`.
-        lifeline: A pipe's read end, whose end means that the driver is gone.
+        lifeline: A pipe's read end. End of file means that the driver has ended.
     """
-    # Both are inherited, and a driver may ignore SIGCHLD: then nobody can wait for a process.
+    # Inherited from the driver, which may ignore SIGCHLD: then no process could be waited for.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _require_current_folder()
@@ -79,7 +78,7 @@ def main(requests_descriptor: int, lifeline: int) -> NoReturn:
             _, status = os.waitpid(template, 0)
             _end_like(status)
         os.close(lifeline)
-        # The launcher has one thread, so nothing but its own end sends this.
+        # The launcher has one thread, so only its end sends the signal.
         _write_all(2, die_with_parent())
         try:
             inits = _start_inits(isolation)
@@ -88,12 +87,13 @@ def main(requests_descriptor: int, lifeline: int) -> NoReturn:
             _tell(requests.fileno(), StartRefusal(text, is_shortage=error.errno in SHORTAGES).encode())
             os._exit(EXIT_BROKEN)
     else:
-        # Only this process can end what a killed driver leaves. The end of the socket tells it to.
+        # This process must outlive a killed driver, to kill what it leaves. The socket shows the driver's
+        # end.
         outlive_driver(lifeline)
     try:
         _Template(requests, settings, isolation, inits).serve()
     except BaseException as error:
-        _write_all(2, [f"gigaexec: the template cannot go on: {type(error).__name__}: {error}"])
+        _write_all(2, [f"gigaexec: the template failed: {type(error).__name__}: {error}"])
     os._exit(EXIT_BROKEN)
 
 
@@ -102,9 +102,9 @@ class _Running:
     """A call whose processes run.
 
     Args:
-        pid: Of the worker, or of the keeper above it.
-        control: The driver's socket for it; -1 where the keeper has it.
-        init: A pidfd of the first process of its namespace; -1 where it has none.
+        pid: Process id of the worker, or of the supervisor above it.
+        control: Socket to the driver for reports on the call; -1 if the supervisor has it.
+        init: Pidfd of the call's init; -1 if the call has no PID namespace.
     """
 
     pid: int
@@ -136,10 +136,10 @@ class _Template:
         self._poll = select.poll()
         self._poll.register(requests, select.POLLIN)
         gc.collect()
-        gc.freeze()  # a collection in a child would write to, and so copy, every page that holds an object
+        gc.freeze()  # a collection in a child would write to every page with an object, and so copy it
 
     def serve(self) -> None:
-        """Fork workers until the driver is gone."""
+        """Fork workers until the driver ends."""
         while True:
             for descriptor, _ in self._poll.poll():
                 if descriptor != self._requests.fileno():
@@ -148,7 +148,7 @@ class _Template:
                 try:
                     text, descriptors = receive_with_descriptors(self._requests, _REQUEST_BYTES)
                 except DescriptorsLostError:
-                    continue  # what was lost is closed, and by that the driver knows
+                    continue  # the kernel closed the lost descriptors, which the driver sees
                 if not text:
                     if self._inits is None:
                         child_processes.end_child_processes()
@@ -158,11 +158,11 @@ class _Template:
                 except InitsEndedError as error:
                     for each in descriptors:
                         os.close(each)
-                    self._leave(f"a template process takes no more calls: {error}")
+                    self._drain(f"a template process takes no more calls: {error}")
 
-    def _leave(self, farewell: str) -> NoReturn:
-        """Take no more requests, and end with the last call that runs. The driver starts another template."""
-        _tell(self._requests.fileno(), StartRefusal(farewell, is_shortage=False).encode())
+    def _drain(self, reason: str) -> NoReturn:
+        """Take no more requests, and end with the last running call. The driver starts another template."""
+        _tell(self._requests.fileno(), StartRefusal(reason, is_shortage=False).encode())
         self._poll.unregister(self._requests)
         self._requests.close()
         while self._running:
@@ -174,7 +174,7 @@ class _Template:
         channel, control, stdout, stderr = descriptors
         refusal = StartRefusal(self._problem, is_shortage=False) if self._problem else None
         if refusal is None:
-            place = CallPlace(
+            setup = WorkerSetup(
                 worker_id=request.worker_id,
                 node_id=self._settings.node_id,
                 folder=request.folder,
@@ -185,7 +185,7 @@ class _Template:
                 stderr=stderr,
             )
             try:
-                self._fork(place, control)
+                self._fork(setup, control)
             except OSError as error:
                 refusal = StartRefusal(f"the template process cannot fork: {error}", is_shortage=True)
         for descriptor in (channel, stdout, stderr):
@@ -194,7 +194,7 @@ class _Template:
             _tell(control, refusal.encode())
             os.close(control)
 
-    def _fork(self, place: CallPlace, control: int) -> None:
+    def _fork(self, setup: WorkerSetup, control: int) -> None:
         inits = self._inits
         if inits is None:
             pid, init = os.fork(), -1
@@ -209,7 +209,7 @@ class _Template:
                 if pid == -1:
                     end_init(init)
         if pid == 0:
-            self._be_child(place, control, init)
+            self._be_child(setup, control, init)
         try:
             pidfd = os.pidfd_open(pid)
         except OSError:
@@ -224,24 +224,24 @@ class _Template:
         self._running[pidfd] = _Running(pid, control, init)
         self._poll.register(pidfd, select.POLLIN)
 
-    def _be_child(self, place: CallPlace, control: int, init: int) -> NoReturn:
+    def _be_child(self, setup: WorkerSetup, control: int, init: int) -> NoReturn:
         try:
-            # Also what belongs to the other calls that run.
-            close_all_but({*place.descriptors, *self._isolation.descriptors, init if init != -1 else control})
+            # Descriptors of the other running calls are closed as well.
+            close_all_but({*setup.descriptors, *self._isolation.descriptors, init if init != -1 else control})
             if init == -1:
-                supervise_call(place, socket.socket(fileno=control), self._isolation, self._engine)
-            run_one_call(place, init, self._isolation, self._engine)
+                supervise_call(setup, socket.socket(fileno=control), self._isolation, self._engine)
+            run_one_call(setup, init, self._isolation, self._engine)
         finally:
             os._exit(EXIT_BROKEN)
 
     def _end(self, pidfd: int) -> None:
-        """A worker has ended, or a keeper with all that was below it."""
+        """Report a worker that has ended, or clean up after a supervisor that has."""
         self._poll.unregister(pidfd)
         os.close(pidfd)
         running = self._running.pop(pidfd)
         _, status, used = os.wait4(running.pid, 0)
         if running.init == -1:
-            # A program that kills its keeper leaves orphans, which come here.
+            # If a program killed its supervisor, this process has adopted the call's orphans.
             child_processes.end_strangers({call.pid for call in self._running.values()})
             return
         _tell(running.control, WorkerReport(status, used.ru_maxrss, Usage.of(used)).encode())
@@ -267,12 +267,12 @@ def _start_inits(isolation: Isolation) -> NamespaceInits | None:
 def _require_current_folder() -> None:
     try:
         os.getcwd()
-    except FileNotFoundError:  # the driver's was removed; workers are told where to run
+    except FileNotFoundError:  # the driver's folder was removed; requests name the workers' folders
         os.chdir("/")
 
 
 def _end_like(wait_status: int) -> NoReturn:
-    """End this process as another one ended."""
+    """End this process with the exit code or signal of another one."""
     code = os.waitstatus_to_exitcode(wait_status)
     if code < 0:
         os.kill(os.getpid(), -code)
@@ -281,7 +281,7 @@ def _end_like(wait_status: int) -> NoReturn:
 
 def _preload(settings: TemplateSettings) -> str:
     if settings.policy.format_of_results is ResultFormat.DATA:
-        import gigaexec.wire.data.encoder  # noqa: F401 - once here rather than in every worker
+        import gigaexec.wire.data.encoder  # noqa: F401 - loaded once here instead of in every worker
     return preload(settings.preload)
 
 
@@ -289,7 +289,7 @@ def _tell(control: int, text: bytes) -> None:
     try:
         os.write(control, text)
     except OSError:
-        pass  # the driver has given the call up
+        pass  # the driver no longer waits for this call
 
 
 def _write_all(descriptor: int, lines: list[str]) -> None:

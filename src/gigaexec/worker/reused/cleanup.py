@@ -8,13 +8,13 @@ import threading
 
 
 def leftover_thread_names() -> list[str]:
-    """Names of Python threads beside the main one."""
+    """Return the names of all Python threads except the main one."""
     main = threading.main_thread()
     return [thread.name for thread in threading.enumerate() if thread is not main and thread.is_alive()]
 
 
 def descriptors_run_low() -> bool:
-    """Whether the lowest free descriptor lies in the upper half of what this process may open."""
+    """True if the lowest free descriptor is in the upper half of what this process may open."""
     soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         lowest_free = os.dup(0)

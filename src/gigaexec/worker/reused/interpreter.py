@@ -1,9 +1,9 @@
-"""The interpreter's own parts, brought back when a program changed them.
+"""Restores the parts of the interpreter that a program changed.
 
-The engine and the import system lean on these between calls, and so does the next program. A program that
-breaks them, by a "reliability guard" or by a monkey patch, must not break the next one.
+The engine, the import system and the next program depend on these parts. A program that breaks them, by a
+"reliability guard" or a monkey patch, must not break the next one.
 
-What runs before `InterpreterState.restore` binds the functions that it uses when it is imported.
+Code that runs before `InterpreterState.restore` binds the functions that it uses at import.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from operator import itemgetter
 from sys import modules as _modules, setprofile as _setprofile, settrace as _settrace
 from typing import Any
 
-# Comparing one takes 0.2 to 5 us for every call: what the engine and imports use, and what programs patch.
+# Modules that the engine and imports use, or that programs patch. Comparing one costs 0.2 to 5 us a call.
 _GUARDED_MODULES = (
     *("builtins", "os", "shutil", "subprocess", "socket", "time", "signal", "_signal", "threading", "gc"),
     *("io", "_io", "pickle", "_pickle", "cloudpickle", "cloudpickle.cloudpickle", "resource", "faulthandler"),
@@ -25,12 +25,12 @@ _GUARDED_MODULES = (
     *("_frozen_importlib", "_frozen_importlib_external"),
 )
 
-# Of sys: what other parts of the worker give back.
+# Attributes of sys that other parts of the worker restore.
 _NOT_OF_SYS = {"stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__", "argv", "path"}
 
 
 class InterpreterState:
-    """The state that every call starts from. Make it once a process, before any program runs."""
+    """The state that every call starts from. Made once a process, before any program runs."""
 
     def __init__(self) -> None:
         self._audit_hooks = _AuditHookWatch()
@@ -45,8 +45,8 @@ class InterpreterState:
         self._gc_threshold = gc.get_threshold()
 
     def restore(self) -> str:
-        """Bring it back. Returns what could not be, or ""."""
-        # Tracing first: it runs user code in whatever follows.
+        """Restore the state. Returns why the worker must retire, or ""."""
+        # Tracing first: it runs the program's code in everything that follows.
         _settrace(None)
         _setprofile(None)
         self._sys.restore()
@@ -57,7 +57,7 @@ class InterpreterState:
         for each, copy in self._hooks:
             if not _are_equal(each, copy):
                 each[:] = copy
-                # It holds what the program's own hooks found, and nothing where there were none.
+                # The cache holds what the program's hooks found, and None for folders that they refused.
                 sys.path_importer_cache.clear()
         self._restore_limits()
         threading.settrace(None)
@@ -76,7 +76,7 @@ class InterpreterState:
 
 
 class _SysContents:
-    """What `sys` holds, beside what changes without a program's doing."""
+    """The attributes of `sys`, except those that change without the program."""
 
     def __init__(self) -> None:
         self._contents = vars(sys)
@@ -99,7 +99,7 @@ class _SysContents:
 
 
 class _AuditHookWatch:
-    """Notices that an audit hook was added. None can be removed, and one may raise at anything."""
+    """Detects that an audit hook was added. Hooks cannot be removed, and may raise at any event."""
 
     def __init__(self) -> None:
         self.were_added = False
@@ -109,12 +109,12 @@ class _AuditHookWatch:
             self.were_added = True
             add(hook)
 
-        # A hook of our own would see the event, but cost time at every open, import and compile of programs.
+        # An audit hook of ours would see the event, but cost time at every open, import and compile.
         sys.addaudithook = addaudithook
 
 
 def _are_equal(now: Any, before: Any) -> bool:
     try:
         return bool(now == before)
-    except Exception:  # a value that the program put there was asked whether it is equal
+    except Exception:  # the comparison ran code of an object that the program put there
         return False

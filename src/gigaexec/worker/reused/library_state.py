@@ -1,8 +1,8 @@
-"""State of the process and the standard library that programs change by habit, given back as it was.
+"""Restores the state of the process and of standard libraries that programs commonly change.
 
-Only libraries that are loaded are touched: loading one for this would cost every worker its start-up time.
-Context variables (decimal's context is one, numpy's error state another) need nothing here: every call runs
-in a copy of the context.
+Only loaded libraries are touched: loading one here would cost every worker start-up time. Context variables,
+such as decimal's context and numpy's error state, need no restoring: every call runs in a copy of the
+context.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _get_affinity = getattr(os, "sched_getaffinity", None)
 
 
 class LibraryState:
-    """What every call finds. Make it once a process, before any program runs."""
+    """The state that every call starts from. Made once a process, before any program runs."""
 
     def __init__(self) -> None:
         self._filters = list(warnings.filters)
@@ -30,7 +30,7 @@ class LibraryState:
         self._root_logger = _root_logger_state()
 
     def restore(self) -> str:
-        """Bring it back, once modules and environment are as before. Returns what could not be, or ""."""
+        """Restore the state, after modules and environment. Returns why the worker must retire, or ""."""
         self._restore_warnings()
         self._restore_logging()
         if _locale.setlocale(_locale.LC_ALL) != self._locale:
@@ -39,13 +39,13 @@ class LibraryState:
         _forget_event_loop()
         _stop_tracing_memory()
         if self._affinity is not None and os.sched_getaffinity(0) != self._affinity:
-            with suppress(OSError):  # the CPUs that this machine's owner allows have changed meanwhile
+            with suppress(OSError):  # the CPUs that this process may use have changed meanwhile
                 os.sched_setaffinity(0, self._affinity)
         return self._what_cannot_be_restored()
 
     def _restore_warnings(self) -> None:
         if warnings.filters != self._filters:
-            warnings.resetwarnings()  # this alone makes modules forget which warnings they have shown
+            warnings.resetwarnings()  # only this clears the modules' records of shown warnings
             warnings.filters[:] = self._filters  # type: ignore[index]
 
     def _restore_logging(self) -> None:
@@ -70,7 +70,7 @@ def _identity() -> tuple[int, ...]:
 
 def _choose_no_start_method() -> None:
     multiprocessing: Any = sys.modules.get("multiprocessing")
-    # A default that was only asked for counts as chosen, too, and a second choice raises.
+    # Asking for the default method fixes it, and a second choice raises.
     if multiprocessing is not None and multiprocessing.get_start_method(allow_none=True) is not None:
         multiprocessing.set_start_method(None, force=True)
 
@@ -78,13 +78,13 @@ def _choose_no_start_method() -> None:
 def _root_logger_state() -> tuple[list[Any], int, int]:
     logging: Any = sys.modules.get("logging")
     if logging is None:
-        return [], 30, 0  # as it will be when a program imports it: no handler, WARNING, nothing disabled
+        return [], 30, 0  # the state after an import: no handler, WARNING, nothing disabled
     return logging.root.handlers.copy(), logging.root.level, logging.root.manager.disable
 
 
 def _forget_event_loop() -> None:
     events: Any = sys.modules.get("asyncio.events")
-    # After asyncio.run() the main thread has no loop and get_event_loop() makes none. A new policy does.
+    # After asyncio.run() the main thread has no loop, and get_event_loop() makes one only with a new policy.
     if events is not None and events._event_loop_policy is not None:
         events._event_loop_policy = None
 

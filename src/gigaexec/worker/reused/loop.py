@@ -1,16 +1,16 @@
-"""One call in, one `WorkerResult` out.
+"""The loop of a reused worker: one call in, one `WorkerResult` out.
 
     driver                                   worker (main thread)
       |-- spawns, passes descriptors --------> start(): become_worker()
       |<------------- Ready -------------------| serve()
       |-- CallHeader, arguments -------------->|  CallScope
       |                                        |    arguments, module, function call, value to bytes
-      |   (drains stdout and stderr pipes)     |  leftovers
+      |   (drains stdout and stderr pipes)     |  clean-up
       |<------------- WorkerResult ------------|
       |-- closes the channel ----------------->| serve() returns
 
-The clock of the deadline runs in the driver, from the moment the call is in the channel of an idle worker.
-`one_call` runs the same steps in a process that ends after its call.
+The driver's deadline clock starts when the call is in the channel of an idle worker. `forked.child` runs the
+same steps in a process that ends after its call.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from gigaexec.worker.reused.scope import Baseline, RestoredScope
 
 
 class Worker:
-    """Runs calls in this process, one at a time, and brings it back to what it was after each."""
+    """Runs calls in this process, one at a time, and restores the process after each."""
 
     def __init__(self, accountant: Accountant, streams: StandardStreams, max_rss_kb: int | None) -> None:
         self._accountant = accountant
@@ -50,7 +50,7 @@ class Worker:
         self._runner = CallRunner(accountant, streams)
 
     def run(self, call: ReceivedCall) -> WorkerResult:
-        """Run one call and say how it went. Never raises for what the user's code does."""
+        """Run one call and return its result. Never raises, whatever the program does."""
         header = call.header
         scope = RestoredScope(self._baseline, header.python_path, header.env)
         with scope:
@@ -61,7 +61,7 @@ class Worker:
                 lambda: self._prepare(call),
             )
             if header.seed is not None:
-                seed_generators(draw_seed())  # the next call is not to go on with these numbers
+                seed_generators(draw_seed())  # the next call must not continue this sequence
         self._streams.flush()
         if header.seed is not None:
             ended = replace(ended, metrics=replace(ended.metrics, seed=header.seed))
@@ -81,7 +81,7 @@ class Worker:
         return encode_pickled(value, NamedResultFile(call.header.spill_path), max_bytes=limits.result_bytes)
 
     def _clean_up(self, scope: RestoredScope) -> str:
-        """Undo what the call left behind. Returns why this worker must not go on, or ""."""
+        """Undo what the call left behind. Returns why this worker must run no other call, or ""."""
         reasons = []
         if scope.not_restored:
             reasons.append(scope.not_restored)
@@ -101,7 +101,7 @@ _started: tuple[WorkerChannel, Worker, Ready] | None = None
 
 
 def start(settings: WorkerSettings) -> None:
-    """Turn this process into a worker. Its problems are told to the driver by `serve`."""
+    """Turn this process into a worker. `serve` reports its problems to the driver."""
     global _started
     connection, streams, warnings = become_worker(settings)
     problem = preload(settings.preload)
@@ -118,7 +118,7 @@ def serve() -> None:
         while (received := channel.receive()) is not None:
             channel.send(encode_message(worker.run(received)))
     except BaseException as error:
-        # The program closed the channel's descriptor, or broke the engine. Ending the process is the one
-        # answer that cannot be lost: the driver reports a crash with this text.
-        print(f"gigaexec: the worker cannot go on: {type(error).__name__}: {error}", file=sys.stderr)
+        # The program closed the channel's descriptor, or broke the engine. Only the end of the process is
+        # sure to reach the driver, which reports a crash with this text.
+        print(f"gigaexec: the worker failed: {type(error).__name__}: {error}", file=sys.stderr)
         _exit(EXIT_BROKEN)

@@ -1,8 +1,8 @@
-"""What a call may change and gets back after it.
+"""Restores the process state that a call changed.
 
-A reused worker is not a sandbox: a program can change what is not listed here (a library's global state,
-say). What programs change by habit is: environment, current folder, `sys.path`, `sys.modules`, `sys.argv`,
-signal handlers and timers, umask, soft resource limits; `interpreter` and `habits` list the rest.
+A reused worker is not a sandbox: a program can change state that is not listed here, such as a library's
+globals. This module restores the environment, current folder, `sys.path`, `sys.modules`, `sys.argv`, signal
+handlers and timers, umask and soft resource limits; `interpreter` and `library_state` restore the rest.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from gigaexec.worker.reused.interpreter import InterpreterState
 from gigaexec.worker.reused.library_state import LibraryState
 
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
-# Plain numbers: for members of an enum, every call into C takes a detour through Python.
+# Plain ints: passing enum members to C calls their Python code.
 _SIGNALS = tuple(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 _LIMIT_NAMES = ("AS", "CPU", "DATA", "FSIZE", "NOFILE", "NPROC", "STACK")
 _LIMITS = tuple(
     getattr(resource, f"RLIMIT_{name}") for name in _LIMIT_NAMES if hasattr(resource, f"RLIMIT_{name}")
 )
 
-# The module `signal` wraps these to make enum members: 20 us for the handlers of all signals instead of 3.
+# `signal.getsignal` wraps this to make enum members: 20 us for the handlers of all signals instead of 3.
 _c_signal: Any = importlib.import_module("_signal")
 _get_handler: Callable[[int], Any] = _c_signal.getsignal
 _set_handler: Callable[[int, Any], Any] = _c_signal.signal
@@ -38,7 +38,7 @@ _SIGINT, _SIG_IGN = int(signal.SIGINT), int(signal.SIG_IGN)
 
 
 class Baseline:
-    """The state of this process between calls. Every call starts from it and is brought back to it."""
+    """The state of this process between calls. Each call starts from it, and is restored to it."""
 
     def __init__(self) -> None:
         self.environment_object = os.environ
@@ -55,9 +55,9 @@ class Baseline:
 
 
 class RestoredScope(CallScope):
-    """A scope that takes back what the call changed, for a process that runs another call after it.
+    """A scope that restores what the call changed, for a process that runs another call after it.
 
-    Use it as a context manager around one call. After it, `not_restored` says what could not be taken back.
+    Use it as a context manager around one call. Afterwards `not_restored` names what could not be restored.
     """
 
     def __init__(self, baseline: Baseline, python_path: list[str], env: dict[str, str | None]) -> None:
@@ -71,7 +71,7 @@ class RestoredScope(CallScope):
         return self
 
     def __exit__(self, *_: object) -> None:
-        # First what could still run user code on this thread, or interrupt it.
+        # First everything that could still run the program's code on this thread, or interrupt it.
         _set_handler(_SIGINT, _SIG_IGN)
         self._note(self._baseline.interpreter.restore())
         self._restore_signals()
@@ -96,7 +96,7 @@ class RestoredScope(CallScope):
             if now.get(name) != value:
                 os.environ[os.fsdecode(name)] = os.fsdecode(value)
         if is_other_zone:
-            time.tzset()  # the C library may have taken the call's
+            time.tzset()  # the C library may have cached the call's zone
 
     def _note(self, what_is_not_restored: str) -> None:
         self.not_restored = self.not_restored or what_is_not_restored
@@ -106,7 +106,7 @@ class RestoredScope(CallScope):
             signal.setitimer(timer, 0)
         if (handlers := list(map(_get_handler, _SIGNALS))) != self._baseline.handlers:
             for number, now, before in zip(_SIGNALS, handlers, self._baseline.handlers, strict=True):
-                # None: the handler was not set from Python, and Python cannot set it again.
+                # None: the handler was not set from Python, so Python cannot restore it.
                 if now != before and before is not None:
                     signal.signal(number, before)
         signal.set_wakeup_fd(-1)
@@ -117,11 +117,11 @@ class RestoredScope(CallScope):
             if os.getcwd() == self._baseline.folder:
                 return
         except OSError:
-            pass  # the folder in which the call ended is gone
+            pass  # the folder in which the call ended was removed
         try:
             os.chdir(self._baseline.folder)
         except OSError as error:
-            self._note(f"its current folder {self._baseline.folder!r} is gone: {error.strerror}")
+            self._note(f"its current folder {self._baseline.folder!r} was removed: {error.strerror}")
 
     def _restore_limits(self) -> None:
         for limit, (soft, hard) in self._baseline.limits.items():
@@ -134,7 +134,7 @@ class RestoredScope(CallScope):
 
 
 def _environment_data() -> dict[bytes, bytes]:
-    # The dict inside os.environ: its copy takes 1 us, a copy of os.environ itself 40 us, for every call.
+    # The dict inside os.environ: copying it takes 1 us for every call, copying os.environ 40 us.
     data: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
     return data
 
@@ -142,6 +142,6 @@ def _environment_data() -> dict[bytes, bytes]:
 def _current_folder() -> str:
     try:
         return os.getcwd()
-    except OSError:  # the folder in which the driver started this process is gone
+    except OSError:  # the driver's folder was removed
         os.chdir("/")
         return "/"

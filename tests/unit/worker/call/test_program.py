@@ -77,10 +77,10 @@ def test_a_program_that_drops_itself_is_unloaded_all_the_same() -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("", "the program defines no function 'f'; it defines none"),
+        ("", "the program defines no function 'f'; it defines no functions; is it a script?"),
         ("def g(): ...\nclass H: ...", "the program defines no function 'f'; it defines: g, H"),
-        ("f = 3", "'f' of the program is not callable: it is of type int"),
-        ("import os", "the program defines no function 'f'; it defines none"),
+        ("f = 3", "expected 'f' of the program to be a function, got type int"),
+        ("import os", "the program defines no function 'f'; it defines no functions; is it a script?"),
     ],
 )
 def test_r2_a_missing_function_is_named_with_what_is_there(code: str, message: str) -> None:

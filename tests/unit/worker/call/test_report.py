@@ -102,8 +102,8 @@ def test_r7_an_exit_is_a_failure_with_its_status(argument: str, returncode: int)
 
 def test_r2_a_missing_function_is_reported_without_a_traceback() -> None:
     report = report_of("g = 1")
-    assert report.stderr == "the program defines no function 'f'; it defines none\n"
-    assert report.summary == "the program defines no function 'f'; it defines none"
+    assert report.stderr == "the program defines no function 'f'; it defines no functions; is it a script?\n"
+    assert report.summary == "the program defines no function 'f'; it defines no functions; is it a script?"
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ baseline = Baseline()
 CHANGES["removes its folder"] = "os.chdir('/'); os.rmdir(sys.argv[1])"
 print(json.dumps(run_in_scope(["removes its folder"])[1]))
 """
-    assert run_scope_script(body, str(folder)).endswith("is gone: No such file or directory")
+    assert run_scope_script(body, str(folder)).endswith("was removed: No such file or directory")
 
 
 def test_r5_a_call_may_end_in_a_folder_that_is_gone(tmp_path: Path) -> None:
