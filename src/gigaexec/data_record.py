@@ -1,3 +1,10 @@
 """Alias of `gigaexec.wire.data.record`, under the path that it had up to 0.1."""
 
-from gigaexec.wire.data.record import DataRecord as DataRecord
+from typing import TYPE_CHECKING
+
+from gigaexec.module_aliases import replace_module
+
+if TYPE_CHECKING:
+    from gigaexec.wire.data.record import *  # noqa: F403
+
+replace_module(__name__, "gigaexec.wire.data.record")

@@ -1,11 +1,11 @@
-"""Alias of `gigaexec.evaluation.programs`: the same objects under the path that most code imports them from.
+"""Alias of `gigaexec.evaluation.programs`, under the path from which most code imports it."""
 
-The names in `__all__` are public and typed. The submodules that this path had before the package moved
-(`gigaexec.programs.source`, ...) can still be imported, but type checkers do not see them.
-"""
+from typing import TYPE_CHECKING
 
-from gigaexec.evaluation.module_aliases import alias_submodules
-from gigaexec.evaluation.programs import *  # noqa: F403 - the alias has exactly the names of the package
-from gigaexec.evaluation.programs import __all__ as __all__
+from gigaexec.module_aliases import replace_module
 
-alias_submodules(__name__, "gigaexec.evaluation.programs", merged={})
+if TYPE_CHECKING:
+    from gigaexec.evaluation.programs import *  # noqa: F403
+    from gigaexec.evaluation.programs import __all__ as __all__
+
+replace_module(__name__, "gigaexec.evaluation.programs")

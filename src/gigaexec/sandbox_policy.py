@@ -1,7 +1,10 @@
 """Alias of `gigaexec.sandbox.policy`, under the path that it had up to 0.1."""
 
-from gigaexec.sandbox.policy import (
-    ResultFormat as ResultFormat,
-    SandboxLevel as SandboxLevel,
-    SandboxPolicy as SandboxPolicy,
-)
+from typing import TYPE_CHECKING
+
+from gigaexec.module_aliases import replace_module
+
+if TYPE_CHECKING:
+    from gigaexec.sandbox.policy import *  # noqa: F403
+
+replace_module(__name__, "gigaexec.sandbox.policy")

@@ -15,15 +15,15 @@ SOURCE = Path(gigaexec.__file__).parent
 
 # Each may import those before it. "" is gigaexec/__init__.py, which loads the others on demand.
 ORDER = (
-    *("measured", "errors", "checks", "quantities", "limits", "calls", "hooks"),
+    *("module_aliases", "measured", "errors", "checks", "quantities", "limits", "calls", "hooks"),
     *("untrusted", "sandbox", "wire", "config"),
     *("worker", "pool", "backends", "default_backend", "runner", "sync"),
-    *("backend", "data_record", "sandbox_policy"),  # aliases, under the paths that these modules had
+    *("backend", "data_record", "sandbox_policy"),  # former paths of modules
     *("evaluation", "programs", "stages", "problems", "", "cli", "__main__"),
 )
 # The same for the parts of the package evaluation.
 ORDER_IN_EVALUATION = (
-    *("extras", "module_aliases", "numbers", "findings", "programs", "stages", "problems"),
+    *("extras", "numbers", "findings", "programs", "stages", "problems"),
     *("record", "verdict", "ranking", "evaluate", ""),
 )
 # What a worker process loads must start fast.

@@ -21,11 +21,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from gigaexec.calls import Outcome, WorkerCall
 from gigaexec.hooks import (
-    CompleteHandler,
-    ShutdownHandler,
-    SubmitHandler,
-    WorkerExitHandler,
-    WorkerStartHandler,
+    CompleteHandler as CompleteHandler,
+    HookDispatcher as HookDispatcher,
+    ShutdownHandler as ShutdownHandler,
+    SubmitHandler as SubmitHandler,
+    WorkerExitHandler as WorkerExitHandler,
+    WorkerStartHandler as WorkerStartHandler,
 )
 from gigaexec.limits import Limits
 

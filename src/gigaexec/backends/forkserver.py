@@ -1,3 +1,10 @@
 """Alias of `gigaexec.backends.local.forkserver`, under the path that it had up to 0.1."""
 
-from gigaexec.backends.local.forkserver import ForkserverBackend as ForkserverBackend
+from typing import TYPE_CHECKING
+
+from gigaexec.module_aliases import replace_module
+
+if TYPE_CHECKING:
+    from gigaexec.backends.local.forkserver import *  # noqa: F403
+
+replace_module(__name__, "gigaexec.backends.local.forkserver")

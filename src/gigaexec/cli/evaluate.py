@@ -11,7 +11,7 @@ import typer
 from gigaexec.cli.limit_options import takes_limits
 from gigaexec.cli.options import seconds
 from gigaexec.cli.pool_options import (
-    BackendChoice,
+    AUTO,
     BackendOption,
     PreloadOption,
     SandboxOption,
@@ -52,7 +52,7 @@ def evaluate(
     sandbox: SandboxOption = SandboxLevel.OFF,
     limits: Limits = _NO_LIMITS,
     preload: PreloadOption = None,
-    backend: BackendOption = BackendChoice.AUTO,
+    backend: BackendOption = AUTO,
     output: Annotated[
         Path | None,
         typer.Option(help="Write each result to DIR/results.jsonl when it is there.", metavar="DIR"),

@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gigaexec.backends.local.base import LocalBackend
-from gigaexec.backends.local.forkserver import ForkserverBackend
-from gigaexec.backends.local.loky import LokyBackend
+from gigaexec.backends.contract import ExecutorBackend
+from gigaexec.backends.registry import make_backend
 from gigaexec.calls import Outcome, WorkerCall
-from gigaexec.cli.pool_options import BackendChoice
+from gigaexec.cli.pool_options import AUTO
 from gigaexec.config import WorkerConfig
 from gigaexec.limits import Limits
 from gigaexec.pool.files.spill import prepare_directory
+from gigaexec.runner import run_call
 from gigaexec.sandbox.policy import SandboxLevel, SandboxPolicy
 
 
@@ -24,29 +24,29 @@ class PoolOptions:
     """What the options of a command say about its pool.
 
     Args:
-        backend: Which backend.
+        backend: Name or URL of the backend, or "auto".
         sandbox: How programs are confined.
         limits: Limits of each call.
         preload: Modules to import before calls.
         max_workers: How many calls run at once; None leaves it to the environment.
     """
 
-    backend: BackendChoice = BackendChoice.AUTO
+    backend: str = AUTO
     sandbox: SandboxLevel = SandboxLevel.OFF
     limits: Limits = field(default_factory=Limits)
     preload: tuple[str, ...] = ()
     max_workers: int | None = None
 
     @property
-    def uses_forkserver(self) -> bool:
-        """Whether each call gets a process of its own."""
-        if self.backend is BackendChoice.AUTO:
-            return sys.platform == "linux" or self.sandbox is not SandboxLevel.OFF
-        return self.backend is BackendChoice.FORKSERVER
+    def backend_name(self) -> str:
+        """Name or URL of the backend, with "auto" resolved. Only the forkserver can confine programs."""
+        if self.backend != AUTO:
+            return self.backend
+        return "forkserver" if sys.platform == "linux" or self.sandbox is not SandboxLevel.OFF else "loky"
 
 
 @asynccontextmanager
-async def pool(options: PoolOptions) -> AsyncIterator[LocalBackend]:
+async def pool(options: PoolOptions) -> AsyncIterator[ExecutorBackend]:
     """A backend with the configuration of the environment. Its workers are gone when the block is left.
 
     Raises:
@@ -59,7 +59,7 @@ async def pool(options: PoolOptions) -> AsyncIterator[LocalBackend]:
     config = WorkerConfig.from_env()
     config = replace(config, limits=config.limits.overridden_by(options.limits), **changes)
     prepare_directory(config.spill_dir)
-    backend = ForkserverBackend(config) if options.uses_forkserver else LokyBackend(config)
+    backend = make_backend(options.backend_name, config)
     try:
         yield backend
     finally:
@@ -69,4 +69,4 @@ async def pool(options: PoolOptions) -> AsyncIterator[LocalBackend]:
 async def run_one_call(call: WorkerCall, options: PoolOptions, *, deadline_s: float) -> Outcome:
     """Run one call in a worker of its own."""
     async with pool(replace(options, max_workers=1)) as backend:
-        return await backend.run(call, deadline_s=deadline_s)
+        return await run_call(call, deadline_s=deadline_s, backend=backend)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import enum
 from typing import Annotated
 
 import typer
 
+from gigaexec.backends.registry import require_backend_name
+from gigaexec.errors import ConfigurationError
 from gigaexec.sandbox.policy import SandboxLevel
 
 PANEL = "How calls run"
 
 
-class BackendChoice(enum.StrEnum):
-    """Where a command runs its calls."""
+AUTO = "auto"
+"""Value of `--backend`: `forkserver` on Linux, `loky` elsewhere."""
 
-    AUTO = "auto"
-    """`forkserver` on Linux, `loky` elsewhere."""
-    FORKSERVER = "forkserver"
-    LOKY = "loky"
+
+def backend_name(text: str) -> str:
+    """Read the name or URL of a backend. An unknown one ends the command with status 2."""
+    if text != AUTO:
+        try:
+            require_backend_name(text)
+        except ConfigurationError as error:
+            raise typer.BadParameter(f"{error}; auto chooses one") from None
+    return text
 
 
 SandboxOption = Annotated[
@@ -38,9 +44,12 @@ PreloadOption = Annotated[
     ),
 ]
 BackendOption = Annotated[
-    BackendChoice,
+    str,
     typer.Option(
-        help="forkserver: a fresh process for every call. loky: reused ones. auto: forkserver on Linux.",
+        help="forkserver: a fresh process for every call. loky: reused processes. auto: forkserver on Linux, "
+        "loky elsewhere. Installed packages add others, by name or URL.",
+        metavar="NAME",
+        parser=backend_name,
         rich_help_panel=PANEL,
     ),
 ]

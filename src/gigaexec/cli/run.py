@@ -11,7 +11,7 @@ from gigaexec.cli.exit_codes import ExitCode
 from gigaexec.cli.limit_options import takes_limits
 from gigaexec.cli.options import import_folders, json_of_type, seconds, source_of
 from gigaexec.cli.pool_options import (
-    BackendChoice,
+    AUTO,
     BackendOption,
     PreloadOption,
     SandboxOption,
@@ -43,7 +43,7 @@ def run(
     sandbox: SandboxOption = SandboxLevel.OFF,
     limits: Limits = _NO_LIMITS,
     preload: PreloadOption = None,
-    backend: BackendOption = BackendChoice.AUTO,
+    backend: BackendOption = AUTO,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all that is known of the call as one line of JSON.")
     ] = False,

@@ -228,6 +228,19 @@ def test_r142_a_package_may_be_the_default_and_is_shut_down_by_shutdown_executor
     assert printed == "['f', 'echo://host']\nshut down True\nand\n"
 
 
+def test_r142_the_command_line_takes_a_backend_that_a_package_adds(
+    package: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text("def f(): pass")
+    script = """
+    import sys
+    from gigaexec.cli.app import run_command_line
+    print(run_command_line(["run", sys.argv[1], "-f", "f", "--backend", "echo://host"]))
+    """
+    printed = run_script(script, str(tmp_path / "program.py"), env=package)
+    assert printed == 'shut down True\n["f", "echo://host"]\n0\n'
+
+
 def test_names_do_not_import_backends(package: dict[str, str]) -> None:
     script = """
     import json, sys

@@ -9,18 +9,20 @@ import psutil
 import pytest
 from tests.process.scripts import is_running
 
+from gigaexec.backends.local.base import LocalBackend
 from gigaexec.calls import WorkerCall
 from gigaexec.cli.pool import PoolOptions, pool
-from gigaexec.cli.pool_options import BackendChoice
+from gigaexec.cli.pool_options import AUTO
 from gigaexec.errors import SpillDirectoryError
 
 
-@pytest.mark.parametrize("choice", BackendChoice)
-def test_r38_no_worker_is_left_when_the_block_is_left(choice: BackendChoice) -> None:
+@pytest.mark.parametrize("choice", [AUTO, "forkserver", "loky"])
+def test_r38_no_worker_is_left_when_the_block_is_left(choice: str) -> None:
     before = set(psutil.Process().children(recursive=True))
 
     async def main() -> set[psutil.Process]:
         async with pool(PoolOptions(choice, max_workers=1)) as backend:
+            assert isinstance(backend, LocalBackend)
             assert backend.max_concurrency == 1
             assert await backend.execute(WorkerCall("def f(): return 1", "f"), deadline_s=30.0) == 1
             started = set(psutil.Process().children(recursive=True)) - before
