@@ -97,7 +97,7 @@ class Job:
 
     def __init__(
         self,
-        frames: list[bytes],
+        frames: Sequence[bytes | memoryview],
         *,
         deadline_s: float,
         queue_timeout_s: float | None,

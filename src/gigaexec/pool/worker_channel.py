@@ -169,7 +169,9 @@ class _OutgoingCall:
         descriptors: Sent with the first byte.
     """
 
-    def __init__(self, channel: socket.socket, frames: Sequence[bytes], descriptors: Sequence[int]) -> None:
+    def __init__(
+        self, channel: socket.socket, frames: Sequence[bytes | memoryview], descriptors: Sequence[int]
+    ) -> None:
         self._channel = channel
         self._total_bytes = sum(map(len, frames))
         self._unsent = [memoryview(frame) for frame in frames]

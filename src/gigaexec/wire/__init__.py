@@ -11,6 +11,7 @@ arguments_out  args and kwargs -> a pickle, and memory files for large and share
 arguments_in   the pickle and the files -> args and kwargs
 values_out     a return value -> bytes, inline or in a file
 values_in      the bytes or the file -> a value, checked
-encoded        outcomes whose value is still encoded
+encoded        calls and outcomes whose values are still encoded
 data           the plain-data codec
+remote         calls and outcomes as versioned bytes, for other machines
 """

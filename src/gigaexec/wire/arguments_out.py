@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
-from gigaexec.calls import WorkerCall
+from gigaexec.calls import ValueLayout, WorkerCall
 from gigaexec.errors import InfrastructureError, InvalidCallError
 from gigaexec.wire.arguments_in import load_shared
 from gigaexec.wire.buffers import SEPARATE_BUFFER_BYTES, pickle_into, write_aligned
@@ -86,18 +86,20 @@ class EncodedArguments:
     """A call's arguments.
 
     Args:
-        pickled: The pickle of `(args, kwargs)`.
-        maps: Layouts of the files that it refers to.
+        contents: The pickle of `(args, kwargs)`, or bytes that another machine encoded.
+        maps: Layouts of the files that the pickle refers to.
         files: The files, in the order of `maps`.
         shared_inodes: Inodes of the files that other calls share.
         shared_bytes: Their total size.
+        layout: Layout of `contents` if another machine encoded them; None for one pickle.
     """
 
-    pickled: bytes
+    contents: bytes | memoryview
     maps: tuple[ArgumentMap, ...] = ()
     files: tuple[OwnedDescriptor, ...] = ()
     shared_inodes: frozenset[int] = frozenset()
     shared_bytes: int = 0
+    layout: ValueLayout | None = None
 
     @property
     def own_bytes(self) -> int:

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Sequence
 from pickle import loads as _loads
 
+from gigaexec.wire.arguments_in import load_decoder
 from gigaexec.wire.descriptors import receive_with_descriptors, send_with_descriptors
 from gigaexec.wire.frames import LENGTH_PREFIX, frame_prefix
 from gigaexec.wire.messages import CallHeader, ReceivedCall
@@ -32,6 +33,7 @@ class WorkerChannel:
             return None
         call = _loads(header)
         assert isinstance(call, CallHeader)
+        load_decoder(call.arguments)
         descriptors, self._descriptors = self._descriptors, []
         return ReceivedCall(call, arguments, descriptors)
 

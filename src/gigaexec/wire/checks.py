@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gigaexec.calls import ValueLayout
+from gigaexec.calls import ExecutionMetrics, ValueLayout
 from gigaexec.wire.frames import ProtocolError
 
 _MAX_NUMBER = 2**64
@@ -67,6 +67,18 @@ def require_layout(name: Any, head_bytes: Any, spans: Any, total_bytes: Any) -> 
     if end > total:
         raise ProtocolError(f"the last part ends at {end}, and the value at {total}")
     return ValueLayout(require_str(name), head_bytes, tuple(buffers), total)
+
+
+def require_metrics(fields: dict[str, Any]) -> ExecutionMetrics:
+    """Accept fields of `ExecutionMetrics`; those without a default must be present."""
+    for name, value in fields.items():
+        if name in ("worker_id", "node_id"):
+            require_str(value)
+        elif name.endswith("_s"):
+            require_amount(value)
+        elif name != "seed" or value is not None:
+            require_count(value)
+    return ExecutionMetrics(**fields)
 
 
 def _shown(value: Any) -> str:

@@ -1,13 +1,121 @@
-"""Calls and outcomes whose values are still encoded."""
+"""Calls and outcomes whose values are still encoded, for backends that run calls for other machines.
+
+    driver                          agent                            worker
+    EncodedCall.from_call           runs an EncodedCall              decodes the arguments, runs the call,
+    EncodedOutcome.decode           passes an EncodedOutcome on      encodes the value
+
+Arguments and values are decoded only at the two ends: the agent in between never decodes what a program or a
+caller made. `wire.remote` holds the byte form of both records.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import io
+import os
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from gigaexec.calls import Outcome, OutcomeStatus
-from gigaexec.errors import GigaexecError, InfrastructureError
+from gigaexec.calls import Outcome, ValueLayout, WorkerCall
+from gigaexec.errors import GigaexecError, InvalidCallError
+from gigaexec.limits import Limits
 from gigaexec.sandbox.policy import ResultFormat
+from gigaexec.wire.buffers import SEPARATE_BUFFER_BYTES, pickle_into, write_aligned
 from gigaexec.wire.values_in import ValueBytes
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedCall:
+    """A call whose arguments are still encoded.
+
+    Args:
+        call: The call without its arguments: `call.args` and `call.kwargs` are empty.
+        arguments: The encoded `(args, kwargs)`.
+        deadline_s: Seconds that the call may run.
+        queue_timeout_s: Seconds that the call may wait for a worker; None for no limit.
+        limits: Limits of this call, in addition to those of the backend that runs it.
+    """
+
+    call: WorkerCall
+    arguments: ValueBytes
+    deadline_s: float
+    queue_timeout_s: float | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def from_call(
+        cls,
+        call: WorkerCall,
+        *,
+        deadline_s: float,
+        queue_timeout_s: float | None = None,
+        limits: Limits | None = None,
+        arguments_as: ResultFormat = ResultFormat.DATA,
+    ) -> EncodedCall:
+        """Encode the arguments of a call, which need not be kept afterwards.
+
+        Args:
+            call: The call. Relative folders of its python_path are taken from the current folder.
+            deadline_s: Seconds that the call may run.
+            queue_timeout_s: Seconds that the call may wait for a worker; None for no limit.
+            limits: Limits of this call; None sets none.
+            arguments_as: `DATA` for plain data, which every agent accepts, or `PICKLE`, which only agents
+                that are configured to accept pickles do.
+
+        Raises:
+            InvalidCallError: An argument is not data, or cannot be pickled. The message names it.
+        """
+        return cls(
+            WorkerCall(
+                call.code,
+                call.function_name,
+                python_path=[absolute_folder(entry) for entry in call.python_path],
+                env=call.env,
+                seed=call.seed,
+            ),
+            _encode_data(call) if arguments_as is ResultFormat.DATA else _encode_pickle(call),
+            deadline_s,
+            queue_timeout_s,
+            limits if limits is not None else Limits(),
+        )
+
+
+def absolute_folder(folder: str) -> str:
+    """Return a folder of a call's python_path as an absolute path. Links are not resolved.
+
+    Raises:
+        InvalidCallError: It is relative, and the current folder of this process was removed.
+    """
+    try:
+        return os.path.abspath(folder)  # noqa: PTH100 - resolve() would follow links
+    except FileNotFoundError as error:
+        raise InvalidCallError(
+            f"python_path holds the relative folder {folder!r}, and this process's current folder was removed"
+        ) from error
+
+
+def _encode_data(call: WorkerCall) -> ValueBytes:
+    from gigaexec.wire.data.encoder import ValueNotDataError, encode_data  # msgspec takes long to import
+
+    try:
+        encoded = encode_data((call.args, call.kwargs), are_arguments=True)
+    except ValueNotDataError as error:
+        raise InvalidCallError(str(error)) from error
+    return _joined("data", encoded.head, encoded.buffers)
+
+
+def _encode_pickle(call: WorkerCall) -> ValueBytes:
+    sink = io.BytesIO()
+    try:
+        buffers = pickle_into(sink, (call.args, call.kwargs), separate_bytes=SEPARATE_BUFFER_BYTES)
+    except Exception as error:  # pickling runs the __reduce__ of any class, which may raise anything
+        raise InvalidCallError(f"the arguments cannot be pickled: {type(error).__name__}: {error}") from error
+    return _joined("pickle", sink.getvalue(), buffers)
+
+
+def _joined(name: str, head: bytes, buffers: list[memoryview]) -> ValueBytes:
+    parts: list[Any] = [head]
+    spans, end = write_aligned(parts.append, len(head), buffers)
+    return ValueBytes(ValueLayout(name, len(head), spans, end), b"".join(parts), "the arguments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +145,7 @@ class EncodedOutcome:
         try:
             value = self.value.decode(expected)
         except GigaexecError as error:
-            is_infrastructure = isinstance(error, InfrastructureError)
-            status = OutcomeStatus.INFRASTRUCTURE if is_infrastructure else OutcomeStatus.ERROR
-            return replace(outcome, status=status, error=error)
+            return replace(outcome, status=error.status, error=error)
         # Not by replace(), which takes as long as decoding a small value.
         return Outcome(
             outcome.status,

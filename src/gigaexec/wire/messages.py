@@ -30,6 +30,7 @@ from gigaexec.wire.checks import (
     require_int,
     require_layout,
     require_list,
+    require_metrics,
     require_str,
 )
 from gigaexec.wire.frames import ProtocolError
@@ -46,7 +47,13 @@ _encode_json = json.JSONEncoder().encode
 
 @dataclass(frozen=True, slots=True)
 class CallHeader:
-    """A call as the worker gets it; its arguments follow in a second frame."""
+    """A call as the worker gets it; its arguments follow in a second frame.
+
+    Args:
+        spill_path: Path of the file for a large result, or folder for a file without a name.
+        maps: Layouts of the files that the arguments' pickle refers to.
+        arguments: Layout of the second frame if another machine encoded it; None if it is one pickle.
+    """
 
     code: str
     function_name: str
@@ -56,6 +63,7 @@ class CallHeader:
     seed: int | None = None
     limits: Limits = field(default_factory=Limits)
     maps: tuple[ArgumentMap, ...] = ()
+    arguments: ValueLayout | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,7 @@ class ArgumentMap:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedCall:
-    """A call as received: `arguments` is the pickle, `descriptors` are the open files that it refers to."""
+    """A call as received: `arguments` is the second frame, `descriptors` the open files it refers to."""
 
     header: CallHeader
     arguments: bytearray
@@ -243,17 +251,7 @@ def _layout(facts: Any) -> ValueLayout | None:
 
 
 def _metrics(facts: Any) -> ExecutionMetrics:
-    values = dict(zip(_METRICS_FIELDS, require_list(facts), strict=True))
-    for name, value in values.items():
-        if name == "seed":
-            values[name] = None if value is None else require_count(value)
-        elif name in ("worker_id", "node_id"):
-            require_str(value)
-        else:
-            require_amount(value)
-            if not name.endswith("_s"):
-                require_count(value)
-    return ExecutionMetrics(**values)
+    return require_metrics(dict(zip(_METRICS_FIELDS, require_list(facts), strict=True)))
 
 
 def _steps(facts: Any) -> tuple[ConfinementStep, ...]:

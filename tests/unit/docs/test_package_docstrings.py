@@ -13,7 +13,7 @@ SOURCE = Path(gigaexec.__file__).parent
 
 
 PACKAGES = [
-    *("untrusted", "sandbox", "wire", "wire/data"),
+    *("untrusted", "sandbox", "wire", "wire/data", "wire/remote"),
     *("worker", "worker/call", "worker/reused", "worker/forked"),
     *("pool", "pool/starters", "pool/supervision", "pool/endings", "pool/files"),
     *("backends", "backends/local"),

@@ -19,7 +19,7 @@ class RaisesWhenPickled:
 
 
 def encode(*args: Any, **kwargs: Any) -> bytes:
-    return encode_arguments(WorkerCall("", "f", list(args), kwargs)).pickled
+    return bytes(encode_arguments(WorkerCall("", "f", list(args), kwargs)).contents)
 
 
 def test_r2_arguments_come_back_equal() -> None:

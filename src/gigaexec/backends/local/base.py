@@ -6,12 +6,14 @@ caller (any thread, any loop) --- LocalBackend --- Pool --- Dispatcher (a thread
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from gigaexec.backends.local.interpreter_exit import close_at_exit, interpreter_is_exiting
 from gigaexec.calls import ExecutionMetrics, Outcome, WorkerCall
@@ -39,8 +41,11 @@ from gigaexec.pool.supervision.sampling import can_sample
 from gigaexec.pool.worker_process import WorkerStarter
 from gigaexec.untrusted.log_text import clean
 from gigaexec.wire.arguments_out import SharedArgument
+from gigaexec.wire.encoded import EncodedCall, EncodedOutcome
 
 logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 
 class LocalBackend(ABC):
@@ -109,12 +114,31 @@ class LocalBackend(ABC):
         On return the call's process is idle or dead, what it started is dead, and its spill file is gone.
         When the awaiting task is cancelled, that holds before `CancelledError` is raised.
         """
-        request = self._request(call, deadline_s, queue_timeout_s, limits)
+        request = Request(call, deadline_s, queue_timeout_s, self._limits_with(limits))
+        return await self._observed(call, functools.partial(self._run, request), _itself)
+
+    async def run_encoded(self, call: EncodedCall) -> EncodedOutcome:
+        """Run one call for another machine: neither its arguments nor its value are decoded here.
+
+        Hooks get the call without its arguments. Otherwise as `run`; `Pool.run_encoded` says where the bytes
+        of the value are on return.
+
+        Raises:
+            ConfigurationError: A deadline or a limit of the call cannot be used.
+        """
+        request = Request.from_encoded(call, self._limits_with(call.limits))
+        return await self._observed(call.call, functools.partial(self._run_encoded, request), _without_value)
+
+    async def _observed(
+        self, call: WorkerCall, run: Callable[[], Awaitable[_T]], outcome_of: Callable[[_T], Outcome]
+    ) -> _T:
+        """Run a call with its hooks and its log line."""
         metrics: ExecutionMetrics | None = None
         error: BaseException | None = None
         try:
             self._hooks.submitted(call)
-            outcome = await self._run(request)
+            ended = await run()
+            outcome = outcome_of(ended)
             metrics, error = outcome.metrics, outcome.error
         except BaseException as raised:
             error = raised
@@ -122,7 +146,7 @@ class LocalBackend(ABC):
         finally:
             self._log_call(call, metrics, error)
             self._hooks.completed(call, metrics, error)
-        return outcome
+        return ended
 
     async def shutdown(self, *, wait: bool = False) -> None:
         """End all workers; running and queued calls end as cancelled.
@@ -182,16 +206,23 @@ class LocalBackend(ABC):
                 "use ForkserverBackend with a SandboxPolicy"
             )
 
-    def _request(
-        self, call: WorkerCall, deadline_s: float, queue_timeout_s: float | None, limits: Limits | None
-    ) -> Request:
+    def _limits_with(self, limits: Limits | None) -> Limits:
         chosen = self.config.limits
         if limits is not None:
             chosen = chosen.overridden_by(require_limits(limits))
             self._check(chosen)
-        return Request(call, deadline_s, queue_timeout_s, chosen)
+        return chosen
 
     async def _run(self, request: Request) -> Outcome:
+        pool = self._pool_for(request)
+        return await pool.run(request) if isinstance(pool, Pool) else pool
+
+    async def _run_encoded(self, request: Request) -> EncodedOutcome:
+        pool = self._pool_for(request)
+        return await pool.run_encoded(request) if isinstance(pool, Pool) else EncodedOutcome(pool)
+
+    def _pool_for(self, request: Request) -> Pool | Outcome:
+        """Return the pool that runs a call, or the outcome of a call that cannot be run."""
         if request.limits.sampled and not can_sample():
             names = " and ".join(request.limits.sampled)
             error = LimitNotAppliedError(
@@ -199,10 +230,9 @@ class LocalBackend(ABC):
             )
             return Outcome(error.status, error=error)
         try:
-            pool = self._live_pool()
+            return self._live_pool()
         except InfrastructureError as error:
             return Outcome(error.status, error=error)
-        return await pool.run(request)
 
     def _live_pool(self) -> Pool:
         if self._owner_pid != os.getpid():
@@ -266,3 +296,11 @@ class LocalBackend(ABC):
             cost.peak_rss_kb,
             "ok" if error is None else type(error).__name__,
         )
+
+
+def _itself(outcome: Outcome) -> Outcome:
+    return outcome
+
+
+def _without_value(encoded: EncodedOutcome) -> Outcome:
+    return encoded.outcome

@@ -37,6 +37,7 @@ def decode_data(
     *,
     max_depth: int = fmt.DEFAULT_MAX_DEPTH,
     max_count: int = fmt.DEFAULT_MAX_COUNT,
+    what: str = "the result",
 ) -> Any:
     """Return the value that `encode_data` encoded, or raise one error, whatever the bytes are.
 
@@ -52,18 +53,35 @@ def decode_data(
         buffers: Contents of arrays and large bytes. They may have any alignment; aligned ones are faster.
         max_depth: Levels of nesting, as in `encode_data`.
         max_count: Leaves, and separately ops.
+        what: A name of the bytes, for messages.
 
     Raises:
         ValueNotReadableError: The bytes are not a value, exceed a limit, or hold an array while numpy cannot
             be imported here.
     """
     try:
-        return Decoding(buffers, max_depth, max_count).decode(head)
+        return Decoding(buffers, max_depth, max_count, _MAKERS).decode(head)
     except BadDataError as error:
-        raise ValueNotReadableError(f"the result is not valid data: {error}") from None
+        raise ValueNotReadableError(f"{what} is not valid data: {error}") from None
     except Exception as error:
         # numpy, datetime, decimal and hash() report invalid arguments by exceptions of many classes.
-        raise ValueNotReadableError(f"the result is not valid data: {_described(error)}") from error
+        raise ValueNotReadableError(f"{what} is not valid data: {_described(error)}") from error
+
+
+def decode_plain(head: bytes | memoryview, *, max_depth: int, max_count: int) -> Any:
+    """Return a value of lists, dicts, None, bool, int of 64 bits, float, str and bytes only.
+
+    Bounds and arguments are those of `decode_data`. numpy is never imported.
+
+    Raises:
+        BadDataError: The bytes are not such a value, or exceed a limit.
+    """
+    try:
+        return Decoding((), max_depth, max_count, _PLAIN_MAKERS).decode(head)
+    except BadDataError:
+        raise
+    except Exception as error:
+        raise BadDataError(_described(error)) from error
 
 
 def _described(error: Exception) -> str:
@@ -83,10 +101,12 @@ class Decoding:
         buffers: Sequence[memoryview | bytes | bytearray],
         max_depth: int,
         max_count: int,
+        makers: Sequence[_Maker],
     ) -> None:
         self._buffers: list[memoryview | None] = [memoryview(buffer).cast("B") for buffer in buffers]
         self._max_depth = max_depth
         self._max_count = min(max_count, fmt.LARGEST_MAX_COUNT)
+        self._makers = makers
         self.hashing = HashingBudget()
 
     def decode(self, head: bytes | memoryview) -> Any:
@@ -115,7 +135,7 @@ class Decoding:
 
     def _walk(self, leaves: list[Any], ops: Sequence[int], raw: bytes) -> list[Any]:
         """Execute the ops; return the values outside any container."""
-        makers, max_depth = _MAKERS, self._max_depth
+        makers, max_depth = self._makers, self._max_depth
         opened: list[list[Any]] = []
         made: list[Any] = []
         leaf_end = raw_end = 0
@@ -188,7 +208,7 @@ def _arrays() -> ModuleType:
 
 def _refuse_code(code: int) -> _Maker:
     def refuse(_: list[Any], __: Decoding) -> Any:
-        raise BadDataError(f"unknown op code {code}")
+        raise BadDataError(f"op code {code} is unknown, or not allowed here")
 
     return refuse
 
@@ -203,3 +223,6 @@ for _code, _maker in {
     fmt.NUMPY_BYTES: lambda items, _: _arrays().make_bytes(items),
 }.items():
     _MAKERS[_code] = _maker
+
+_PLAIN_CODES = {fmt.LIST, fmt.DICT, fmt.SURROGATE_STR}
+_PLAIN_MAKERS = [maker if code in _PLAIN_CODES else _refuse_code(code) for code, maker in enumerate(_MAKERS)]

@@ -20,12 +20,14 @@ from gigaexec.wire.data import format as fmt
 from gigaexec.wire.data.arrays_out import is_numpy, take_array, take_scalar
 from gigaexec.wire.data.containers_out import CONTAINERS, take_dict, take_record
 from gigaexec.wire.data.format import LEAF_TYPES, UnfitValueError
+from gigaexec.wire.data.instances import type_name_of
 from gigaexec.wire.data.simple_types import SIMPLE_TYPES, BigInt, SimpleType, SurrogateStr
 
-_HOW_TO_ALLOW = (
+_ADVICE_FOR_RESULTS = (
     'Return plain data instead, or allow pickles with SandboxPolicy(results="pickle"): '
     "results may then run code in the driver's process."
 )
+_ADVICE_FOR_ARGUMENTS = "Pass plain data instead, or send the arguments as a pickle if the agent allows it."
 
 _TOO_MANY = (
     "is where the value exceeds {} items. An object that occurs twice counts twice; "
@@ -69,6 +71,7 @@ def encode_data(
     max_depth: int = fmt.DEFAULT_MAX_DEPTH,
     max_count: int = fmt.DEFAULT_MAX_COUNT,
     max_bytes: int | None = None,
+    are_arguments: bool = False,
 ) -> EncodedData:
     """Encode a value that consists of data.
 
@@ -93,16 +96,19 @@ def encode_data(
         max_depth: Levels of nesting. Each object is one, except None, bool, int, float, str and bytes.
         max_count: Leaves, and separately containers. At most `LARGEST_MAX_COUNT`.
         max_bytes: Size of the head and the buffers together; None for no limit.
+        are_arguments: True if the value is a call's `(args, kwargs)`. Then each part must arrive with its
+            exact type: instances and dict subclasses are refused instead of becoming records and dicts.
 
     Raises:
         ValueNotDataError: A part of the value is not data, or contains itself, or a limit is exceeded. The
-            message holds its place, as in `result['model'].layers[3]`.
+            message holds its place, as in `result['model'].layers[3]` or `kwargs['sizes'][0]`.
     """
+    limits = (max_depth, max_count, max_bytes)
     try:
-        return Encoding(max_depth, max_count, max_bytes).encode(value)
+        return Encoding(*limits, are_arguments=are_arguments).encode(value)
     except _UnfitLeafError:
         # Rare. The first pass therefore does not check each int and each str.
-        return Encoding(max_depth, max_count, max_bytes, is_careful=True).encode(value)
+        return Encoding(*limits, are_arguments=are_arguments, is_careful=True).encode(value)
 
 
 class _UnfitLeafError(Exception):
@@ -126,11 +132,20 @@ class Encoding:
     """The state of encoding one value."""
 
     def __init__(
-        self, max_depth: int, max_count: int, max_bytes: int | None, *, is_careful: bool = False
+        self,
+        max_depth: int,
+        max_count: int,
+        max_bytes: int | None,
+        *,
+        are_arguments: bool = False,
+        is_careful: bool = False,
     ) -> None:
         self._max_depth = max_depth
         self._max_count = min(max_count, fmt.LARGEST_MAX_COUNT)
         self._max_bytes = max_bytes
+        self._are_arguments = are_arguments
+        self._root = "arguments" if are_arguments else "result"
+        self._advice = _ADVICE_FOR_ARGUMENTS if are_arguments else _ADVICE_FOR_RESULTS
         self._is_careful = is_careful
         self._leaves: list[Any] = []
         self._ops = array("I")
@@ -156,7 +171,7 @@ class Encoding:
         try:
             self._walk()
         except UnfitValueError as refusal:
-            raise ValueNotDataError(f"{self._place()} {refusal}. {_HOW_TO_ALLOW}") from None
+            raise ValueNotDataError(f"{self._place()} {refusal}. {self._advice}") from None
         except _LimitError as refusal:
             raise ValueNotDataError(f"{self._place()} {refusal}") from None
         except ValueNotDataError:
@@ -164,7 +179,7 @@ class Encoding:
         except Exception as error:
             # Attributes are read and keys are hashed: code of the program runs, and may raise anything.
             raise ValueNotDataError(
-                f"{self._place()} raised {type(error).__name__} when it was read. {_HOW_TO_ALLOW}"
+                f"{self._place()} raised {type(error).__name__} when it was read. {self._advice}"
             ) from error
         return self._finish()
 
@@ -181,7 +196,7 @@ class Encoding:
     def _check_size(self, size_bytes: int) -> None:
         if self._max_bytes is not None and size_bytes > self._max_bytes:
             raise ValueNotDataError(
-                f"result takes {size_bytes} bytes or more as data; the limit is {self._max_bytes} bytes"
+                f"{self._root} takes {size_bytes} bytes or more as data; the limit is {self._max_bytes} bytes"
             )
 
     def _walk(self) -> None:
@@ -228,12 +243,14 @@ class Encoding:
         """Return the function that takes apart a value whose type is not in `_TAKE_APART`."""
         kind = type(value)
         take_apart: _TakeApart
-        if kind in (OrderedDict, defaultdict, Counter):
-            take_apart = take_dict
-        elif is_numpy(value, "ndarray"):
+        if is_numpy(value, "ndarray"):
             take_apart = take_array
         elif is_numpy(value, "generic"):
             take_apart = take_scalar
+        elif self._are_arguments:
+            raise UnfitValueError(f"is a {type_name_of(kind)}, which is not data")
+        elif kind in (OrderedDict, defaultdict, Counter):
+            take_apart = take_dict
         else:
             take_apart = take_record
         self._learned[kind] = take_apart
@@ -264,14 +281,19 @@ class Encoding:
             if id(container) in first_at:
                 return ValueNotDataError(
                     f"{self._place(level)} is {self._place(first_at[id(container)])} itself: "
-                    f"a value that contains itself is not data. {_HOW_TO_ALLOW}"
+                    f"a value that contains itself is not data. {self._advice}"
                 )
             first_at[id(container)] = level
         return _LimitError(f"is nested deeper than {self._max_depth} levels")
 
     def _place(self, level: int | None = None) -> str:
         """Return the place of the current item, or of the container at `level`: `result['a'].layers[3]`."""
-        place = "result" + "".join(map(_step, self._open[1:][:level]))
+        steps = [_step(opened) for opened in self._open[1:][:level]]
+        if self._are_arguments and steps:
+            steps[0] = "args" if steps[0] == "[0]" else "kwargs"
+        else:
+            steps.insert(0, self._root)
+        place = "".join(steps)
         return place if len(place) <= 400 else f"{place[:200]}...{place[-200:]}"
 
 

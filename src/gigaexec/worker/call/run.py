@@ -94,7 +94,6 @@ class CallRunner:
             _require_prepared(scope)
             prepare()
             args, kwargs = _load_arguments(call)
-            call.arguments.clear()
             measurement = self._accountant.start()
             value = find_function(load_program(header.code), header.function_name)(*args, **kwargs)
             self._end_forked_child()

@@ -228,7 +228,7 @@ def test_s16_large_honest_sets_and_dicts_come_back(value: object) -> None:
         ([[[1j]]], {"max_depth": 3}),
     ],
 )
-def test_limits_hold_in_the_driver(value: object, limits: dict[str, int]) -> None:
+def test_limits_hold_in_the_driver(value: object, limits: dict[str, Any]) -> None:
     encoded = encode_data(value)
     with pytest.raises(ValueNotReadableError, match=f"{next(iter(limits.values()))}"):
         decode_data(encoded.head, encoded.buffers, **limits)

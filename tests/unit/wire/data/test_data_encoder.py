@@ -109,7 +109,7 @@ class Raises:
         raise LookupError("mine")
 
 
-def round_trip(value: Any, **limits: int) -> Any:
+def round_trip(value: Any, **limits: Any) -> Any:
     encoded = encode_data(value, **limits)
     return decode_data(encoded.head, encoded.buffers, **limits)
 

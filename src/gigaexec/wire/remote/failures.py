@@ -1,0 +1,99 @@
+"""Errors of gigaexec -> plain records -> errors of the same class. No other class is ever looked up."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from gigaexec import errors
+from gigaexec.errors import GigaexecError
+from gigaexec.measured import CapturedOutput, ExecutionMetrics, LimitHit
+from gigaexec.wire.checks import require_amount, require_bool, require_int, require_str
+from gigaexec.wire.frames import ProtocolError
+from gigaexec.wire.remote.fields import Fields, list_of, nullable
+
+_CLASSES: dict[str, type[GigaexecError]] = {
+    name: value
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, GigaexecError)
+}
+
+
+def failure_as_record(error: GigaexecError) -> dict[str, Any]:
+    """Return the record of an error. Its cause and its notes are left out."""
+    kind = type(error)
+    names = [base.__name__ for base in kind.__mro__ if _CLASSES.get(base.__name__) is base]
+    record: dict[str, Any] = {
+        # Most specific first: a receiver that does not know the class takes the first base that it knows.
+        "classes": names,
+        "message": str(error.args[0]) if error.args else "",
+        # Both are those of the outcome, and sent once.
+        "has_output": getattr(error, "output", None) is not None,
+        "has_metrics": getattr(error, "metrics", None) is not None,
+    }
+    for name in _fields_of(_CLASSES[names[0]]):
+        value = getattr(error, name)
+        record[name] = hit_as_record(value) if isinstance(value, LimitHit) else value
+    return record
+
+
+def failure_from_record(
+    fields: Fields, output: CapturedOutput, metrics: ExecutionMetrics | None
+) -> GigaexecError:
+    """Return the error of a record.
+
+    Args:
+        fields: The record.
+        output: Output of its outcome.
+        metrics: Metrics of its outcome.
+
+    Raises:
+        ProtocolError: The record is not valid, or names no class of gigaexec.
+    """
+    names = fields.read("classes", list_of(require_str))
+    kind = next((_CLASSES[name] for name in names if name in _CLASSES), None)
+    if kind is None:
+        raise ProtocolError("error.classes: no class of gigaexec.errors")
+    values: dict[str, Any] = {
+        name: fields.read(name, _CHECKS[name]) for name in _fields_of(kind) if name in fields
+    }
+    if fields.read("has_output", require_bool):
+        values["output"] = output
+    if fields.read("has_metrics", require_bool):
+        values["metrics"] = metrics
+    return kind(fields.read("message", require_str), **values)
+
+
+def hit_as_record(hit: LimitHit) -> dict[str, Any]:
+    """Return the record of a limit that was hit."""
+    return {"name": hit.name, "limit": hit.limit, "measured": hit.measured}
+
+
+def _require_hit(value: Any) -> LimitHit:
+    fields = Fields("hit", value)
+    return LimitHit(
+        fields.read("name", require_str),
+        fields.read("limit", require_amount),
+        fields.read_if_any("measured", require_amount),
+    )
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "stderr": require_str,
+    "returncode": require_int,
+    "signal_name": nullable(require_str),
+    "hit": nullable(_require_hit),
+    "deadline_s": require_amount,
+    "run_time_s": require_amount,
+}
+"""A check for every keyword of the constructors in gigaexec.errors, except `output` and `metrics`."""
+
+
+def _fields_of(kind: type[GigaexecError]) -> tuple[str, ...]:
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    return tuple(
+        each.name
+        for each in parameters
+        if each.kind is each.KEYWORD_ONLY and each.name not in ("output", "metrics")
+    )

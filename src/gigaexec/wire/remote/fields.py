@@ -1,0 +1,109 @@
+"""Fields of a message's header, read with checks. Unknown fields are never looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from gigaexec.calls import ValueLayout
+from gigaexec.wire.checks import require_count, require_layout, require_list, require_str
+from gigaexec.wire.frames import ProtocolError
+from gigaexec.wire.values_in import ValueBytes
+
+_T = TypeVar("_T")
+
+
+class Fields:
+    """A dict of a message.
+
+    Args:
+        path: The dict's place in the header, for messages; "" for the header itself.
+        record: The dict.
+
+    Raises:
+        ProtocolError: `record` is not a dict, or has keys that are not str.
+    """
+
+    def __init__(self, path: str, record: object) -> None:
+        if type(record) is not dict or not all(type(key) is str for key in record):
+            raise ProtocolError(f"{path or 'the header'}: expected a dict with str keys")
+        self._path = f"{path}." if path else ""
+        self._record = record
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._record
+
+    def read(self, name: str, check: Callable[[Any], _T]) -> _T:
+        """Return a field. Raises ProtocolError with the field's name if it is missing or not valid."""
+        if name not in self._record:
+            raise ProtocolError(f"{self._path}{name} is missing")
+        try:
+            return check(self._record[name])
+        except ProtocolError as error:
+            raise ProtocolError(f"{self._path}{name}: {error}") from None
+
+    def read_if_any(self, name: str, check: Callable[[Any], _T]) -> _T | None:
+        """Return a field, or None if it is missing or None. Raises ProtocolError if it is not valid."""
+        return None if self._record.get(name) is None else self.read(name, check)
+
+    def section(self, name: str) -> Fields:
+        """Return a field that is a dict. Raises ProtocolError if it is missing or no dict."""
+        return Fields(f"{self._path}{name}", self.read(name, lambda value: value))
+
+    def section_if_any(self, name: str) -> Fields | None:
+        """Return a field that is a dict, or None if it is missing or None."""
+        return None if self._record.get(name) is None else self.section(name)
+
+    def known(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return the fields with these names, unchecked."""
+        return {name: self._record[name] for name in names if name in self._record}
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Return all names and values, unchecked."""
+        return self._record.items()
+
+
+def nullable(check: Callable[[Any], _T]) -> Callable[[Any], _T | None]:
+    """Return a check that also accepts None."""
+    return lambda value: None if value is None else check(value)
+
+
+def list_of(check: Callable[[Any], _T]) -> Callable[[Any], list[_T]]:
+    """Return a check of a list and its items."""
+    return lambda value: [check(item) for item in require_list(value)]
+
+
+def layout_as_record(layout: ValueLayout) -> dict[str, Any]:
+    """Return the record of a layout. Its buffers are one flat list: offset, size, offset, size ..."""
+    return {
+        "format": layout.format,
+        "head_bytes": layout.head_bytes,
+        "buffers": [number for span in layout.buffers for number in span],
+        "total_bytes": layout.total_bytes,
+    }
+
+
+def read_value(fields: Fields, content: memoryview, where: str) -> ValueBytes:
+    """Return the encoded value that is a message's content.
+
+    Args:
+        fields: The record of its layout.
+        content: The content.
+        where: A name of the value, for messages.
+
+    Raises:
+        ProtocolError: The layout is not valid, or is that of another content.
+    """
+    numbers = fields.read("buffers", require_list)
+    if len(numbers) % 2:
+        raise ProtocolError("a buffer has an offset and no size")
+    spans = [numbers[index : index + 2] for index in range(0, len(numbers), 2)]
+    layout = require_layout(
+        fields.read("format", require_str),
+        fields.read("head_bytes", require_count),
+        spans,
+        fields.read("total_bytes", require_count),
+    )
+    if layout.total_bytes != content.nbytes:
+        raise ProtocolError(f"{where} should have {layout.total_bytes} bytes, and {content.nbytes} follow")
+    return ValueBytes(layout, content, where)
