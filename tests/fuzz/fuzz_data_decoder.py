@@ -194,6 +194,7 @@ def main() -> None:
             # The last byte is read first, as the choice between the two kinds of input: even is plain bytes.
             Path(corpus, str(number)).write_bytes(encode_data(value).head + b"\0")
         arguments = [options.input] if options.input else [corpus, f"-max_total_time={options.seconds}"]
+        arguments.append(f"-artifact_prefix={tempfile.gettempdir()}/")
         atheris.Setup([sys.argv[0], *arguments, f"-max_len={_MAX_INPUT_BYTES}"], test_one_input)
         atheris.Fuzz()
 

@@ -8,6 +8,7 @@ file as an argument to run it alone.
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import tempfile
 import time
@@ -116,7 +117,7 @@ def _message_of_fields(provider: Any) -> bytes:
         if provider.ConsumeIntInRange(0, 5) == 0:
             del target[name]
         else:
-            target[name] = provider.PickValueInList(_LEAVES)
+            target[name] = copy.deepcopy(provider.PickValueInList(_LEAVES))
         if not target:
             break
     head = encode_data(header).head
@@ -151,6 +152,7 @@ def main() -> None:
             # The last byte is read first, as the choice between the two kinds of input: even is plain bytes.
             Path(corpus, str(number)).write_bytes(message + b"\0")
         arguments = [options.input] if options.input else [corpus, f"-max_total_time={options.seconds}"]
+        arguments.append(f"-artifact_prefix={tempfile.gettempdir()}/")
         atheris.Setup([sys.argv[0], *arguments, f"-max_len={_MAX_INPUT_BYTES}"], test_one_input)
         atheris.Fuzz()
 
