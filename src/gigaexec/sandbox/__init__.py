@@ -1,16 +1,18 @@
-"""What a freshly forked process does to itself before it runs code that is not trusted. Linux only.
+"""Confining a freshly forked process before it runs code that is not trusted. Linux only.
 
-system_calls  the system calls that Python does not offer
-namespaces    users, processes, mounts, network, System V IPC
-capabilities  none, and none ever again
-landlock      which files may be used, which TCP ports, which processes outside may be reached
-seccomp       which system calls there are
-denied_calls  which ones there are not, and why
+system_calls  system calls that Python does not offer
+namespaces    namespaces of users, processes, mounts, network and System V IPC
+id_maps       mapping all ids into a new user namespace
+capabilities  dropping all capabilities
+landlock      rules on files, TCP, signals and abstract sockets
+file_rules    the files that confined programs may use
+seccomp       a filter of system calls
+denied_calls  the system calls that the filter denies, with reasons
 steps         the names of the steps
 isolation     takes the steps for a template, its calls and their programs
-policy        what a confined program may see and do
+policy        the sandbox policy
 
-The order is that of the list. Mounting needs the capabilities and is refused under Landlock; Landlock and
-seccomp need only NO_NEW_PRIVILEGES. What costs time and does not depend on the child (`Landlock`, `Filter`)
-is built once in the parent: fork then copies it.
+The order of the steps matters: mounting needs capabilities and is refused under Landlock; Landlock and
+seccomp need only NO_NEW_PRIVILEGES. Objects that are expensive to build and the same for all calls
+(`Landlock`, `Filter`) are built once in the template, and fork copies them.
 """

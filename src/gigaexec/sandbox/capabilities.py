@@ -1,4 +1,4 @@
-"""Give up every capability, for this process and all that it will ever execute."""
+"""Dropping all capabilities of this process and of every program that it executes."""
 
 from __future__ import annotations
 
@@ -21,21 +21,20 @@ _HEADER = struct.pack("=Ii", 0x20080522, 0)
 _NO_CAPABILITIES = bytes(24)
 # linux/prctl.h
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
-# linux/securebits.h. User id 0 means nothing when it executes a program, ids may change without any effect
-# on capabilities, and no ambient capability can be raised; each of them locked.
+# linux/securebits.h, each bit locked: executing a program as user 0 gives no capabilities (NOROOT), changing
+# ids does not change capabilities (NO_SETUID_FIXUP), ambient capabilities cannot be raised.
 _SECURE_BITS = 0b11 << 0 | 0b11 << 2 | 0b10 << 4 | 0b11 << 6
-_CAPABILITY_LIMIT = 64  # bits in a set; the kernel answers EINVAL after its last, 40 in Linux 6.18
+_CAPABILITY_LIMIT = 64  # bits in a set; the kernel answers EINVAL after its last one, 40 in Linux 6.18
 
 
 def drop_all_capabilities() -> None:
     """Empty the bounding, ambient, inheritable, permitted and effective sets. Sets NO_NEW_PRIVILEGES first.
 
-    On return this process has no capability in its user namespace or any other, and nothing that it
-    executes gets one. Where it had no right to empty the bounding set (a plain user), NO_NEW_PRIVILEGES
-    alone keeps setuid programs from filling the others.
+    On return this process has no capability in any user namespace, and no program that it executes gains one.
+    A plain user may not empty the bounding set; then NO_NEW_PRIVILEGES alone stops setuid programs.
 
     Raises:
-        OSError: A step failed; the sets may be emptied in part.
+        OSError: A step failed; some of the sets may be empty.
     """
     set_no_new_privileges()
     if _empty_bounding_set():
@@ -45,15 +44,15 @@ def drop_all_capabilities() -> None:
 
 
 def give_up_capabilities() -> None:
-    """Empty the effective, permitted and inheritable sets alone. What user id 0 executes gets them again."""
+    """Empty the effective, permitted and inheritable sets only. Programs executed as user 0 regain them."""
     system_call("capset", _HEADER, _NO_CAPABILITIES)
 
 
 def _empty_bounding_set() -> bool:
-    """Whether this process had the right to."""
+    """Empty the bounding set. Returns False if this process lacks the privilege."""
     dropped, number = prctl_each(PR_CAPBSET_DROP, range(_CAPABILITY_LIMIT))
     if dropped == 0 and number == errno.EPERM:
         return False
     if dropped == 0 or number not in (0, errno.EINVAL):
         raise OSError(number, os.strerror(number), "prctl(PR_CAPBSET_DROP)")
-    return True  # EINVAL: past the last one that this kernel knows
+    return True  # EINVAL: the number after the kernel's last capability

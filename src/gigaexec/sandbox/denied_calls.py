@@ -1,11 +1,11 @@
-"""Which system calls a confined process does not have, group by group with the reason.
+"""The system calls that a confined process is denied, in groups with their reasons.
 
-A list of what is refused rather than of what is allowed: foreign code brings numerical libraries whose next
-release makes calls that no list of today has. What is newer than the table of numbers does not exist for it.
+A list of denied calls and not of allowed ones: the next release of a numerical library may make calls that no
+list of today contains. Calls newer than the table of numbers fail with ENOSYS.
 
-Not here, because a filter sees numbers and no paths: chmod, chown, utime and setxattr on files outside the
-scratch folder (`namespaces.remount_read_only`). Not here, because libraries use it: sched_setaffinity of
-another process of the same user (a PID namespace hides them).
+Not in the list, because a filter sees numbers and no paths: chmod, chown, utime and setxattr on files outside
+of the scratch folder (`namespaces.remount_read_only` stops them). Not in the list, because libraries use it:
+sched_setaffinity on another process of the same user (a PID namespace hides those processes).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import errno
 import socket
 from dataclasses import dataclass
 
-# What a condition may say of an argument; they count from 0. Where nothing else is said it is about the low
-# 32 bits, which is all that the kernel reads of an int or of the flags here.
+# Conditions on an argument; arguments count from 0. Except for NotNull, only the low 32 bits are tested: the
+# kernel reads no more of an int or of the flags here.
 
 
 @dataclass(frozen=True, slots=True)
 class NoneOf:
-    """The argument, after `& mask`, is none of these values."""
+    """True if the argument, after `& mask`, is none of these values."""
 
     argument: int
     values: tuple[int, ...]
@@ -29,7 +29,7 @@ class NoneOf:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """The argument is one of these values."""
+    """True if the argument is one of these values."""
 
     argument: int
     values: tuple[int, ...]
@@ -37,7 +37,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class AnyBit:
-    """The argument has at least one of these bits."""
+    """True if the argument has at least one of these bits."""
 
     argument: int
     bits: int
@@ -45,7 +45,7 @@ class AnyBit:
 
 @dataclass(frozen=True, slots=True)
 class NotNull:
-    """The argument, all 64 bits of it, is not 0."""
+    """True if the argument, all 64 bits, is not 0."""
 
     argument: int
 
@@ -55,62 +55,61 @@ Condition = NoneOf | OneOf | AnyBit | NotNull
 
 @dataclass(frozen=True, slots=True)
 class DeniedCall:
-    """A system call fails with `errno` if all conditions hold; without any it always does."""
+    """A rule: the system call fails with `errno` if all conditions are true; without conditions, always."""
 
     call: str
     errno: int
     when: tuple[Condition, ...] = ()
 
 
-# With EPERM, whatever the arguments.
+# Denied with EPERM, whatever the arguments.
 _REFUSED_ALWAYS = (
-    # Other processes: their memory, registers, descriptors and what they wait for. Same user suffices.
+    # Memory, registers and descriptors of other processes of the same user.
     *("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "process_mrelease"),
     *("pidfd_getfd", "kcmp", "migrate_pages", "move_pages"),
-    # Large parts of the kernel that numerical code has no use for, with a history of holes.
+    # Large kernel subsystems that numerical code does not use, with a history of vulnerabilities.
     *("bpf", "perf_event_open", "userfaultfd", "fanotify_init", "lookup_dcookie", "nfsservctl"),
-    # Keys of the user, which every process of the user shares.
+    # Kernel keyrings, which all processes of the user share.
     *("add_key", "request_key", "keyctl"),
-    # What is mounted where. Also the way back from read-only mounts.
+    # Mounts. They could also undo the read-only mounts.
     *("mount", "umount2", "move_mount", "open_tree", "fsopen", "fsmount", "fsconfig", "fspick"),
     *("mount_setattr", "pivot_root", "chroot", "statmount", "listmount"),
-    # Namespaces: in a new one of users a process has every capability again.
+    # Namespaces: in a new user namespace a process has every capability again.
     *("unshare", "setns"),
-    # Files by handle rather than by path, past every check of folders.
+    # Files by handle instead of by path, which bypasses every check of folders.
     *("open_by_handle_at", "name_to_handle_at"),
-    # The machine: code of the kernel, power, swap, accounting, quotas, clock, ports, log, console, name.
+    # The machine: kernel modules, power, swap, accounting, quotas, clock, I/O ports, log, console, host name.
     *("init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot"),
     *("swapon", "swapoff", "acct", "quotactl", "quotactl_fd"),
     *("settimeofday", "clock_settime", "clock_adjtime", "adjtimex"),
     *("iopl", "ioperm", "modify_ldt", "syslog", "vhangup", "sethostname", "setdomainname"),
-    # What others do in every folder that this user can read, also where no path rule lets it look.
+    # File events in every folder that this user can read, also in folders that no rule allows.
     *("inotify_init", "inotify_init1"),
-    # System V IPC and POSIX queues of the same user, which no path rule covers. Python uses neither.
+    # System V IPC and POSIX message queues of the same user, which no rule covers. Python uses neither.
     *("shmget", "shmat", "shmctl", "shmdt", "semget", "semop", "semtimedop", "semctl"),
     *("msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"),
 )
 
-# io_uring makes sockets and opens files of its own accord, past this filter. clone3 passes its flags in
-# memory, where a filter cannot look. For all, ENOSYS is the answer that libraries have a way around.
-# Memory files that are under way on a socket are in no process's memory and open in none, so that no limit
-# finds them; /dev/shm, which has a size, takes their place.
+# Denied with ENOSYS, for which libraries have fallbacks. io_uring makes sockets and opens files past this
+# filter. clone3 passes its flags in memory, which a filter cannot read. A memory file that is queued in a
+# socket is open in no process, so our limits miss it; /dev/shm, which has a size, replaces memory files.
 _NOT_THERE = (
     *("io_uring_setup", "io_uring_enter", "io_uring_register", "clone3"),
     *("memfd_create", "memfd_secret"),
-    # Pins whole pages of memory in pipes, where no limit finds them.
+    # Pins whole pages of memory in pipes, where our limits miss them.
     "vmsplice",
-    # Requests of asynchronous reads are counted for the whole machine.
+    # The number of asynchronous I/O requests is limited for the whole machine.
     "io_setup",
 )
 
-# linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. And CLONE_PARENT, by which
-# a child would be its grandparent's, which does not look for it.
+# linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. And CLONE_PARENT,
+# which makes the caller's parent the parent of the child: the parent does not expect it.
 _CLONE_NEW = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 _CLONE_PARENT = 0x00008000
-# asm-generic/ioctls.h and linux/tty.h: type into the terminal, paste into the console.
+# asm-generic/ioctls.h and linux/tty.h: insert input into a terminal, or into the console.
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _ASK_PERSONALITY = 0xFFFFFFFF
-# linux/socket.h and linux/in.h: two ways to connect past Landlock's rule for it.
+# linux/socket.h and linux/in.h: two ways to connect that Landlock does not control.
 _MSG_FASTOPEN = 0x20000000
 _IPPROTO_MPTCP = 262
 # linux/net.h: type without SOCK_NONBLOCK and SOCK_CLOEXEC.
@@ -118,11 +117,11 @@ _SOCK_TYPE_MASK = 0xF
 _PRIO_PROCESS = 0
 _IOPRIO_WHO_PROCESS = 1
 
-# asm-generic/mman-common.h. Such memory need not be in the process that holds it, and has no descriptor.
+# asm-generic/mman-common.h. Shared anonymous memory is charged to no process, and has no descriptor.
 _MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
-# linux/prctl.h: hides a process's memory maps and files from those who watch its limits.
+# linux/prctl.h: hides a process's memory maps and open files from the driver that watches its limits.
 _PR_SET_DUMPABLE = 4
-# linux/fcntl.h: leases and delegations keep everybody else from opening a file; F_NOTIFY spies on a folder.
+# linux/fcntl.h: leases and delegations block other processes that open a file; F_NOTIFY watches a folder.
 _F_SETLEASE, _F_NOTIFY, _F_SETDELEG = 1024, 1026, 1040
 
 _REFUSED_BY_ARGUMENT = (
@@ -131,10 +130,9 @@ _REFUSED_BY_ARGUMENT = (
     DeniedCall("fcntl", errno.EPERM, (OneOf(1, (_F_SETLEASE, _F_NOTIFY, _F_SETDELEG)),)),
     DeniedCall("clone", errno.EPERM, (AnyBit(0, _CLONE_NEW | _CLONE_PARENT),)),
     DeniedCall("ioctl", errno.EPERM, (OneOf(1, (_TIOCSTI, _TIOCLINUX)),)),
-    # Turns off address randomisation and other protections of what is executed next.
+    # Turns off address randomisation and other protections of the next executed program.
     DeniedCall("personality", errno.EPERM, (NoneOf(0, (0, _ASK_PERSONALITY)),)),
-    # A datagram socket from a pair can still be pointed at any other one, for example at the system's log;
-    # the other types are connected for good.
+    # A datagram socket of a pair can be reconnected, for example to the system's log; the other types cannot.
     DeniedCall("socketpair", errno.EACCES, (NoneOf(0, (socket.AF_UNIX,)),)),
     DeniedCall(
         "socketpair",
@@ -157,13 +155,13 @@ _REFUSED_BY_ARGUMENT = (
 
 
 def denied_calls(*, allow_network: bool = False) -> tuple[DeniedCall, ...]:
-    """All that is refused.
+    """Return all rules.
 
     Args:
-        allow_network: Let sockets of IPv4 and IPv6 be made. Names are looked up without AF_NETLINK as well.
+        allow_network: Allow IPv4 and IPv6 sockets. Name resolution works without AF_NETLINK.
 
     Returns:
-        In any order, but several for one call apply one after the other.
+        The rules. The order matters only between rules for one call, which apply one after the other.
     """
     families = (socket.AF_INET, socket.AF_INET6) if allow_network else ()
     return (
@@ -171,7 +169,7 @@ def denied_calls(*, allow_network: bool = False) -> tuple[DeniedCall, ...]:
         *(DeniedCall(call, errno.ENOSYS) for call in _NOT_THERE),
         *_REFUSED_BY_ARGUMENT,
         DeniedCall("socket", errno.EACCES, (NoneOf(0, families),) if families else ()),
-        # A pair of sockets can be given names, which other calls of the backend could see.
+        # Sockets of a pair could be bound to names, which other calls of the backend could see.
         *(DeniedCall(call, errno.EACCES) for call in (() if families else ("bind", "listen"))),
         DeniedCall("socket", errno.EPROTONOSUPPORT, (OneOf(2, (_IPPROTO_MPTCP,)),)),
     )

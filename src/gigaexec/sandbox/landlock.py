@@ -1,8 +1,8 @@
-"""Landlock: which files a process may use, whether it may use TCP, and which processes outside it may reach.
+"""Landlock rules on files, on TCP, and on signals and abstract sockets outside of the sandbox.
 
-What it does not control, as of ABI 9: stat, chmod, chown, utime and setxattr (`remount_read_only` stops the
-last four), descriptors that are open already, UDP, and TCP by MSG_FASTOPEN or MPTCP (seccomp stops these
-two). Sockets in the file system can be connected to before ABI 9, unless seccomp refuses AF_UNIX.
+As of ABI 9, Landlock does not control stat, chmod, chown, utime and setxattr (`remount_read_only` stops the
+last four), open descriptors, UDP, and TCP by MSG_FASTOPEN or MPTCP (seccomp stops these two). Before ABI 9 a
+process can connect to sockets in the file system, unless seccomp refuses AF_UNIX.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from collections.abc import Iterable
 from gigaexec.calls import ConfinementStep
 from gigaexec.sandbox.system_calls import set_no_new_privileges, system_call
 
-# linux/landlock.h. Rights over files, by the ABI that brought them.
+# linux/landlock.h. Rights over files, by the ABI that introduced them.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _MAKE_CHAR, _MAKE_BLOCK = 1 << 6, 1 << 11
 _REFER, _TRUNCATE, _IOCTL_DEV, _RESOLVE_UNIX = 1 << 13, 1 << 14, 1 << 15, 1 << 16
 _FILE_RIGHTS_BY_ABI = ((1, (1 << 13) - 1), (2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV), (9, _RESOLVE_UNIX))
-# Of these alone the kernel lets a rule for something that is no folder be made.
+# The kernel accepts only these rights in a rule for a file.
 _RIGHTS_OVER_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV | _RESOLVE_UNIX
 _NOT_CONTROLLED_BEFORE = (
-    (2, "moves between folders are all refused"),
+    (2, "moves between folders (all are refused)"),
     (3, "truncate"),
     (5, "ioctl on devices"),
 )
@@ -37,22 +37,22 @@ _SCOPES_ABI = 6
 
 _CREATE_RULESET_VERSION = 1
 _RULE_PATH_BENEATH = 1
-# struct landlock_ruleset_attr (files, network, scopes) and the packed structure of a rule for files.
+# struct landlock_ruleset_attr (files, network, scopes), and struct landlock_path_beneath_attr.
 _RULESET = struct.Struct("=QQQ")
 _PATH_BENEATH = struct.Struct("=Qi")
 
-# The moment is at fault, not the path: without its rule programs could not read what they may.
+# Transient shortages. The rule must not be left out: programs could not read files that they may read.
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class Access(enum.Enum):
-    """What a rule allows beneath a folder, or on one file.
+    """The rights that a rule gives beneath a folder, or on one file.
 
-    LIST is listing folders, READ is that and reading files, EXECUTE is that and executing.
+    LIST allows listing folders. READ adds reading files, EXECUTE adds executing them.
 
-    WRITE is everything but making devices. Executing belongs to it: refusing it is no boundary (the dynamic
-    loader, an interpreter or a memfd executes what may be read), and programs compile helpers. Rights over
-    a device's ioctl and over connecting to a socket come only with a rule for that very file.
+    WRITE allows everything except making devices. It includes executing: programs compile helpers, and
+    refusing it would be no boundary, because a loader or interpreter can run any readable file. The right to
+    use a device's ioctl, or to connect to a socket, needs a rule for that file itself.
     """
 
     LIST = _READ_DIR
@@ -61,31 +61,32 @@ class Access(enum.Enum):
     WRITE = (1 << 15) - 1 & ~(_MAKE_CHAR | _MAKE_BLOCK)
 
 
-# A path, or an open descriptor of it, and what to allow.
+# A path, or an open descriptor of it, and the rights.
 FileRule = tuple[str | int, Access]
 
 
 def abi_version() -> int:
-    """The version of the kernel's Landlock; 0 where there is none, it is off, or a container refuses it."""
+    """Return the version of the kernel's Landlock; 0 if it is missing or off, or a container refuses it."""
     try:
         return system_call("landlock_create_ruleset", None, 0, _CREATE_RULESET_VERSION)
     except OSError as error:
-        # EPERM: what containers answer to a call that their own filter does not know.
+        # EPERM: a container's seccomp filter does not know the call.
         if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
             return 0
         raise
 
 
 class Landlock:
-    """The part of a ruleset that all children share. Build it in the parent, apply it in each child.
+    """The part of a ruleset that all children share. Made in the parent, applied in each child.
 
     Args:
-        rules: What may be used. A path that cannot be opened is left out. Descriptors that are given belong
-            to this object from then on.
-        allow_network: Leave TCP alone. Without it no port can be connected to or listened at.
+        rules: The allowed files. A path that cannot be opened is left out. Descriptors in rules belong to
+        this
+            object afterwards.
+        allow_network: Do not restrict TCP. Otherwise no TCP port can be connected to or bound.
 
     Raises:
-        OSError: No descriptor or memory is left to open a path.
+        OSError: A transient shortage of descriptors or memory.
     """
 
     def __init__(self, rules: Iterable[FileRule] = (), *, allow_network: bool = False) -> None:
@@ -93,7 +94,7 @@ class Landlock:
         self._files = sum(rights for abi, rights in _FILE_RIGHTS_BY_ABI if abi <= self.abi)
         network = _BIND_TCP | _CONNECT_TCP if self.abi >= _NETWORK_ABI and not allow_network else 0
         scopes = _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL if self.abi >= _SCOPES_ABI else 0
-        # An older kernel takes a longer structure as well, provided that what it does not know is zero.
+        # An older kernel accepts a longer structure if the fields that it does not know are zero.
         self._ruleset = _RULESET.pack(self._files, network, scopes)
         self._rules: list[bytes] = []
         self._steps = _steps(self.abi, allow_network)
@@ -109,19 +110,19 @@ class Landlock:
             raise
 
     def restrict_self(self, rules: Iterable[FileRule] = ()) -> tuple[ConfinementStep, ...]:
-        """Confine this thread, and every process and thread that it starts, for good. Call it in the child.
+        """Confine this thread and everything that it starts, irrevocably. Call it in the child.
 
-        Closes this process's copies of the descriptors (and those given here): foreign code could reach
-        through them past read-only mounts. The parent's stay open, for the next child.
+        On return this process's copies of the descriptors are closed, also those in `rules`: a program could
+        use them to get past read-only mounts. The parent's descriptors stay open, for the next child.
 
         Args:
-            rules: What else may be used by this child alone. A path that cannot be opened is left out.
+            rules: Further files that only this child may use. A path that cannot be opened is left out.
 
         Returns:
-            What holds: landlock_files, landlock_network unless all network is allowed, landlock_scopes.
+            The steps landlock_files, landlock_network (unless the network is allowed) and landlock_scopes.
 
         Raises:
-            OSError: Nothing is confined.
+            OSError: The thread is not confined.
         """
         try:
             if not self.abi:
@@ -151,11 +152,11 @@ class Landlock:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """Those that `restrict_self` needs open."""
+        """The descriptors that `restrict_self` needs."""
         return tuple(self._descriptors)
 
     def close(self) -> None:
-        """Close this process's copies of the descriptors. Rules in force do not need them."""
+        """Close this process's copies of the descriptors. Applied rules do not need them."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
@@ -196,4 +197,4 @@ def _open(place: str | int) -> int | None:
     except OSError as error:
         if error.errno in _SHORTAGES:
             raise
-        return None  # it is not there, or closed to this user: no rule for it only narrows what may be used
+        return None  # missing, or closed to this user: leaving the rule out only removes rights

@@ -1,16 +1,16 @@
-"""Own users, processes, mounts, network and System V IPC.
+"""Namespaces of users, processes, mounts, network and System V IPC.
 
-The cheapest order, in which each step has the rights that it needs:
+In this order each step has the privileges that it needs, and the cost is lowest:
 
     ids = user_and_group()
     unshare(NEW_USER | NEW_PID | NEW_NETWORK | NEW_IPC | NEW_MOUNTS)
     write_identity_map(*ids)
-    fork                                           the child is process 1 of the new PID namespace
-        mount_proc()                               shows that namespace alone
+    fork                                           the child is PID 1 of the new namespace
+        mount_proc()                               /proc of that namespace
         remount_read_only(), make_writable(scratch)
         capabilities, Landlock, seccomp
 
-Nothing is brought up in the new network: not even the loopback address answers.
+No interface is up in the new network namespace, not even loopback.
 """
 
 from __future__ import annotations
@@ -34,74 +34,95 @@ _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV = 1, 2, 4
 # linux/fcntl.h
 _AT_FDCWD = -100
 _AT_RECURSIVE = 0x8000
-# struct mount_attr: what to set, what to clear, how mounts propagate, a user namespace to map ids by.
+# struct mount_attr: attributes to set, attributes to clear, propagation, user namespace for id mapping.
 _MOUNT_ATTR = struct.Struct("=QQQQ")
 _ALL_PRIVATE_AND_READ_ONLY = _MOUNT_ATTR.pack(_MOUNT_ATTR_RDONLY, 0, _MS_PRIVATE, 0)
 _WITHOUT_DEVICES = _MOUNT_ATTR.pack(_MOUNT_ATTR_NODEV, 0, 0, 0)
 _WRITABLE = _MOUNT_ATTR.pack(_MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV, _MOUNT_ATTR_RDONLY, 0, 0)
 
-_ALL_IDS = 0xFFFFFFFF  # of 32 bits; the last one, -1, is no id
+_ALL_IDS = 0xFFFFFFFF  # ids have 32 bits; the highest value, -1, is not an id
+
+# Settings by which the owner of a machine forbids user namespaces, and the value that forbids them.
+_FORBIDDING_SETTINGS = (
+    ("user.max_user_namespaces", "0"),
+    ("kernel.unprivileged_userns_clone", "0"),
+    ("kernel.apparmor_restrict_unprivileged_userns", "1"),
+)
 
 
 def unshare(flags: int) -> None:
-    """Move this process into new namespaces; of processes (NEW_PID) its next child.
+    """Move this process into new namespaces; with NEW_PID, its next child.
 
-    A process that asks for NEW_USER together with others has all capabilities over those.
+    With NEW_USER, the process has all capabilities over the other new namespaces.
 
     Args:
         flags: Any of the NEW_ constants.
 
     Raises:
-        OSError: EPERM where it is not allowed, EINVAL if NEW_USER is asked for with a second thread
-            running, ENOSPC at the limit of namespaces.
+        OSError: EPERM if the system forbids it, EINVAL for NEW_USER while a second thread runs, ENOSPC at
+            the limit of namespaces.
     """
     library_call("unshare", flags)
 
 
 def setns(descriptor: int, kind: int) -> None:
-    """Move this process into an existing namespace; of processes (NEW_PID) its next child.
+    """Move this process into an existing namespace; with NEW_PID, its next child.
 
     Args:
         descriptor: An open file of /proc/PID/ns, or a pidfd.
-        kind: The NEW_ constant of that file; of a pidfd any of them together.
+        kind: The NEW_ constant of that file; for a pidfd, any combination.
 
     Raises:
-        OSError: It is of another kind (EINVAL), or this process has no rights over it (EPERM).
+        OSError: EINVAL if the namespace is of another kind, EPERM without privileges over it.
     """
     library_call("setns", descriptor, kind)
 
 
+def reason_for_no_user_namespace(error: OSError) -> str:
+    """Return why a user namespace was refused: the setting that forbids it, or the error's text."""
+    for setting, value in _FORBIDDING_SETTINGS:
+        try:
+            with open(f"/proc/sys/{setting.replace('.', '/')}", encoding="ascii") as file:
+                is_forbidden = file.read().strip() == value
+        except OSError:
+            continue  # this kernel has no such setting
+        if is_forbidden:
+            return f"user namespaces are not allowed ({setting} is {value})"
+    return str(error)
+
+
 def user_and_group() -> tuple[int, int]:
-    """What `write_identity_map` needs, asked before `unshare`: after it both read as the overflow id."""
+    """Return the ids for `write_identity_map`. Call before `unshare`, which sets both to the overflow id."""
     return os.geteuid(), os.getegid()
 
 
 def write_identity_map(user: int, group: int) -> None:
-    """Give this process its ids back, inside the user namespace that it has just made. Needs no privilege.
+    """Map this process's ids to themselves in its new user namespace. Needs no privilege.
 
-    Files of every other user belong to `nobody` then, and no capability reaches them.
+    Files of all other users then belong to `nobody`, and no capability gives access to them.
 
     Args:
-        user: The effective user id that it had outside.
-        group: Likewise its effective group id.
+        user: The effective user id outside of the namespace.
+        group: The effective group id outside of the namespace.
 
     Raises:
-        OSError: The kernel refused. EACCES also where the process is not dumpable, for example because
-            it has changed its user id since it executed a program (PR_SET_DUMPABLE).
+        OSError: The kernel refused. EACCES also if the process is not dumpable (PR_SET_DUMPABLE), for
+            example after it changed its user id.
     """
-    # Before the group map, which an unprivileged process may write only where setgroups is off.
+    # First: an unprivileged process may write the group map only after setgroups was denied.
     _write("/proc/self/setgroups", "deny")
     _write("/proc/self/uid_map", f"{user} {user} 1")
     _write("/proc/self/gid_map", f"{group} {group} 1")
 
 
 def write_full_identity_map(pid: int) -> None:
-    """Give another process, in a user namespace that it has just made, all ids as they are outside.
+    """Map all ids to themselves in another process's new user namespace.
 
-    Its capabilities then reach the files of all users, so it must drop them before it runs foreign code.
+    The process's capabilities then give access to the files of all users: it must drop them before it runs
+    foreign code.
 
     Args:
-        pid: That process; this one must be in the parent namespace, with CAP_SETUID and CAP_SETGID.
+        pid: The process. The caller must be in the parent namespace, with CAP_SETUID and CAP_SETGID.
 
     Raises:
         OSError: EPERM without these capabilities.
@@ -111,7 +132,7 @@ def write_full_identity_map(pid: int) -> None:
 
 
 def make_mounts_private() -> None:
-    """Keep what this process mounts from showing up outside, and the reverse. After unshare(NEW_MOUNTS).
+    """Stop the propagation of mounts into and out of this namespace. Call after unshare(NEW_MOUNTS).
 
     Raises:
         OSError: The kernel refused.
@@ -123,46 +144,45 @@ def mount_proc(target: str = "/proc", *, is_read_only: bool = False) -> None:
     """Mount the /proc of this process's own PID namespace. Call it as a process in that namespace.
 
     Args:
-        target: Where.
-        is_read_only: Many of the kernel's settings there belong to user 0, who needs no capability to change
+        target: Mount point.
+        is_read_only: Protect the kernel's settings in /proc: user 0 needs no capability to change many of
             them.
 
-    A new user namespace makes the mounts of a new mount namespace receive only, so nothing of this shows
-    outside. Without one call `make_mounts_private` first.
+    With a new user namespace, mounts do not propagate out of a new mount namespace. Without one, call
+    `make_mounts_private` first.
 
     Raises:
-        OSError: EPERM also where parts of the present /proc are covered by other mounts, as in containers:
-            an unprivileged process must not uncover them.
+        OSError: EPERM also if other mounts cover parts of the present /proc, as in containers: an
+            unprivileged process must not uncover them.
     """
     flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | (_MS_RDONLY if is_read_only else 0)
     library_call("mount", b"proc", os.fsencode(target), b"proc", flags, None)
 
 
 def remount_read_only() -> None:
-    """Make every mount read-only and private. After unshare(NEW_MOUNTS), which must have been successful.
+    """Make every mount read-only and private. Call only after a successful unshare(NEW_MOUNTS).
 
-    This is what stops chmod, chown, utime and setxattr, which Landlock does not control. A descriptor of a
-    folder that was opened before unshare still leads to the writable mount: close all of them. Devices, pipes
-    and sockets that exist can be written to as before.
+    This stops chmod, chown, utime and setxattr, which Landlock does not control. A folder descriptor that was
+    opened before unshare still refers to the writable mount: close all such descriptors. Existing devices,
+    pipes and sockets stay writable.
 
     Raises:
-        OSError: Nothing is read-only; ENOSYS before Linux 5.12.
+        OSError: No mount was changed; ENOSYS before Linux 5.12.
     """
     _set_attributes(b"/", _AT_RECURSIVE, _ALL_PRIVATE_AND_READ_ONLY)
 
 
 def make_writable(folder: str) -> None:
-    """Make a folder writable again where `remount_read_only` made all mounts read-only.
+    """Make a folder writable again after `remount_read_only`, without setuid programs and devices.
 
-    In this process's mount namespace and its copies alone, without setuid programs and devices. What is
-    mounted below the folder stays read-only.
+    Only in this process's mount namespace and its copies. Mounts below the folder stay read-only.
 
     Raises:
-        OSError: EPERM if its mount was read-only outside. Names the folder.
+        OSError: EPERM if the folder's mount was read-only outside. The error names the folder.
     """
     path = os.fsencode(folder)
     try:
-        # Recursive: a user namespace may not uncover what others mounted below.
+        # Recursive: a user namespace may not uncover mounts of its parent below the folder.
         library_call("mount", path, path, None, _MS_BIND | _MS_REC, None)
         _set_attributes(path, 0, _WRITABLE)
     except OSError as error:
@@ -170,10 +190,10 @@ def make_writable(folder: str) -> None:
 
 
 def close_device(path: str) -> None:
-    """Let nobody open a device any more, in this process's mount namespace and its copies.
+    """Make a device impossible to open, in this process's mount namespace and its copies.
 
     Raises:
-        OSError: The kernel refused, or there is no such file (ENOENT).
+        OSError: The kernel refused, or the file is missing (ENOENT).
     """
     device = os.fsencode(path)
     library_call("mount", device, device, None, _MS_BIND, None)
@@ -181,7 +201,7 @@ def close_device(path: str) -> None:
 
 
 def mount_memory(target: str, size_bytes: int) -> None:
-    """Mount an empty file system in memory, which is gone with this mount namespace.
+    """Mount an empty tmpfs, which ends with this mount namespace.
 
     Raises:
         OSError: The kernel refused.

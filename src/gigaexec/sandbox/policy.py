@@ -1,4 +1,4 @@
-"""What a confined program may see and do."""
+"""The sandbox policy: what a confined program may see and do."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from gigaexec.errors import ConfigurationError
 
 
 class SandboxLevel(enum.StrEnum):
-    """How much a program is confined."""
+    """The degree to which a program is confined."""
 
     OFF = "off"
-    """Not at all: the program may do what the user may. Its processes still end with its call."""
+    """No confinement: the program may do what the user may. Its processes still end with its call."""
     STANDARD = "standard"
-    """By every step that this machine allows; the outcome says which those are."""
+    """Every protection that this machine offers; `Outcome.confinement` lists them."""
     STRICT = "strict"
-    """By every step. Where one is not to be had, nothing is run."""
+    """Every protection. If one is missing, no program is run."""
 
 
 class ResultFormat(enum.StrEnum):
-    """How a return value travels."""
+    """The format of a return value on its way to the driver."""
 
     PICKLE = "pickle"
-    """Any value that cloudpickle can pickle. Reading it runs code that the program chose, in your process."""
+    """Any value that cloudpickle can pickle. Reading it runs code that the program chose, in the driver."""
     DATA = "data"
-    """Plain data only, read without running anything."""
+    """Plain data only. Reading it runs no code of the program."""
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxPolicy:
-    """What a program may see and do. Checked on creation.
+    """The files, network and result format that a program may use. Checked on creation.
 
     Use one of the presets `SandboxPolicy.off()`, `.standard()` and `.strict()`, with changes where needed:
     `SandboxPolicy.standard(read=["/data"])`.
 
-    Under `standard` and `strict` a program can read the interpreter, its libraries, `sys.path`, the call's
-    `python_path` and what `read` names; it can write to a scratch folder of its own, which is its current
-    folder, HOME and TMPDIR, and is removed after the call. It has no network, no capability and no view of
-    other processes. Of a folder of `sys.path` or `python_path` that contains the home folder or the spill
-    directory it can list the names and read the modules that lie in it; `/` is left out.
+    Under `standard` and `strict` a program can read the interpreter and its libraries, `sys.path`, the call's
+    `python_path` and the paths in `read`. It can write to a scratch folder, which is its current folder, HOME
+    and TMPDIR, and is removed after the call. It has no network and no capabilities, and sees no other
+    processes. If a folder of `sys.path` or `python_path` contains the home folder or the spill directory, the
+    program can only list that folder and read the modules directly in it; `/` is ignored.
 
     Args:
-        level: Which preset.
-        read: More files and folders that it may read.
-        write: Files and folders that it may write to and read.
-        network: Whether it may use the network (IPv4 and IPv6), all of it. Unix sockets stay out of reach.
-        results: How values come back. None is `data` where the program is confined, else `pickle`.
+        level: The preset.
+        read: Further files and folders that the program may read.
+        write: Files and folders that the program may read and write.
+        network: Allow the whole network (IPv4 and IPv6). Unix sockets stay forbidden.
+        results: Format of return values. None means `data` for a confined program, otherwise `pickle`.
 
     Raises:
         ConfigurationError: A value makes no sense (a `ValueError`).
@@ -66,22 +66,24 @@ class SandboxPolicy:
         for name in ("read", "write"):
             object.__setattr__(self, name, _folders(name, getattr(self, name)))
         if not isinstance(self.network, bool):
-            raise ConfigurationError(f"network must be True or False, not {self.network!r}")
+            raise ConfigurationError(f"network must be a bool, not {self.network!r:.80}")
         results = self.results
         if results is None:
             results = ResultFormat.DATA if self.confines else ResultFormat.PICKLE
         object.__setattr__(self, "results", _choice("results", results, ResultFormat))
         if not self.confines and (self.read or self.write or self.network):
-            raise ConfigurationError("read, write and network mean nothing where the sandbox is off")
+            raise ConfigurationError(
+                "read, write and network need a sandbox; choose the level standard or strict"
+            )
 
     @property
     def confines(self) -> bool:
-        """Whether the program is confined at all."""
+        """True unless the level is `off`."""
         return self.level is not SandboxLevel.OFF
 
     @property
     def format_of_results(self) -> ResultFormat:
-        """How values come back, the default worked out."""
+        """The format of return values, with the default resolved."""
         assert self.results is not None
         return self.results
 
@@ -92,21 +94,21 @@ class SandboxPolicy:
 
     @classmethod
     def standard(cls, **changes: Any) -> SandboxPolicy:
-        """Every step that this machine allows."""
+        """Every protection that this machine offers."""
         return cls(SandboxLevel.STANDARD, **changes)
 
     @classmethod
     def strict(cls, **changes: Any) -> SandboxPolicy:
-        """Every step, or nothing is run."""
+        """Every protection; if one is missing, no program is run."""
         return cls(SandboxLevel.STRICT, **changes)
 
     @classmethod
     def named(cls, name: str) -> SandboxPolicy:
-        """The preset of that name."""
+        """Return the preset of that name."""
         return cls(_choice("level", name, SandboxLevel))
 
     def replace(self, **changes: Any) -> SandboxPolicy:
-        """A copy with other values in some fields."""
+        """Return a copy with changed fields."""
         return replace(self, **changes)
 
 
@@ -121,14 +123,16 @@ def _choice(name: str, value: Any, choices: type[enum.StrEnum]) -> Any:
 def _folders(name: str, paths: Any) -> tuple[str, ...]:
     # A plain string is a collection too, of its letters.
     if isinstance(paths, str) or not isinstance(paths, Iterable):
-        raise ConfigurationError(f"{name} must be a list of paths, not {paths!r}")
+        raise ConfigurationError(f"{name} must be a list of paths, not {type(paths).__name__}: {paths!r:.80}")
     found = []
     for path in paths:
         try:
             text = os.fsdecode(os.fspath(path))
         except TypeError:
-            raise ConfigurationError(f"{name} must hold paths, not {path!r}") from None
+            raise ConfigurationError(
+                f"{name} must hold paths, not {type(path).__name__}: {path!r:.80}"
+            ) from None
         if not text or "\0" in text:
-            raise ConfigurationError(f"{name} holds {text!r}, which is no path")
+            raise ConfigurationError(f"{name} must hold paths, not {text!r:.80}")
         found.append(os.path.abspath(text))
     return tuple(found)

@@ -1,12 +1,12 @@
-"""The list of refusals as a program for the kernel, and its installation.
+"""Compiles the denied system calls to a seccomp filter, and installs it.
 
-The program is a search tree over ranges of call numbers: the kernel runs it once for every number when it is
-installed (to skip it later for those that are always allowed), so its depth is what installing costs.
+The filter is a search tree over ranges of call numbers. At installation the kernel runs it once for every
+number, to skip it later for calls that are always allowed; so its depth determines the cost of installing.
 
-    load architecture    not this one: kill the process (32-bit calls have other numbers)
+    load architecture    another one: kill the process (32-bit calls have other numbers)
     load call number
-    tree over ranges     allow | fail with errno | look at arguments, then one of both
-                         the last range: numbers of x32, and of calls newer than the table: ENOSYS
+    tree over ranges     allow | fail with errno | test arguments, then allow or fail
+                         the last range, numbers of x32 and of calls newer than the table: ENOSYS
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from gigaexec.sandbox.system_calls import (
 # linux/audit.h: ELF machine, 64 bits, little endian.
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
-# linux/bpf_common.h: load a word at a fixed place, compare with a constant, return a constant, mask.
+# linux/bpf_common.h: load a word at a fixed offset, compare with a constant, return a constant, mask.
 _LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT, _RETURN, _AND = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
 _LONGEST_JUMP = 255
 # linux/seccomp.h: struct seccomp_data has the number at 0, the architecture at 4, six arguments from 16.
@@ -39,12 +39,12 @@ _SET_MODE_FILTER, _FLAG_TSYNC = 1, 1
 
 _Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 _Code = list[_Instruction]
-# Stands for a jump to the end of the refusal in hand, until its length is known.
-_NOT_REFUSED = -1
+# Placeholder for a jump to the end of the current rule, until the rule's length is known.
+_NOT_DENIED = -1
 
 
 class Filter:
-    """A seccomp program in memory, ready to be installed. Build it in the parent, install it in each child.
+    """A seccomp program, made in the parent and installed in each child.
 
     Args:
         program: From `build_program`.
@@ -52,15 +52,15 @@ class Filter:
 
     def __init__(self, program: bytes) -> None:
         self._program = ctypes.create_string_buffer(program, len(program))
-        # struct sock_fprog: the number of instructions, and where they are. Fork keeps addresses.
+        # struct sock_fprog: number and address of the instructions. Fork keeps addresses.
         instructions = len(program) // 8
         self._argument = struct.pack("@HP", instructions, ctypes.addressof(self._program))
 
     def install(self) -> None:
-        """Confine all threads of this process, and all that they start and execute, for good.
+        """Confine all threads of this process, and everything that they start and execute, irrevocably.
 
         Raises:
-            OSError: Nothing is confined. ESRCH if a thread runs under another filter already.
+            OSError: No thread is confined. ESRCH if a thread has another filter already.
         """
         set_no_new_privileges()
         thread = system_call("seccomp", _SET_MODE_FILTER, _FLAG_TSYNC, self._argument)
@@ -68,22 +68,22 @@ class Filter:
             raise OSError(errno.ESRCH, f"thread {thread} has a filter of its own", "seccomp")
 
 
-def build_program(refusals: Iterable[DeniedCall], machine: str | None = None) -> bytes:
-    """Instructions of a filter that fails the refused calls and kills a process that calls as 32-bit code.
+def build_program(denied: Iterable[DeniedCall], machine: str | None = None) -> bytes:
+    """Return a filter that fails the denied calls and kills a process that makes 32-bit calls.
 
     Args:
-        refusals: From `refusals.refusals`. Calls that the architecture does not have are left out.
-        machine: "x86_64" or "aarch64"; None is this machine.
+        denied: From `denied_calls.denied_calls`. Calls that the architecture lacks are left out.
+        machine: "x86_64" or "aarch64"; None for this machine.
 
     Raises:
         OSError: ENOSYS on another architecture.
     """
     machine = machine or this_machine()
     by_number: dict[int, list[DeniedCall]] = {}
-    for refusal in refusals:
-        number = number_of(refusal.call, machine)
+    for each in denied:
+        number = number_of(each.call, machine)
         if number is not None:
-            by_number.setdefault(number, []).append(refusal)
+            by_number.setdefault(number, []).append(each)
     verdicts = [_verdict(by_number.get(number, [])) for number in range(NEWEST_KNOWN_NUMBER + 1)]
     verdicts.append([(_RETURN, 0, 0, _FAIL | errno.ENOSYS)])
     code: _Code = [
@@ -97,7 +97,7 @@ def build_program(refusals: Iterable[DeniedCall], machine: str | None = None) ->
 
 
 def _ranges(verdicts: list[_Code]) -> list[tuple[int, _Code]]:
-    """The first number of each run of equal verdicts, and that verdict."""
+    """Return the first number of each run of equal verdicts, and the verdict."""
     runs = groupby(enumerate(verdicts), key=lambda numbered: numbered[1])
     return [(next(run)[0], verdict) for verdict, run in runs]
 
@@ -112,46 +112,46 @@ def _tree(ranges: list[tuple[int, _Code]]) -> _Code:
     return [(_JUMP_AT_LEAST, len(below), 0, ranges[middle][0]), *below, *above]
 
 
-def _verdict(refusals: list[DeniedCall]) -> _Code:
-    """What to do with a call of one number: its refusals one after the other, else allow it."""
+def _verdict(denied: list[DeniedCall]) -> _Code:
+    """Return the instructions for one call: its rules one after the other, then allow."""
     code: _Code = []
-    for refusal in refusals:
-        body = [instruction for condition in refusal.when for instruction in _test(condition)]
-        body.append((_RETURN, 0, 0, _FAIL | refusal.errno))
-        for place, (operation, if_true, if_false, constant) in enumerate(body):
-            to_end = len(body) - place - 1
+    for each in denied:
+        body = [instruction for condition in each.when for instruction in _test(condition)]
+        body.append((_RETURN, 0, 0, _FAIL | each.errno))
+        for index, (operation, if_true, if_false, constant) in enumerate(body):
+            to_end = len(body) - index - 1
             code.append(
                 (
                     operation,
-                    to_end if if_true == _NOT_REFUSED else if_true,
-                    to_end if if_false == _NOT_REFUSED else if_false,
+                    to_end if if_true == _NOT_DENIED else if_true,
+                    to_end if if_false == _NOT_DENIED else if_false,
                     constant,
                 )
             )
-        if not refusal.when:
-            return code  # nothing gets past it
+        if not each.when:
+            return code  # unconditional: no later rule matters
     return [*code, (_RETURN, 0, 0, _ALLOW)]
 
 
 def _test(condition: Condition) -> _Code:
-    """Go on behind these instructions if the condition holds."""
+    """Return instructions that fall through if the condition holds, and otherwise jump past the rule."""
     low = _ARGUMENTS_OFFSET + 8 * condition.argument
     load = (_LOAD, 0, 0, low)
     match condition:
         case NoneOf(_, values, mask):
-            equal = [(_JUMP_EQUAL, _NOT_REFUSED, 0, value) for value in values]
+            equal = [(_JUMP_EQUAL, _NOT_DENIED, 0, value) for value in values]
             return [load, (_AND, 0, 0, mask), *equal]
         case OneOf(_, values):
-            # Each match jumps over the others that follow; the last one decides.
+            # Each match jumps over the comparisons that follow; the last comparison decides.
             last = len(values) - 1
             equal = [(_JUMP_EQUAL, last - i, 0, value) for i, value in enumerate(values[:-1])]
-            return [load, *equal, (_JUMP_EQUAL, 0, _NOT_REFUSED, values[-1])]
+            return [load, *equal, (_JUMP_EQUAL, 0, _NOT_DENIED, values[-1])]
         case AnyBit(_, bits):
-            return [load, (_JUMP_ANY_BIT, 0, _NOT_REFUSED, bits)]
+            return [load, (_JUMP_ANY_BIT, 0, _NOT_DENIED, bits)]
         case NotNull():
             return [
                 load,
                 (_JUMP_EQUAL, 0, 2, 0),
                 (_LOAD, 0, 0, low + 4),
-                (_JUMP_EQUAL, _NOT_REFUSED, 0, 0),
+                (_JUMP_EQUAL, _NOT_DENIED, 0, 0),
             ]

@@ -1,4 +1,4 @@
-"""The names of the steps of a confinement, in the order in which they are taken."""
+"""The names of the sandbox's steps, in the order in which they are taken."""
 
 from __future__ import annotations
 

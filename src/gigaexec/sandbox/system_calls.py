@@ -1,6 +1,6 @@
-"""System calls by number and through C's library, each failure an OSError that names the call.
+"""System calls by number and through the C library. A failure is an OSError that names the call.
 
-It can be imported everywhere: on macOS and on other processors the functions raise OSError(ENOSYS).
+The module can be imported everywhere: on macOS and on other processors the functions raise OSError(ENOSYS).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-# Name -> number on x86_64 (asm/unistd_64.h) and aarch64 (asm-generic/unistd.h); None where there is none.
+# Name -> number on x86_64 (asm/unistd_64.h) and aarch64 (asm-generic/unistd.h); None if the call is missing.
 # From 424 on every architecture has the same numbers.
 _NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "acct": (163, 89),
@@ -125,7 +125,7 @@ _NUMBERS: dict[str, tuple[int | None, int | None]] = {
 }
 _COLUMNS = {"x86_64": 0, "aarch64": 1}
 
-# The highest number in Linux 6.13 (removexattrat), so in no gap of the table above.
+# The highest number in Linux 6.13 (removexattrat).
 NEWEST_KNOWN_NUMBER = 466
 
 # linux/prctl.h
@@ -138,19 +138,19 @@ PR_CAP_AMBIENT = 47
 
 @functools.cache
 def this_machine() -> str:
-    """The processor as the kernel names it, "x86_64" for example."""
+    """Return the kernel's name of the processor, such as "x86_64"."""
     return os.uname().machine
 
 
 def number_of(name: str, machine: str | None = None) -> int | None:
-    """The number of a system call.
+    """Return the number of a system call.
 
     Args:
         name: As in its manual page.
-        machine: "x86_64" or "aarch64"; None is this machine.
+        machine: "x86_64" or "aarch64"; None for this machine.
 
     Returns:
-        None where that architecture does not have the call.
+        None if the architecture lacks the call.
 
     Raises:
         OSError: ENOSYS, on an operating system or architecture whose numbers are not known here.
@@ -169,15 +169,15 @@ def system_call(name: str, *arguments: int | bytes | ctypes.Array[Any] | None) -
         *arguments: At most six. Bytes and ctypes arrays are passed as the address of their first byte.
 
     Returns:
-        What the kernel returned, not negative.
+        The kernel's result, 0 or more.
 
     Raises:
-        OSError: The call failed; errno and the call's name say how.
+        OSError: The call failed. It holds errno and the call's name.
     """
     number = number_of(name)
     if number is None:
         raise _failure(name, errno.ENOSYS)
-    # Not through errno alone: a call that succeeds leaves an old value there.
+    # The result decides, not errno: a successful call leaves an old errno.
     result: int = _LIBRARY.syscall(number, *arguments, *_ZEROES[len(arguments) :])
     if result < 0:
         raise _failure(name, ctypes.get_errno())
@@ -188,7 +188,7 @@ def library_call(name: str, *arguments: int | bytes | None) -> int:
     """Call a function of the C library that returns -1 and sets errno when it fails.
 
     Raises:
-        OSError: It failed, or this C library does not have it (ENOSYS).
+        OSError: The call failed, or this C library lacks the function (ENOSYS).
     """
     function = getattr(_LIBRARY, name, None)
     if function is None:
@@ -200,20 +200,20 @@ def library_call(name: str, *arguments: int | bytes | None) -> int:
 
 
 def prctl(option: int, *arguments: int) -> int:
-    """prctl(2): the process asks the kernel for something about itself.
+    """Call prctl(2), which changes or reads an attribute of this process.
 
     Raises:
-        OSError: It failed.
+        OSError: The call failed.
     """
-    # Some options insist that the unused arguments are zero.
+    # Some options require unused arguments to be zero.
     return library_call("prctl", option, *arguments, *_ZEROES[2 + len(arguments) :])
 
 
 def prctl_each(option: int, values: Iterable[int]) -> tuple[int, int]:
-    """prctl(2) with one value after the other, until it fails. A third of the cost of separate calls.
+    """Call prctl(2) with each value until a call fails. Three times faster than separate calls.
 
     Returns:
-        How many succeeded, and errno of the one that failed; 0 if none did.
+        Number of calls that succeeded, and errno of the call that failed, or 0.
     """
     function = _LIBRARY.prctl
     done = 0
@@ -225,9 +225,9 @@ def prctl_each(option: int, values: Iterable[int]) -> tuple[int, int]:
 
 
 def set_no_new_privileges() -> None:
-    """From now on nothing that this process executes gains privileges by setuid bits or file capabilities.
+    """Set PR_SET_NO_NEW_PRIVS: no executed program gains privileges by setuid bits or file capabilities.
 
-    Landlock and seccomp demand it of a process without CAP_SYS_ADMIN. It cannot be taken back.
+    Landlock and seccomp require it of a process without CAP_SYS_ADMIN. It cannot be undone.
 
     Raises:
         OSError: The kernel refused.
@@ -240,7 +240,7 @@ _ZEROES = (0,) * 6
 
 def _load_library() -> ctypes.CDLL:
     library = ctypes.CDLL(None, use_errno=True)
-    # As pointers, because those take integers, bytes, arrays and None alike, each as a full register.
+    # Pointers, because ctypes converts integers, bytes, arrays and None to them, each as a full register.
     library.syscall.argtypes = [ctypes.c_long] + [ctypes.c_void_p] * 6
     library.syscall.restype = ctypes.c_long
     if hasattr(library, "prctl"):
@@ -248,14 +248,14 @@ def _load_library() -> ctypes.CDLL:
     if hasattr(library, "mount"):
         library.mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]
     for name in ("unshare", "setns"):
-        getattr(library, name, None)  # looked up once, here
+        getattr(library, name, None)  # loads the symbol
     return library
 
 
-# At import and not on first use, which is in a forked child: every child would load it anew, for 1.5 ms.
+# At import, because the first use is in a forked child: each child would load the library again, in 1.5 ms.
 _LIBRARY = _load_library()
 
 
 def _failure(name: str, number: int) -> OSError:
-    # The third argument is shown as the file name would be: "[Errno 1] Operation not permitted: 'unshare'".
+    # The third argument is shown like a file name: "[Errno 1] Operation not permitted: 'unshare'".
     return OSError(number, os.strerror(number), name)

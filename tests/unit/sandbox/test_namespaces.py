@@ -19,6 +19,7 @@ from gigaexec.sandbox.namespaces import (
     make_writable,
     mount_memory,
     mount_proc,
+    reason_for_no_user_namespace,
     remount_read_only,
     setns,
     unshare,
@@ -44,6 +45,20 @@ def test_ids_are_kept(user: int) -> None:
         return os.geteuid(), os.getegid()
 
     assert in_child(confine, user) == [user, user]
+
+
+def test_the_setting_that_forbids_user_namespaces_is_named(user: int) -> None:
+    def confine() -> object:
+        enter(0)
+        Path("/proc/sys/user/max_user_namespaces").write_text("0")
+        try:
+            unshare(NEW_USER)
+        except OSError as error:
+            return reason_for_no_user_namespace(error)
+        return "a user namespace"
+
+    reason = "user namespaces are not allowed (user.max_user_namespaces is 0)"
+    assert in_child(confine, user) == reason
 
 
 def test_the_network_is_empty(user: int) -> None:

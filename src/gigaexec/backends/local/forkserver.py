@@ -20,7 +20,7 @@ from gigaexec.config import WorkerConfig
 from gigaexec.errors import ConfigurationError, UnsupportedPlatformError
 from gigaexec.pool.files.spill import SpillDirectory
 from gigaexec.pool.starters.forkserver import ForkserverStarter
-from gigaexec.sandbox.isolation import EXECUTABLE_FOLDERS
+from gigaexec.sandbox.file_rules import EXECUTABLE_FOLDERS
 
 
 class ForkserverBackend(LocalBackend):

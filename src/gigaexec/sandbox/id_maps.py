@@ -1,0 +1,46 @@
+"""Mapping all ids into a new user namespace, which only a process outside of it may do."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+from gigaexec.sandbox import namespaces
+
+
+class IdMapper:
+    """A child that stays in the parent's user namespace and writes this process's id maps from there.
+
+    Make it before this process enters a user namespace.
+    """
+
+    def __init__(self) -> None:
+        reader, self._start = os.pipe()
+        target = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._start)
+            _map_when_told(reader, target)
+        os.close(reader)
+
+    def map_all(self) -> bool:
+        """Map all ids to themselves. Returns False if this user may not."""
+        os.write(self._start, b"\0")
+        _, status = os.waitpid(self._pid, 0)
+        self._pid = 0
+        return status == 0
+
+    def close(self) -> None:
+        """End the child."""
+        os.close(self._start)
+        if self._pid:
+            os.waitpid(self._pid, 0)
+
+
+def _map_when_told(start: int, target: int) -> NoReturn:
+    try:
+        if os.read(start, 1):
+            namespaces.write_full_identity_map(target)
+    except OSError:
+        os._exit(1)
+    os._exit(0)
