@@ -82,8 +82,8 @@ def reason_for_no_user_namespace(error: OSError) -> str:
     """Return why a user namespace was refused: the setting that forbids it, or the error's text."""
     for setting, value in _FORBIDDING_SETTINGS:
         try:
-            with open(f"/proc/sys/{setting.replace('.', '/')}", encoding="ascii") as file:
-                is_forbidden = file.read().strip() == value
+            with open(f"/proc/sys/{setting.replace('.', '/')}", "rb") as file:
+                is_forbidden = file.read().strip() == value.encode()
         except OSError:
             continue  # this kernel has no such setting
         if is_forbidden:

@@ -49,7 +49,8 @@ def test_ids_are_kept(user: int) -> None:
 
 def test_the_setting_that_forbids_user_namespaces_is_named(user: int) -> None:
     def confine() -> object:
-        enter(0)
+        unshare(NEW_USER)
+        Path("/proc/self/uid_map").write_text(f"0 {user} 1")  # the setting belongs to user 0 of the namespace
         Path("/proc/sys/user/max_user_namespaces").write_text("0")
         try:
             unshare(NEW_USER)
