@@ -38,10 +38,10 @@ DEFAULT_ENV_WHITELIST: frozenset[str] = frozenset(
     OMP_NUM_THREADS MKL_NUM_THREADS NUMEXPR_NUM_THREADS OPENBLAS_NUM_THREADS VECLIB_MAXIMUM_THREADS
     """.split()  # noqa: SIM905 - grouped lines read better than forty quoted names
 )
-"""Names of environment variables that a worker may see."""
+"""Default names of the environment variables that workers see."""
 
 DEFAULT_ENV_PREFIXES: tuple[str, ...] = ("GIGAEVO_", "LOKY_")
-"""A worker may also see variables whose names start with one of these."""
+"""Default prefixes of the names of further environment variables that workers see."""
 
 _THREAD_COUNT_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -55,58 +55,63 @@ _T = TypeVar("_T")
 
 
 def default_spill_dir() -> Path:
-    """`$TMPDIR/gigaevo-<uid>`: a folder of this user alone, in the system's place for temporary files."""
+    """Return `$TMPDIR/gigaevo-<uid>`: this user's own folder among the temporary files."""
     return Path(tempfile.gettempdir()) / f"gigaevo-{os.getuid()}"
 
 
 def allowed_cpu_count() -> int:
-    """How many CPUs this process may use: its affinity mask, not what the machine has."""
+    """Return the number of CPUs that this process may use: those in its affinity mask."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) or 1
     return os.cpu_count() or 1
 
 
 def default_max_workers() -> int:
-    """The CPUs this process may use; under pytest-xdist this process's share of them, at least 1."""
+    """Return the number of usable CPUs; under pytest-xdist, this process's share of them, at least 1."""
     xdist_workers = read_variable("PYTEST_XDIST_WORKER_COUNT", _positive_int, "a positive whole number") or 1
     return max(1, allowed_cpu_count() // xdist_workers)
 
 
 def require_supported_platform() -> None:
-    """Raise `UnsupportedPlatformError` on Windows."""
+    """Refuse Windows.
+
+    Raises:
+        UnsupportedPlatformError: This is Windows.
+    """
     if sys.platform == "win32":
         raise UnsupportedPlatformError("gigaexec runs on Linux and macOS; on Windows, run it inside WSL 2.")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """How a backend runs its workers. Checked on creation.
+    """Configuration of a backend. Checked on creation.
 
     Args:
-        max_workers: How many calls run at once. None is the number of CPUs this process may use
+        max_workers: Number of calls that run at once. None is the number of CPUs that this process may use
             (under pytest-xdist, divided by the number of xdist workers).
-        idle_timeout_s: A worker without work for this many seconds ends.
-        spill_dir: Folder for large results. Made with mode 0700 on first use. Default:
-            `$TMPDIR/gigaevo-<uid>`. `..` is resolved.
+        idle_timeout_s: Seconds without work after which a worker ends.
+        spill_dir: Folder for large results, made with mode 0700 on first use. Default:
+            `$TMPDIR/gigaevo-<uid>`. `~` and `..` are resolved.
         env_whitelist: Names of environment variables that workers see.
-        env_prefixes: They also see variables whose names start with one of these.
-        enable_pdeathsig: On Linux, ask the kernel to kill a worker when the driver's thread that started
-            it ends (`PR_SET_PDEATHSIG`). Workers die with the driver's process also without it.
-        pool_id: Name of the pool in logs; unique by default.
-        node_id: Name of this machine or pod in metrics and in the workers' environment. Default: the
-            host name.
-        max_calls_per_worker: Replace a worker after this many calls; None is never.
-        max_worker_rss_mb: Replace a worker that holds more than this many MiB after a call; None is never.
-        start_timeout_s: Seconds that a worker process may take to start before it counts as failed.
-        captured_output_bytes: How much of stdout and of stderr is kept for each call. Of a longer
-            stream the first eighth and the end are kept.
-        limits: What each call may use, unless the call itself says otherwise. Default: nothing is limited.
-        sandbox: How programs are confined. Default: not at all. Only ForkserverBackend can confine.
-        preload: Modules that worker processes import before their first call, such as "numpy". One that
-            cannot be imported fails every call with a `WorkerStartError` that says why.
+        env_prefixes: Workers also see variables whose names start with one of these.
+        enable_pdeathsig: On Linux, also have the kernel kill a worker when the driver's thread that started
+            it ends (`PR_SET_PDEATHSIG`). Workers die with the driver's process without it, too.
+        pool_id: Name of the pool in logs, without "/"; unique by default.
+        node_id: Name of this machine or pod in metrics and in the workers' environment. Default: the host
+            name.
+        max_calls_per_worker: Number of calls after which a reused worker is replaced; None is never.
+        max_worker_rss_mb: Resident memory after a call, MiB, above which a reused worker is replaced; None is
+            never.
+        start_timeout_s: Seconds after which the start of a worker process counts as failed.
+        captured_output_bytes: Bytes of stdout, and of stderr, that are kept for each call. Of a longer
+            stream, the first eighth and the end are kept.
+        limits: Limits of each call; a call can replace them. Default: no limits.
+        sandbox: Confinement of programs. Default: off. Only `ForkserverBackend` can confine programs.
+        preload: Modules that worker processes import before their first call, such as "numpy". If one cannot
+            be imported, every call fails with a `WorkerStartError` that says why.
 
     Raises:
-        ConfigurationError: A value makes no sense (a `ValueError`).
+        ConfigurationError: A value is out of range or of the wrong type (a `ValueError`).
     """
 
     max_workers: int | None = None
@@ -143,22 +148,19 @@ class WorkerConfig:
             raise ConfigurationError(f"sandbox must be a SandboxPolicy, not {self.sandbox!r:.80}")
         for name in ("pool_id", "node_id"):
             value = getattr(self, name)
-            if (
-                not isinstance(value, str)
-                or not value
-                or "\0" in value
-                or (name == "pool_id" and "/" in value)
-            ):
+            forbidden = ("\0", "/") if name == "pool_id" else ("\0",)
+            if not isinstance(value, str) or not value or any(each in value for each in forbidden):
+                without = "'/' and NUL" if name == "pool_id" else "NUL"
                 raise ConfigurationError(
-                    f"{name} must be a non-empty name without '/' and NUL, not {value!r}"
+                    f"{name} must be a non-empty string without {without}, not {value!r}"
                 )
 
     @classmethod
     def from_env(cls) -> WorkerConfig:
-        """Read the `GIGAEVO_EXECUTOR_*` variables of the environment.
+        """Make a configuration from the `GIGAEVO_EXECUTOR_*` variables of the environment.
 
-        An empty value means unset. A value that cannot be read gives a warning in the log that names the
-        variable, and the default.
+        An empty value means unset. A value that cannot be read is logged as a warning that names the
+        variable, and the default is used.
         """
         settings = {
             "max_workers": read_variable(_PREFIX + "MAX_WORKERS", _positive_int, "a positive whole number"),
@@ -177,15 +179,15 @@ class WorkerConfig:
 
     @property
     def worker_count(self) -> int:
-        """How many calls run at once, the default worked out."""
+        """Number of calls that run at once: `max_workers`, or its default."""
         return self.max_workers if self.max_workers is not None else default_max_workers()
 
     def worker_environment(self) -> dict[str, str]:
-        """The environment of this pool's workers: the part of this process's that they may see.
+        """Return the environment of the workers: the variables of this process that they may see.
 
-        Where several workers share the CPUs, a thread count of numerical libraries that is not set is set to
-        a worker's share. Each worker would otherwise start as many threads as there are CPUs, and all would
-        be several times slower.
+        If there are several workers, unset thread counts of numerical libraries are set to a worker's share
+        of the CPUs. Otherwise every worker starts a thread for each CPU, which makes all of them several
+        times slower.
         """
         environment = {
             name: value
@@ -208,12 +210,12 @@ def _resolved(folder: Any) -> Path:
 
 
 def _as_names(names: object) -> frozenset[str]:
-    # A plain string is a collection too, of its letters.
+    # A str is iterable, too: it would give its letters.
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise ConfigurationError(f"env_whitelist must be a set of names, not {names!r}")
     found = frozenset(names)
     if not all(isinstance(name, str) for name in found):
-        raise ConfigurationError(f"env_whitelist must hold strings: {sorted(map(repr, found))}")
+        raise ConfigurationError(f"env_whitelist must hold strings only, not {sorted(map(repr, found))}")
     return found
 
 
@@ -222,7 +224,7 @@ def _as_prefixes(prefixes: object) -> tuple[str, ...]:
         raise ConfigurationError(f"env_prefixes must be a tuple of strings, not {prefixes!r}")
     if not all(isinstance(prefix, str) and prefix for prefix in prefixes):
         raise ConfigurationError(
-            f"env_prefixes must hold non-empty strings (an empty one lets all through): {prefixes!r}"
+            f"env_prefixes must hold non-empty strings (an empty one matches every name), not {prefixes!r}"
         )
     return tuple(prefixes)
 
@@ -233,7 +235,7 @@ def _as_module_names(names: object) -> tuple[str, ...]:
     found = tuple(names)
     for name in found:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
-            raise ConfigurationError(f"preload holds {name!r:.80}, which is no name of a module")
+            raise ConfigurationError(f"preload must hold module names such as 'numpy', not {name!r:.80}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What is measured of a call: its cost and its output. Results, outcomes and errors carry it."""
+"""Measurements of a call: its cost, its output, the limit that it hit. Results and errors hold them."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionMetrics:
-    """What one call cost, measured in the worker.
+    """Cost of one call, measured in the worker.
+
+    CPU time, switches and faults include the children that the call waited for.
 
     Args:
-        peak_rss_kb: Peak resident memory of the call, KiB: of its first process since the call began, what
-            that process already held included, or of all its processes together where samples of the
-            whole tree found more. Where the kernel does not let the peak be reset (macOS), it is the peak
-            of the worker's life.
+        peak_rss_kb: Peak resident memory of the call, KiB: the peak of its first process during the call,
+            including the memory that the process held before; or of all processes of the call together, if
+            samples found more. On systems that cannot reset the peak (macOS), the peak of the worker's life.
         wall_time_s: Seconds from just before the program is compiled to its return or failure.
             Equal to `(finished_at_ns - started_at_ns) / 1e9`.
-        user_time_s: CPU seconds in user mode, children that the call waited for included.
-        sys_time_s: CPU seconds in the kernel, children that the call waited for included.
+        user_time_s: CPU seconds in user mode.
+        sys_time_s: CPU seconds in the kernel.
         worker_pid: Process id of the worker.
-        worker_id: 12 hex digits, new for each worker process.
+        worker_id: Id of the worker process, 12 hex digits.
         node_id: Name of the driver's machine or pod.
-        started_at_ns: Start on the monotonic clock of the worker's machine.
-        finished_at_ns: End on the same clock.
-        lifetime_peak_rss_kb: Peak resident memory of the worker process since it started, KiB. A process
-            that runs one call has no other life: then it is that call's.
-        voluntary_switches: How often the call's processes gave up the CPU to wait, children that it waited
-            for included.
-        involuntary_switches: How often the CPU was taken from them.
-        minor_faults: Page faults served without a disk.
+        started_at_ns: Start on the monotonic clock of the worker's machine, nanoseconds.
+        finished_at_ns: End on the same clock, nanoseconds.
+        lifetime_peak_rss_kb: Peak resident memory of the worker process since it started, KiB. Equal to the
+            call's own peak if the process runs one call only.
+        voluntary_switches: Number of times that the processes gave up the CPU to wait.
+        involuntary_switches: Number of times that the kernel took the CPU from them.
+        minor_faults: Page faults that needed no disk.
         major_faults: Page faults that read from a disk.
-        bytes_in: Size of the call as it was sent: program, arguments, environment. A shared argument counts
-            as the reference that it is.
-        bytes_out: Size of the return value as it was sent back; 0 on failure.
-        seed: What the call's random generators were seeded with; None where they were left alone.
+        bytes_in: Encoded size of the call: program, arguments, environment. A shared argument counts as the
+            reference that is sent.
+        bytes_out: Encoded size of the return value; 0 on failure.
+        seed: Seed of the call's random generators; None if they were not seeded.
     """
 
     peak_rss_kb: int
@@ -66,8 +66,7 @@ class LimitHit:
     Args:
         name: The field of `Limits`.
         limit: Its value.
-        measured: What was measured when it was hit, in the same unit; None where the system refused what
-            would have gone beyond it.
+        measured: The measured amount, in the same unit; None if the kernel refused the excess.
     """
 
     name: str
@@ -80,9 +79,9 @@ class ConfinementStep:
     """One step of a sandbox, as it was tried on this machine.
 
     Args:
-        name: What it is, such as "landlock_files".
-        held: Whether it is in force.
-        detail: More about it: a version, or why it is not in force.
+        name: Name of the step, such as "landlock_files".
+        held: True if the step is in force.
+        detail: A version, or why the step is not in force.
     """
 
     name: str
@@ -92,14 +91,15 @@ class ConfinementStep:
 
 @dataclass(frozen=True, slots=True)
 class CapturedOutput:
-    """What the program wrote to file descriptors 1 and 2, its child processes included.
+    """Output of a program and its child processes: the bytes written to file descriptors 1 and 2, as text.
 
     Args:
-        stdout: Text of descriptor 1. Beyond the limit its middle is left out and a line in its place
-            says how many bytes were.
-        stderr: Text of descriptor 2, likewise. After a crash it ends with faulthandler's traceback.
-        stdout_bytes: How many bytes were written to descriptor 1 in all.
-        stderr_bytes: How many bytes were written to descriptor 2 in all.
+        stdout: Text of descriptor 1. If it is longer than `WorkerConfig.captured_output_bytes`, its middle is
+            replaced by a line that says how many bytes are missing.
+        stderr: Text of descriptor 2, shortened in the same way. After a crash it ends with faulthandler's
+            traceback.
+        stdout_bytes: Number of bytes written to descriptor 1, including the missing ones.
+        stderr_bytes: Number of bytes written to descriptor 2, including the missing ones.
     """
 
     stdout: str = ""
@@ -111,7 +111,7 @@ class CapturedOutput:
         return bool(self.stdout or self.stderr)
 
     def as_report(self) -> str:
-        """Both streams under headings that mark them as captured output; "" when nothing was written."""
+        """Return both streams under headings that mark them as captured output; "" if nothing was written."""
         parts = []
         for name, text in (("stdout", self.stdout), ("stderr", self.stderr)):
             if text:
@@ -123,7 +123,7 @@ class CapturedOutput:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What processes have used, getrusage(2)."""
+    """Resources that processes have used, from getrusage(2)."""
 
     user_time_s: float
     sys_time_s: float
@@ -134,7 +134,7 @@ class Usage:
 
     @classmethod
     def of(cls, *each: struct_rusage) -> Usage:
-        """The sum of some."""
+        """Return the sum of the given usages."""
         return cls(
             sum(used.ru_utime for used in each),
             sum(used.ru_stime for used in each),
@@ -145,7 +145,7 @@ class Usage:
         )
 
     def since(self, before: Usage) -> Usage:
-        """What was used after `before` was measured."""
+        """Return the usage since `before` was measured."""
         return Usage(
             max(0.0, self.user_time_s - before.user_time_s),
             max(0.0, self.sys_time_s - before.sys_time_s),

@@ -1,4 +1,4 @@
-"""Running calls on any backend, and the process-wide default backend."""
+"""Run calls on any backend."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from gigaexec.errors import (
 )
 from gigaexec.limits import Limits
 
-# Enough calls beyond the workers that none waits for this loop; in order, a slow call may hold back that many
-# finished ones before workers run idle.
+# Calls in flight, so that no worker waits for the event loop. In order, one slow call may hold back that many
+# finished calls before workers become idle.
 _IN_FLIGHT_PER_WORKER = 2
 _IN_FLIGHT_PER_WORKER_ORDERED = 16
 
@@ -48,16 +48,19 @@ async def run_exec_runner(
         function_name: The function to call.
         args: Positional arguments.
         kwargs: Keyword arguments.
-        python_path: Folders for the front of `sys.path`.
-        env_updates: Environment variables for the call; None unsets one.
-        timeout: Seconds that the call may run.
-        limits: What it may use, on a backend that knows limits.
-        backend: Where to run it. None is the default backend.
+        python_path: Folders to put at the front of `sys.path`, in this order.
+        env_updates: Environment variables for the call: name -> value; None unsets the variable.
+        timeout: Maximum run time of the call, seconds.
+        limits: Limits of the call, for a backend that enforces limits. A limit that is None stays as the
+            backend has it.
+        backend: A backend, or its name or URL: then it is shared by this process and made on first use with
+            `WorkerConfig.from_env()`. None is the default backend.
 
     Raises:
         ExecRunnerError: The program failed, or its process crashed.
-        TimeoutError: It ran longer than `timeout` and was killed.
-        ConfigurationError: The call makes no sense; nothing was started.
+        TimeoutError: The call ran longer than `timeout` and was killed (a `CallTimeoutError`).
+        CallCancelledError: The backend was shut down during the call.
+        ConfigurationError: An argument cannot be used; nothing was started.
         InfrastructureError: gigaexec or the machine failed.
     """
     call = WorkerCall(
@@ -69,7 +72,7 @@ async def run_exec_runner(
         env=env_updates if env_updates is not None else {},
     )
     chosen = resolve_backend(backend)
-    # Only where they are given: `execute` of a backend of somebody else may not know them.
+    # Passed only if given: `execute` of a third-party backend may not take limits.
     optional: dict[str, Any] = {} if limits is None else {"limits": limits}
     return await chosen.execute(call, deadline_s=timeout, **optional)
 
@@ -84,34 +87,37 @@ async def run_call(
 ) -> Outcome:
     """Run a call on any backend and return how it ended.
 
-    What a backend raises that is no error of gigaexec, a lost connection say, is the backend's own failure:
-    its outcome has status infrastructure.
+    An exception of the backend that is not an error of gigaexec, such as a lost connection, gives an outcome
+    with status infrastructure.
 
     Args:
-        call: What to run.
-        deadline_s: Seconds that it may run.
-        queue_timeout_s: Seconds that it may wait for a worker; None is no limit.
-        limits: What it may use; those that are None are as the backend has them.
-        backend: Where to run it. None is the default backend.
+        call: The call.
+        deadline_s: Maximum run time of the call, seconds.
+        queue_timeout_s: Longest wait for a worker, seconds; None is no limit.
+        limits: Limits of the call. A limit that is None stays as the backend has it.
+        backend: A backend, or its name or URL: then it is shared by this process and made on first use with
+            `WorkerConfig.from_env()`. None is the default backend.
 
     Raises:
-        ConfigurationError: The call or a limit makes no sense, or `queue_timeout_s` or `limits` is given and
-            the backend knows no such thing. Nothing was started.
+        ConfigurationError: The call or a limit cannot be used, or the backend does not take the given
+            `queue_timeout_s` or `limits`. Nothing was started.
     """
     chosen = resolve_backend(backend)
     if _reports_outcomes(chosen):
         try:
-            # Only where they are given: a backend of somebody else may not know them.
+            # Passed only if given: a third-party backend may not take limits.
             optional: dict[str, Any] = {} if limits is None else {"limits": limits}
             return await chosen.run(call, deadline_s=deadline_s, queue_timeout_s=queue_timeout_s, **optional)
         except ConfigurationError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a backend of somebody else raises
+        except Exception as error:  # noqa: BLE001 - a third-party backend may raise anything
             failure = _failure_of_backend(chosen, error)
             return Outcome(failure.status, error=failure)
     for name, value in (("queue_timeout_s", queue_timeout_s), ("limits", limits)):
         if value is not None:
-            raise ConfigurationError(f"{type(chosen).__name__} has no run() and so no {name}; leave it out")
+            raise ConfigurationError(
+                f"{type(chosen).__name__} has no run() and does not take {name}; leave it out"
+            )
     return await _run_by_execute(chosen, call, deadline_s)
 
 
@@ -127,24 +133,28 @@ async def map_calls(
 ) -> AsyncGenerator[Outcome, None]:
     """Run many calls, a bounded number at a time, and yield their outcomes.
 
-    `calls` is consumed as workers become free, so a generator of a million calls is never held as a whole.
-    When the iteration is left early, the calls still in flight are killed before the generator is closed;
-    close it with `contextlib.aclosing` to have that happen at once.
+    `calls` is consumed as workers become free, so a generator may yield millions of calls. If you leave the
+    iteration early, the calls in flight are killed before the generator is closed. Close it with
+    `contextlib.aclosing` to have that happen at once.
 
     Args:
-        calls: The calls, as an iterable or an asynchronous one.
-        deadline_s: Seconds that each call may run.
-        ordered: Yield in the order of the calls; otherwise as they end. `Outcome.index` is the position in
-            either case.
-        max_in_flight: How many calls are submitted and not yet yielded. Default: 16 for each worker when
-            ordered, else 2.
-        queue_timeout_s: Seconds that each call may wait for a worker; None is no limit.
-        limits: What each call may use; those that are None are as the backend has them.
-        backend: Where to run them. None is the default backend.
+        calls: The calls, as an iterable or an asynchronous iterable.
+        deadline_s: Maximum run time of each call, seconds.
+        ordered: Yield outcomes in the order of the calls; otherwise as the calls end. `Outcome.index` is the
+            position of the call in both cases.
+        max_in_flight: Maximum number of calls that are submitted and not yet yielded. Default: 16 for each
+            worker if ordered, else 2.
+        queue_timeout_s: Longest wait of each call for a worker, seconds; None is no limit.
+        limits: Limits of each call. A limit that is None stays as the backend has it.
+        backend: A backend, or its name or URL: then it is shared by this process and made on first use with
+            `WorkerConfig.from_env()`. None is the default backend.
+
+    Yields:
+        One outcome per call.
 
     Raises:
-        ConfigurationError: A limit makes no sense, or an item is no `WorkerCall`. A call whose arguments
-            cannot be pickled does not raise: its outcome has status error.
+        ConfigurationError: An argument cannot be used, or an item is not a `WorkerCall`. A call whose
+            arguments cannot be pickled does not raise: its outcome has status error.
     """
     require_seconds("deadline_s", deadline_s)
     chosen = resolve_backend(backend)

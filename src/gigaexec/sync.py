@@ -1,4 +1,4 @@
-"""gigaexec without an event loop: scripts, notebooks, threads."""
+"""Run calls without an event loop: in scripts, notebooks and threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gigaexec.runner import map_calls, run_exec_runner
 _T = TypeVar("_T")
 
 DEFAULT_DEADLINE_S = 60.0
-"""A program that hangs at a prompt should not hang it for ever; a minute is long for a function call."""
+"""A hanging program must not block a prompt forever, and a minute is long for a function call."""
 
 
 def run(
@@ -30,23 +30,26 @@ def run(
     limits: Limits | None = None,
     backend: ExecutorBackend | str | None = None,
 ) -> Any:
-    """Run a function of a program and return its value. Blocks; works inside a running event loop, too.
+    """Run a function of a program and return its value. Blocks, also inside a running event loop.
 
     Args:
         code: Python source.
         function_name: The function to call.
         *args: Its positional arguments.
         kwargs: Its keyword arguments.
-        deadline_s: Seconds that the call may run.
-        python_path: Folders for the front of `sys.path`.
-        env: Environment variables for the call; None unsets one.
-        limits: What it may use, on a backend that knows limits.
-        backend: Where to run it. None is the default backend.
+        deadline_s: Maximum run time of the call, seconds.
+        python_path: Folders to put at the front of `sys.path`, in this order.
+        env: Environment variables for the call: name -> value; None unsets the variable.
+        limits: Limits of the call, for a backend that enforces limits. A limit that is None stays as the
+            backend has it.
+        backend: A backend, or its name or URL: then it is shared by this process and made on first use with
+            `WorkerConfig.from_env()`. None is the default backend.
 
     Raises:
         ExecRunnerError: The program failed, or its process crashed.
-        TimeoutError: It ran longer than its deadline and was killed.
-        ConfigurationError: The call makes no sense; nothing was started.
+        TimeoutError: The call ran longer than its deadline and was killed (a `CallTimeoutError`).
+        CallCancelledError: The backend was shut down during the call.
+        ConfigurationError: An argument cannot be used; nothing was started.
         InfrastructureError: gigaexec or the machine failed.
     """
     with _LoopRunner() as runner:
@@ -75,9 +78,27 @@ def map(  # noqa: A001 - `gigaexec.map` reads as what it is
     limits: Limits | None = None,
     backend: ExecutorBackend | str | None = None,
 ) -> Iterator[Outcome]:
-    """Run many calls and yield their outcomes; `map_calls` for code without an event loop.
+    """Run many calls and yield their outcomes: `map_calls` for code without an event loop.
 
-    Leaving the loop early kills the calls still in flight. See `map_calls` for the parameters.
+    Blocks while it waits for the next outcome. If you leave the loop early, the calls in flight are killed
+    when the generator is closed.
+
+    Args:
+        calls: The calls.
+        deadline_s: Maximum run time of each call, seconds.
+        ordered: Yield outcomes in the order of the calls; otherwise as the calls end.
+        max_in_flight: Maximum number of calls that are submitted and not yet yielded. Default: 16 for each
+            worker if ordered, else 2.
+        queue_timeout_s: Longest wait of each call for a worker, seconds; None is no limit.
+        limits: Limits of each call. A limit that is None stays as the backend has it.
+        backend: A backend, or its name or URL: then it is shared by this process and made on first use with
+            `WorkerConfig.from_env()`. None is the default backend.
+
+    Yields:
+        One outcome per call.
+
+    Raises:
+        ConfigurationError: An argument cannot be used, or an item is not a `WorkerCall`.
     """
     outcomes = map_calls(
         calls,
@@ -104,7 +125,7 @@ def map(  # noqa: A001 - `gigaexec.map` reads as what it is
 
 
 class _LoopRunner:
-    """Runs coroutines on a loop of its own: on this thread, or on another where this one has a loop."""
+    """Runs coroutines on its own event loop: on this thread, or on a new thread if this one runs a loop."""
 
     def __enter__(self) -> Self:
         self._runner = asyncio.Runner()
@@ -132,7 +153,7 @@ class _LoopRunner:
         try:
             return running.result()
         except KeyboardInterrupt:
-            # It came to this thread; the calls must end as well, and not at their deadlines.
+            # Only this thread got the signal. The calls must end now, too, not at their deadlines.
             self._loop.call_soon_threadsafe(self._cancel_all)
             wait([running])
             raise

@@ -23,7 +23,7 @@ def test_a_module_is_there_before_the_program(make_backend: MakeBackend) -> None
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        (None, ["ModuleNotFoundError", "No module named 'preloaded_by_a_test'"]),
+        (None, ["preload preloaded_by_a_test: no such module"]),
         ("1 / 0", ["ZeroDivisionError", "preloaded_by_a_test.py"]),
         ("import sys; sys.exit('no')", ["SystemExit"]),
         ("print('last words', flush=True); import os; os._exit(3)", ["exit code 3"]),

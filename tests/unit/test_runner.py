@@ -257,7 +257,9 @@ def test_run_call_gives_the_value_of_a_plain_backend() -> None:
 
 def test_run_call_refuses_a_queue_limit_that_the_backend_does_not_know() -> None:
     backend = ValueBackend()
-    with pytest.raises(ConfigurationError, match=r"ValueBackend has no run\(\) and so no queue_timeout_s"):
+    with pytest.raises(
+        ConfigurationError, match=r"ValueBackend has no run\(\) and does not take queue_timeout_s"
+    ):
         asyncio.run(run_call(call(), deadline_s=5, queue_timeout_s=1, backend=backend))
     assert backend.calls == []
 

@@ -254,10 +254,13 @@ EXIT_BROKEN = 70
 
 
 def preload(modules: tuple[str, ...]) -> str:
-    """Import the modules of `preload`. Returns the error text of the first that fails, or ""."""
+    """Import the modules of `preload`. Return the error text of the first that fails, or ""."""
     for name in modules:
         try:
             __import__(name)
         except BaseException as error:
-            return f"the module {name!r} of preload cannot be imported:\n{describe_exception(error).stderr}"
+            missing = error.name if isinstance(error, ModuleNotFoundError) else None
+            if missing is not None and f"{name}.".startswith(f"{missing}."):
+                return f"preload {name}: no such module"
+            return f"preload {name}: cannot be imported\n{describe_exception(error).stderr}"
     return ""

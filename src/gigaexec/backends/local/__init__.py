@@ -1,7 +1,7 @@
 """The backends of this machine.
 
-base              what both have in common
+base              the life of a pool; hooks
 loky              reused worker processes
 forkserver        a fresh process for every call; can confine programs
-interpreter_exit  shutting down before Python joins its threads
+interpreter_exit  shutdown before the exiting interpreter joins its threads
 """

@@ -1,4 +1,4 @@
-"""What the backends of this machine have in common: a pool that starts with the first call and its life.
+"""Base of the backends of this machine: the life of a pool that starts with the first call.
 
 caller (any thread, any loop) --- LocalBackend --- Pool --- Dispatcher (a thread) --- worker processes
 """
@@ -51,15 +51,15 @@ _T = TypeVar("_T")
 class LocalBackend(ABC):
     """Runs calls in worker processes of this machine.
 
-    Workers start with the first call. It may be used from any thread and any event loop, several at once,
-    and several backends live side by side. After a `shutdown` the next call starts afresh.
+    Workers start with the first call. A backend may be used from several threads and event loops at once, and
+    a process may have several backends. After a `shutdown`, the next call starts new workers.
 
     Args:
         config: How to run workers. None reads `WorkerConfig.from_env()`.
 
     Raises:
-        UnsupportedPlatformError: On Windows.
-        ConfigurationError: The configuration asks for what this backend cannot do.
+        UnsupportedPlatformError: This is Windows.
+        ConfigurationError: This backend cannot do what the configuration asks for.
     """
 
     def __init__(self, config: WorkerConfig | None = None) -> None:
@@ -71,7 +71,7 @@ class LocalBackend(ABC):
         self._become_owner()
 
     _names_results: bool
-    """Whether a large result is a file that the driver names; otherwise a file without a name is sent."""
+    """True if a large result goes to a file that the driver names; False if to a file without a name."""
 
     @abstractmethod
     def _new_starter(self, spill: SpillDirectory) -> WorkerStarter:
@@ -85,15 +85,21 @@ class LocalBackend(ABC):
 
     @property
     def max_concurrency(self) -> int:
-        """How many calls run at once."""
+        """Number of calls that run at once."""
         return self.config.worker_count
 
     def share(self, value: object) -> SharedArgument:
-        """Prepare a value that many calls get as an argument: it is pickled and written once.
+        """Prepare a value to be an argument of many calls. It is pickled and written once.
+
+        Args:
+            value: Any value that cloudpickle can pickle.
+
+        Returns:
+            An object to put into `WorkerCall.args` or `kwargs` instead of the value.
 
         Raises:
-            InvalidCallError: It cannot be pickled.
-            InfrastructureError: There is no memory for it.
+            InvalidCallError: The value cannot be pickled.
+            InfrastructureError: There is not enough memory for it.
         """
         return SharedArgument(value)
 
@@ -111,17 +117,17 @@ class LocalBackend(ABC):
     ) -> Outcome:
         """Run one call and return how it ended. See `OutcomeBackend.run`.
 
-        On return the call's process is idle or dead, what it started is dead, and its spill file is gone.
-        When the awaiting task is cancelled, that holds before `CancelledError` is raised.
+        On return the call's process is idle or dead, the processes that it started are dead, and its spill
+        file is removed. If the awaiting task is cancelled, all this is so before `CancelledError` is raised.
         """
         request = Request(call, deadline_s, queue_timeout_s, self._limits_with(limits))
         return await self._observed(call, functools.partial(self._run, request), _itself)
 
     async def run_encoded(self, call: EncodedCall) -> EncodedOutcome:
-        """Run one call for another machine: neither its arguments nor its value are decoded here.
+        """Run one call for another machine, without decoding its arguments and its value.
 
-        Hooks get the call without its arguments. Otherwise as `run`; `Pool.run_encoded` says where the bytes
-        of the value are on return.
+        It does the same as `run`, except that hooks get the call without its arguments. `Pool.run_encoded`
+        says where the bytes of the value are on return.
 
         Raises:
             ConfigurationError: A deadline or a limit of the call cannot be used.
@@ -149,11 +155,11 @@ class LocalBackend(ABC):
         return ended
 
     async def shutdown(self, *, wait: bool = False) -> None:
-        """End all workers; running and queued calls end as cancelled.
+        """End all workers. Running and queued calls end as cancelled.
 
         Args:
-            wait: Return when all workers are gone and every spill file is removed. Otherwise that happens
-                soon after the return.
+            wait: Return when all workers are dead and every spill file is removed. Otherwise both happen soon
+                after the return.
         """
         pools = self._begin_shutdown()
         if wait:
@@ -161,14 +167,18 @@ class LocalBackend(ABC):
                 await asyncio.to_thread(pool.join)
 
     def shutdown_now(self, *, wait: bool = False) -> None:
-        """The same as `shutdown`, for code without an event loop."""
+        """Do the same as `shutdown`, for code without an event loop.
+
+        Args:
+            wait: As in `shutdown`.
+        """
         for pool in self._begin_shutdown():
             if wait:
                 pool.join()
 
     def close_at_exit(self, timeout_s: float) -> None:
-        """Shut down and wait at most `timeout_s`, as the interpreter exits."""
-        if self._owner_pid == os.getpid():  # a forked child exits without a word: nothing of it is its own
+        """Shut down because the interpreter exits. Wait at most `timeout_s` for each pool."""
+        if self._owner_pid == os.getpid():  # the workers belong to the parent of a forked child
             for pool in self._begin_shutdown():
                 pool.join(timeout_s)
 
@@ -196,7 +206,7 @@ class LocalBackend(ABC):
         self._hooks.add_worker_exit(handler)
 
     def clear_hooks(self) -> None:
-        """Forget all handlers."""
+        """Remove all handlers."""
         self._hooks.clear()
 
     def _check(self, limits: Limits) -> None:
@@ -236,7 +246,7 @@ class LocalBackend(ABC):
 
     def _live_pool(self) -> Pool:
         if self._owner_pid != os.getpid():
-            self._become_owner()  # a forked child: the parent's workers are not its own
+            self._become_owner()  # this is a forked child, and the pool belongs to its parent
         with self._lock:
             if self._pool is not None and self._pool.has_failed:
                 self._retire_pool()
@@ -250,7 +260,7 @@ class LocalBackend(ABC):
                         self._hooks,
                         names_results=self._names_results,
                     )
-                except (OSError, RuntimeError) as error:  # no descriptor or no thread is to be had
+                except (OSError, RuntimeError) as error:  # no descriptor or thread is left
                     raise WorkerStartError(f"the pool could not be started: {error}") from error
                 self._is_shutdown_announced = False
                 close_at_exit(self)

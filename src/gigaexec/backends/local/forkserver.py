@@ -1,11 +1,12 @@
-"""A fresh process for every call, forked from a warm template. Can confine programs.
+"""A backend that runs every call in a fresh process, forked from a warm template. It can confine programs.
 
     caller (any thread, any loop) --- Dispatcher (a thread) --- worker      one call
                                         |                   --- worker      the next one, ready
                                         '--- launcher --- template, forks them all
 
-No state goes from one program to the next, what a call cost is what its processes used, and whatever a
-program started ends with its call. `worker.template` draws the processes; docs/design.md has the reasons.
+No state passes from one program to the next, the cost of a call is what its processes used, and every process
+that a program started ends with its call. `worker.forked.template` draws the processes; docs/design.md has
+the reasons.
 """
 
 from __future__ import annotations
@@ -24,21 +25,20 @@ from gigaexec.sandbox.file_rules import EXECUTABLE_FOLDERS
 
 
 class ForkserverBackend(LocalBackend):
-    """Runs each call in a process of its own, on Linux.
+    """Runs every call in a fresh process, on Linux.
 
-    The processes are forked from a template that has imported `config.preload` already, and confined as
-    `config.sandbox` says. It may be used from any thread and any event loop, several at once, and several
-    backends live side by side, each with a template of its own. After a `shutdown` the next call starts
-    afresh.
+    The processes are forked from a template that has imported `config.preload`, and confined as
+    `config.sandbox` says. A backend may be used from several threads and event loops at once. A process may
+    have several backends; each has its own template. After a `shutdown`, the next call starts a new template.
 
     Args:
         config: How to run workers. None reads `WorkerConfig.from_env()`. `max_calls_per_worker` and
-            `max_worker_rss_mb` mean nothing here and must not be set.
+            `max_worker_rss_mb` are for reused workers and must be None.
 
     Raises:
-        UnsupportedPlatformError: On another system than Linux.
-        ConfigurationError: It asks for reused workers, or for a sandbox that names files which
-            do not exist or cannot be written to, or whose programs could read the spill directory.
+        UnsupportedPlatformError: This is not Linux.
+        ConfigurationError: A setting for reused workers is set. Or the sandbox names files that do not exist
+            or cannot be written, or lets programs read the spill directory.
     """
 
     _names_results = False
@@ -52,9 +52,8 @@ class ForkserverBackend(LocalBackend):
         for name in ("max_calls_per_worker", "max_worker_rss_mb"):
             if getattr(self.config, name) is not None:
                 raise ConfigurationError(
-                    f"{name} is for reused workers; ForkserverBackend runs one call in each"
+                    f"{name} is for reused workers; a worker of ForkserverBackend runs one call"
                 )
-
         policy = self.config.sandbox
         for name, places in (("read", policy.read), ("write", policy.write)):
             for place in places:
@@ -66,7 +65,7 @@ class ForkserverBackend(LocalBackend):
             self._require_writable_places()
 
     def _require_private_spill_dir(self) -> None:
-        """Scratch folders and results must not lie where every confined program can read, or even write."""
+        """Refuse a spill directory that confined programs can read: it holds scratch folders and results."""
         spill_dir = self.config.spill_dir
         places = (
             *EXECUTABLE_FOLDERS,
@@ -79,14 +78,14 @@ class ForkserverBackend(LocalBackend):
         for place in places:
             if spill_dir.is_relative_to(Path(place).resolve()):
                 raise ConfigurationError(
-                    f"the spill directory {spill_dir} lies in {place}, which confined programs can read: "
+                    f"the spill directory {spill_dir} is in {place}, which confined programs can read: "
                     "they would see the files of other calls. Set another spill_dir."
                 )
 
     def _require_writable_places(self) -> None:
-        """No mount namespace makes writable what is read-only outside."""
+        """Refuse writable places on a read-only mount: a mount namespace cannot make them writable."""
         for place in self.config.sandbox.write:
-            # Devices, pipes and sockets can be written to on any mount.
+            # Devices, pipes and sockets are writable on any mount.
             is_stored = Path(place).is_dir() or Path(place).is_file()
             if is_stored and os.statvfs(place).f_flag & os.ST_RDONLY:
                 raise ConfigurationError(f"write of the sandbox names {place!r}, which is mounted read-only")

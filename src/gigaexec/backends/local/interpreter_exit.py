@@ -1,11 +1,11 @@
-"""Shutting backends down before the interpreter waits for threads at its exit.
+"""Shut backends down before the exiting interpreter joins its threads.
 
-`atexit` is too late: before its functions run, the interpreter waits for threads, the pool's own among them.
-concurrent.futures and loky have the same need and use the same hook. loky's would wait for its threads before
-this module could end their tasks; so workers are started without loky's exit hook knowing of them.
+`atexit` is too late: the interpreter joins all threads, the pool's included, before it calls those functions.
+concurrent.futures and loky have the same problem and use the same hook, `threading._register_atexit`. loky's
+hook would join its threads before this module could end their tasks, so loky's workers are hidden from it.
 
-A process that multiprocessing started joins its children, the workers among them, even before that hook runs.
-There a finalizer of multiprocessing does the same.
+A process that multiprocessing started joins its children, which include the workers, even before that hook
+runs. In such a process a finalizer of multiprocessing shuts the backends down.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _BEFORE_ALL_OTHERS = 1_000_000
 
 
 class Closing(Protocol):
+    """A backend, as this module uses it."""
+
     def close_at_exit(self, timeout_s: float) -> None: ...
 
 
@@ -36,13 +38,13 @@ _finalizer_pid = 0
 
 
 def close_at_exit(backend: Closing) -> None:
-    """Have `backend.close_at_exit(timeout_s)` called when the interpreter begins to exit."""
+    """Register a backend whose `close_at_exit(timeout_s)` is called when the interpreter begins to exit."""
     with _lock:
         _open.add(backend)
 
 
 def worker_was_started() -> None:
-    """Register the hook, if it is not registered yet. To be called after each start of a worker.
+    """Register the hook if it is not registered yet. Call this after each start of a worker.
 
     Raises:
         RuntimeError: The interpreter has begun to exit.
@@ -52,13 +54,13 @@ def worker_was_started() -> None:
         if not _is_registered:
             _register(_close_all)
             _is_registered = True
-        if _finalizer_pid != os.getpid():  # a child of multiprocessing forgets the finalizers of its parent
+        if _finalizer_pid != os.getpid():  # multiprocessing clears the parent's finalizers in a child
             Finalize(None, _close_all, exitpriority=_BEFORE_ALL_OTHERS)
             _finalizer_pid = os.getpid()
 
 
 def interpreter_is_exiting() -> bool:
-    """Whether the interpreter has begun to exit, so that no thread and no process can be started."""
+    """True if the interpreter has begun to exit: then no thread and no process can be started."""
     try:
         _register(_do_nothing)
     except RuntimeError:
@@ -78,6 +80,6 @@ def _close_all() -> None:
     for backend in tuple(_open):
         try:
             backend.close_at_exit(_JOIN_LIMIT_S)
-        except Exception:  # the other backends must be closed all the same
+        except Exception:  # the other backends must still be closed
             logger.exception("a backend could not be shut down at exit")
     stop_all(_JOIN_LIMIT_S)

@@ -1,12 +1,12 @@
-"""Reused workers of this machine, started by loky. For code that may be wrong but is not hostile.
+"""A backend with reused workers, started by loky: for code that may be wrong but is not hostile.
 
     caller (any thread, any loop) --- Dispatcher (a thread) --- a loky executor with one worker --- process
                                                             --- a loky executor with one worker --- process
 
-loky cannot kill one call: killing a worker breaks its whole executor, and each call queued there fails with
-it. So every slot is an executor of its own, and its worker runs one task for life: `worker.main.serve`, which
-answers calls on a private socket. Through that socket the dispatcher knows when a call begins and ends
-without loky's queues and threads in between, and can kill it alone.
+loky cannot kill one call: killing a worker breaks its whole executor, and every call queued there fails. So
+each worker has its own executor and runs a single task until it ends: `worker.reused.loop.serve`, which
+answers calls on a private socket. Through that socket the dispatcher sees a call begin and end without loky's
+queues and threads in between, and it can kill each call separately.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from gigaexec.pool.starters.loky import LokyStarter
 class LokyBackend(LocalBackend):
     """Runs calls in reused worker processes of this machine.
 
-    Workers start with the first call. It may be used from any thread and any event loop, several at once,
-    and several backends live side by side. After a `shutdown` the next call starts afresh.
+    Workers start with the first call. A backend may be used from several threads and event loops at once, and
+    a process may have several backends. After a `shutdown`, the next call starts new workers.
 
     Reused workers are no sandbox: a program can leave changes in its worker that a later program sees.
 
@@ -31,7 +31,7 @@ class LokyBackend(LocalBackend):
         config: How to run workers. None reads `WorkerConfig.from_env()`.
 
     Raises:
-        UnsupportedPlatformError: On Windows.
+        UnsupportedPlatformError: This is Windows.
         ConfigurationError: The configuration asks for a sandbox.
     """
 
