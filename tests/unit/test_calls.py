@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,6 +126,21 @@ def test_r2_a_malformed_call_is_refused_by_name_before_anything_starts(
 ) -> None:
     with pytest.raises(InvalidCallError, match=message):
         WorkerCall(**{"code": "", "function_name": "f", **fields})
+
+
+def test_r2_a_function_or_a_path_instead_of_source_gets_a_hint() -> None:
+    with pytest.raises(InvalidCallError, match=r"not function: .*; pass inspect\.getsource\(default_of\)$"):
+        WorkerCall(default_of, "f")  # type: ignore[arg-type]
+    with pytest.raises(InvalidCallError, match=r"Path\('x\.py'\); pass its read_text\(\)$"):
+        WorkerCall(Path("x.py"), "f")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.0, True, "1"])
+def test_r2_a_seed_that_makes_no_sense_is_refused(seed: Any) -> None:
+    with pytest.raises(
+        InvalidCallError, match=r"seed must be a whole number from 0 to 2\*\*64 - 1, or None, not"
+    ):
+        WorkerCall("", "f", seed=seed)
 
 
 def test_r2_a_refusal_quotes_a_large_value_in_part() -> None:

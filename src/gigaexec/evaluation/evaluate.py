@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gigaexec.backends.contract import ExecutorBackend
+from gigaexec.checks import require_count
 from gigaexec.config import allowed_cpu_count
 from gigaexec.default_backend import resolve_backend
 from gigaexec.errors import ConfigurationError
-from gigaexec.evaluation.numbers import require_count
 from gigaexec.evaluation.problems import CALL_STAGE, METRICS_STAGE, Problem, build_pipeline, load_context
 from gigaexec.evaluation.programs import Program, SourceUnreadableError
 from gigaexec.evaluation.record import ProgramEvaluation
@@ -109,4 +109,4 @@ async def _evaluate(
 def _in_flight_limit(max_in_flight: int | None, backend: ExecutorBackend) -> int:
     if max_in_flight is None:
         return _IN_FLIGHT_PER_WORKER * int(getattr(backend, "max_concurrency", allowed_cpu_count()))
-    return require_count("max_in_flight", max_in_flight, at_least=1)
+    return require_count("max_in_flight", max_in_flight)

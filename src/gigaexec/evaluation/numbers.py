@@ -1,12 +1,10 @@
-"""Checks of numbers: metrics that a validator returned, and options that a caller gave."""
+"""Numbers that a validator returned."""
 
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
-from gigaexec.errors import ConfigurationError
 from gigaexec.untrusted.plain_values import is_a, is_numpy_data
 
 
@@ -28,25 +26,3 @@ def finite_float(value: Any) -> float | None:
     else:
         return None
     return number if math.isfinite(number) else None
-
-
-def require_seconds(name: str, value: object) -> float:
-    """Return the option as a float.
-
-    Raises:
-        ConfigurationError: The value is not a finite number above 0.
-    """
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= sys.float_info.max:
-        raise ConfigurationError(f"{name} must be a number of seconds above 0, not {value!r}")
-    return float(value)
-
-
-def require_count(name: str, value: object, *, at_least: int) -> int:
-    """Return the option as it is.
-
-    Raises:
-        ConfigurationError: The value is not a whole number, or is below `at_least`.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise ConfigurationError(f"{name} must be a whole number, at least {at_least}, not {value!r}")
-    return value

@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.calls import WorkerCall
+from gigaexec.checks import require_seconds
 from gigaexec.errors import ConfigurationError, GigaexecError, InfrastructureError
-from gigaexec.evaluation.numbers import require_seconds
 from gigaexec.evaluation.programs import Program
 from gigaexec.evaluation.stages.models import ContextInputs, StageModel, ValueOutput
 from gigaexec.evaluation.stages.registry import register_stage
@@ -56,7 +57,7 @@ class PythonCodeExecutor(Stage):
             raise ConfigurationError(f"function_name must be the name of a function, not {function_name!r}")
         self.function_name = function_name
         self.python_path = _folders(python_path)
-        self.timeout_s = require_seconds("timeout", timeout)
+        self.timeout_s = require_seconds("timeout", timeout, most=sys.float_info.max)
 
     def code_for(self, program: Program, inputs: Any) -> str:
         """Return the source that holds the function."""

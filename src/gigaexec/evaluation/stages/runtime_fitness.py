@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from gigaexec.calls import WorkerCall
-from gigaexec.evaluation.numbers import require_count
+from gigaexec.checks import require_count
 from gigaexec.evaluation.programs import Program
 from gigaexec.evaluation.stages import run_time_probe
 from gigaexec.evaluation.stages.executor import DEFAULT_TIMEOUT_S, PythonCodeExecutor, context_arguments
@@ -63,8 +63,8 @@ class RuntimeFitnessStage(PythonCodeExecutor):
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> None:
         super().__init__(function_name=function_name, python_path=python_path, timeout=timeout)
-        self.warmup_runs = require_count("warmup_runs", warmup_runs, at_least=0)
-        self.timed_runs = require_count("timed_runs", timed_runs, at_least=1)
+        self.warmup_runs = require_count("warmup_runs", warmup_runs, least=0)
+        self.timed_runs = require_count("timed_runs", timed_runs)
 
     def code_for(self, program: Program, inputs: Any) -> str:
         return f"{program.code}\n\n\n{_PROBE_SOURCE}"

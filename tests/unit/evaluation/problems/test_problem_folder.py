@@ -176,7 +176,7 @@ def test_r82_r83_a_folder_can_describe_its_own_stages(folder: Path) -> None:
     [
         ("RuntimeFitnessStage", "RuntimeStage", "stages.call: unknown stage 'RuntimeStage'; did you mean"),
         ("timed_runs", "repeats", "stages.call: unknown option of RuntimeFitnessStage 'repeats'"),
-        ("timed_runs: 3", "timed_runs: 0", "stages.call: timed_runs must be a whole number, at least 1"),
+        ("timed_runs: 3", "timed_runs: 0", "stages.call: timed_runs must be a positive whole number"),
         ("validate.py", "nothing.py", r"stages.validate: .*nothing\.py: cannot be read"),
         ("  metrics:", "  scores:", "expected a stage named metrics, whose output has the field metrics"),
         ("payload:", "context: context, payload:", "validate: unknown source 'context'"),

@@ -39,7 +39,7 @@ def test_r81_an_undecodable_file_raises_when_the_stage_is_made(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PythonCodeExecutor(timeout=0), "timeout must be a number of seconds above 0, not 0"),
+        (lambda: PythonCodeExecutor(timeout=0), "timeout must be a positive number of seconds, not 0"),
         (lambda: PythonCodeExecutor(timeout=float("nan")), "timeout must be"),
         (lambda: PythonCodeExecutor(timeout=True), "timeout must be"),
         (lambda: PythonCodeExecutor(function_name=""), "function_name must be the name of a function"),
@@ -49,7 +49,7 @@ def test_r81_an_undecodable_file_raises_when_the_stage_is_made(tmp_path: Path) -
         (lambda: CallProgramFunctionWithFixedArgs(args="ab"), "args must be a list, not 'ab'"),
         (lambda: CallProgramFunctionWithFixedArgs(kwargs=[1]), "kwargs must map names"),  # type: ignore
         (lambda: CallFileFunction(3), "path must be the name of a file or folder, not 3"),  # type: ignore
-        (lambda: RuntimeFitnessStage(timed_runs=0), "timed_runs must be a whole number, at least 1"),
+        (lambda: RuntimeFitnessStage(timed_runs=0), "timed_runs must be a positive whole number"),
         (lambda: RuntimeFitnessStage(warmup_runs=-1), "warmup_runs must be a whole number, at least 0"),
     ],
 )

@@ -295,7 +295,7 @@ def test_r83_a_pipeline_is_made_from_a_description() -> None:
         ),
         (
             {"stages": {"a": {"stage": "CallProgramFunction", "options": {"timeout": -1}}}},
-            "stages.a: timeout must be a number of seconds above 0, not -1",
+            "stages.a: timeout must be a positive number of seconds, not -1",
         ),
         (
             {"stages": {"a": {"stage": "A"}, "b": {"stage": "B"}}},
