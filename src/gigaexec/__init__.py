@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         map as map,
         run as run,
     )
+    from gigaexec.untrusted.log_text import sanitize_for_log as sanitize_for_log
     from gigaexec.wire.arguments_out import SharedArgument as SharedArgument
     from gigaexec.wire.data.record import DataRecord as DataRecord
 
@@ -98,6 +99,7 @@ _HOMES = {
     "gigaexec.runner": ["map_calls", "run_call", "run_exec_runner"],
     "gigaexec.sandbox.policy": ["ResultFormat", "SandboxLevel", "SandboxPolicy"],
     "gigaexec.sync": ["map", "run"],
+    "gigaexec.untrusted.log_text": ["sanitize_for_log"],
     "gigaexec.wire.arguments_out": ["SharedArgument"],
     "gigaexec.wire.data.record": ["DataRecord"],
 }

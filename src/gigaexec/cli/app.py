@@ -19,7 +19,7 @@ from gigaexec.cli.log_output import show_warnings
 from gigaexec.cli.run import run
 from gigaexec.cli.streams import prepare_streams
 from gigaexec.errors import GigaexecError, InfrastructureError
-from gigaexec.untrusted.log_text import clean
+from gigaexec.untrusted.log_text import block
 
 # Plain help (no rich panels): examples keep their line breaks, and `--help` does not wait for rich to load.
 app = typer.Typer(
@@ -118,4 +118,4 @@ def _as_status(code: object) -> int:
 
 
 def _tell(message: str) -> None:
-    print(f"gigaexec: {clean(message, keep_newlines=True)}", file=sys.stderr)
+    print(f"gigaexec: {block(message)}", file=sys.stderr)

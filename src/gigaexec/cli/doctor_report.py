@@ -10,7 +10,7 @@ from rich.text import Text
 
 from gigaexec.cli.probes import Finding, State
 from gigaexec.untrusted.json_text import json_line
-from gigaexec.untrusted.log_text import clean
+from gigaexec.untrusted.log_text import one_line
 
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.PROBLEM: "bold red"}
 _STATE_WIDTH = max(map(len, State))
@@ -42,8 +42,8 @@ def has_problem(findings: Sequence[Finding]) -> bool:
 
 def _show(console: Console, finding: Finding) -> None:
     head = f"{finding.state:<{_STATE_WIDTH}}  {finding.topic:<{_TOPIC_WIDTH}}  "
-    lines = [clean(line) for line in finding.fact.splitlines()] + (
-        [clean(finding.advice)] if finding.advice else []
+    lines = [one_line(line) for line in finding.fact.splitlines()] + (
+        [one_line(finding.advice)] if finding.advice else []
     )
     text = Text("\n".join(lines))
     if finding.advice:

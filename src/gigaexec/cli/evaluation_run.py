@@ -21,7 +21,7 @@ from gigaexec.cli.results_file import ResultsFile
 from gigaexec.cli.table import ranking_table
 from gigaexec.evaluation import ProgramEvaluation, evaluate_programs, rank
 from gigaexec.evaluation.problems import Problem
-from gigaexec.untrusted.log_text import clean
+from gigaexec.untrusted.log_text import one_line
 
 _log = logging.getLogger(__name__)
 
@@ -134,4 +134,4 @@ class EvaluationRun:
     def _where(self) -> str:
         if self._results is None or not self._done:
             return ""
-        return f"; results in {clean(str(self._results.path))}"
+        return f"; results in {one_line(str(self._results.path))}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from gigaexec.untrusted.log_text import clean
+from gigaexec.untrusted.log_text import one_line
 
 
 def show_warnings() -> None:
@@ -21,4 +21,4 @@ def show_warnings() -> None:
 class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # sys.stderr is looked up anew: the progress bar puts itself in front of it.
-        print(f"gigaexec: {record.levelname.lower()}: {clean(record.getMessage())}", file=sys.stderr)
+        print(f"gigaexec: {record.levelname.lower()}: {one_line(record.getMessage())}", file=sys.stderr)

@@ -12,12 +12,12 @@ from rich.text import Text
 from gigaexec.calls import Outcome
 from gigaexec.errors import ExecRunnerError, LimitExceededError
 from gigaexec.untrusted.json_text import is_json, json_line, safe_repr
-from gigaexec.untrusted.log_text import clean
+from gigaexec.untrusted.log_text import block, one_line
 
 
 def value_text(value: object) -> str:
     """A value as JSON where JSON holds it, else as its repr without control characters."""
-    return json_line(value) if is_json(value) else clean(safe_repr(value), keep_newlines=True)
+    return json_line(value) if is_json(value) else block(safe_repr(value))
 
 
 def show_outcome(outcome: Outcome) -> None:
@@ -29,7 +29,7 @@ def show_outcome(outcome: Outcome) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     heading, _, rest = str(outcome.error).strip().partition("\n")
     console.print(
-        Text(outcome.status.value.replace("_", " "), style="bold red"), Text(clean(heading)), sep=": "
+        Text(outcome.status.value.replace("_", " "), style="bold red"), Text(one_line(heading)), sep=": "
     )
     if rest.strip() != heading:
         _write_to_stderr(rest)
@@ -72,4 +72,4 @@ def _error_as_dict(error: Exception) -> dict[str, Any]:
 
 def _write_to_stderr(text: str) -> None:
     if text.strip():
-        print(clean(text.rstrip(), keep_newlines=True), file=sys.stderr)
+        print(block(text.rstrip()), file=sys.stderr)

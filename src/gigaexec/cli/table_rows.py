@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gigaexec.cli.quantities import memory_text, seconds_text
 from gigaexec.evaluation import ProgramEvaluation, Ranking
 from gigaexec.evaluation.problems import MetricsSpec
-from gigaexec.untrusted.log_text import clean
+from gigaexec.untrusted.log_text import one_line
 
 VALIDITY_METRIC = "is_valid"
 OUT_OF_BOUNDS_MARK = "!"
@@ -57,10 +57,10 @@ def ranked_rows(ranking: Ranking, metrics: MetricsSpec) -> tuple[list[Row], list
         is_shared = name_counts[evaluation.name] > 1
         return Row(
             rank=rank,
-            program=clean(_path_text(evaluation) if is_shared else evaluation.name),
+            program=one_line(_path_text(evaluation) if is_shared else evaluation.name),
             validity=validity,
             metrics=values,
-            reason="" if evaluation.is_valid else clean(evaluation.reason),
+            reason="" if evaluation.is_valid else one_line(evaluation.reason),
             cost=_cost_texts(evaluation),
             flagged=frozenset(evaluation.out_of_bounds),
         )
@@ -73,7 +73,7 @@ def ranked_rows(ranking: Ranking, metrics: MetricsSpec) -> tuple[list[Row], list
 def bounds_findings(ranking: Ranking) -> list[str]:
     """A sentence for each value outside its bounds."""
     return [
-        clean(f"{evaluation.name}: {metric} {finding}")
+        one_line(f"{evaluation.name}: {metric} {finding}")
         for evaluation in ranking.valid
         for metric, finding in evaluation.out_of_bounds.items()
     ]
@@ -81,7 +81,7 @@ def bounds_findings(ranking: Ranking) -> list[str]:
 
 def _metric_texts(evaluation: ProgramEvaluation, metrics: MetricsSpec) -> tuple[str, ...]:
     return tuple(
-        clean(metrics.format(name, evaluation.metrics[name]))
+        one_line(metrics.format(name, evaluation.metrics[name]))
         + (OUT_OF_BOUNDS_MARK if name in evaluation.out_of_bounds else "")
         for name in shown_metrics(metrics)
     )

@@ -1,27 +1,68 @@
-"""Text from programs, made safe for a log line or a terminal."""
+"""Text from programs, made safe for a log or a terminal.
+
+    sanitize_for_log   drops everything that controls a terminal; for log records; public
+    one_line           escapes unsafe characters; for a field of a line, or a cell of a table
+    block              escapes unsafe characters except newlines and tabs; for text on a terminal
+
+None of them leaves a character that can hide, forge or reorder output. Error objects keep the original text.
+"""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
-# Cc: control characters, ANSI's ESC and NUL included. Cf: bidirectional overrides and other invisible
-# formatting. Cs: lone surrogates. Zl, Zp: line and paragraph separators, which some log readers split at.
+# ECMA-48 with ESC and with 8-bit controls: control sequences (CSI), control strings (OSC, DCS, SOS, PM, APC)
+# up to their terminator or the end of the line, and other escape sequences.
+_ANSI_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]"
+)
+# Marks, embeddings, overrides and isolates of the Unicode bidirectional algorithm (UAX 9).
+_BIDI_CONTROL = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# C0 except TAB and LF, DEL, C1.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+# Cc: control characters. Cf: bidirectional controls and other invisible formatting. Cs: lone surrogates. Zl,
+# Zp: separators at which some log readers split lines.
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
-def clean(text: str, *, keep_newlines: bool = False) -> str:
-    """Return `text` with every character that could forge or hide output written as an escape.
+def sanitize_for_log(text: str) -> str:
+    r"""Return `text` without characters that control a terminal or reorder what a person reads.
+
+    ANSI escape sequences and bidirectional controls are dropped. Control characters except TAB and LF become
+    `\xNN`, lone surrogates become U+FFFD. Applying it twice changes nothing more.
 
     Args:
-        text: Any string, lone surrogates included.
-        keep_newlines: Leave newlines and tabs as they are, for text that is shown as a block.
+        text: Any string.
     """
+    if text.isascii() and text.isprintable():
+        return text
+    text = _ANSI_SEQUENCE.sub("", text)
+    text = _BIDI_CONTROL.sub("", text)
+    text = _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+    return _LONE_SURROGATE.sub("\ufffd", text)
+
+
+def one_line(text: str) -> str:
+    """Return `text` with every unsafe character written as an escape, newlines and tabs included."""
+    return _escape_unsafe(text, kept="")
+
+
+def block(text: str) -> str:
+    """Return `text` with every unsafe character except newlines and tabs written as an escape."""
+    return _escape_unsafe(text, kept="\n\t")
+
+
+def _escape_unsafe(text: str, kept: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(
         character
-        if (keep_newlines and character in "\n\t")
-        or unicodedata.category(character) not in _UNSAFE_CATEGORIES
+        if character in kept or unicodedata.category(character) not in _UNSAFE_CATEGORIES
         else _escape(character)
         for character in text
     )

@@ -39,7 +39,7 @@ from gigaexec.pool.pool import Pool
 from gigaexec.pool.request import Request
 from gigaexec.pool.supervision.sampling import can_sample
 from gigaexec.pool.worker_process import WorkerStarter
-from gigaexec.untrusted.log_text import clean
+from gigaexec.untrusted.log_text import one_line
 from gigaexec.wire.arguments_out import SharedArgument
 from gigaexec.wire.encoded import EncodedCall, EncodedOutcome
 
@@ -300,7 +300,7 @@ class LocalBackend(ABC):
             self.config.node_id,
             cost.worker_id or "-",
             cost.worker_pid,
-            clean(call.function_name),
+            one_line(call.function_name),
             cost.wall_time_s,
             cost.user_time_s + cost.sys_time_s,
             cost.peak_rss_kb,

@@ -30,7 +30,7 @@ from gigaexec.evaluation.stages.results import (
     StageError,
     StageState,
 )
-from gigaexec.untrusted.log_text import clean
+from gigaexec.untrusted.log_text import one_line, sanitize_for_log
 
 logger = logging.getLogger(__name__)
 
@@ -111,10 +111,10 @@ class Stage(abc.ABC):
         stage_error = StageError.from_exception(computed.error, stage=name)
         logger.warning(
             "stage %s failed for program %s (%s):\n%s",
-            clean(name),
-            clean(program.id),
-            clean(stage_error.type),
-            clean(stage_error.traceback.strip(), keep_newlines=True),
+            one_line(name),
+            one_line(program.id),
+            one_line(stage_error.type),
+            sanitize_for_log(stage_error.traceback.strip()),
         )
         return ProgramStageResult(
             stage=name,

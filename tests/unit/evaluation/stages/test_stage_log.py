@@ -73,11 +73,11 @@ def test_r149_stages_that_are_skipped_or_complete_are_not_logged(caplog: pytest.
     assert record.getMessage().startswith("stage bad failed")
 
 
-def test_r149_control_characters_are_escaped_and_newlines_kept(caplog: pytest.LogCaptureFixture) -> None:
+def test_r149_the_error_is_sanitized_and_newlines_kept(caplog: pytest.LogCaptureFixture) -> None:
     program = Program(code="", id="id\nforged")
     error = ExecRunnerError("\x1b[31mred", stderr="a\rb\u202ec\nd")
     asyncio.run(Ends(error).run(program, stage_name="call\x1b"))
     (record,) = caplog.records
     assert record.getMessage() == (
-        "stage call\\x1b failed for program id\\nforged (ExecRunnerError):\n\\x1b[31mred\na\\rb\\u202ec\nd"
+        "stage call\\x1b failed for program id\\nforged (ExecRunnerError):\nred\na\\x0dbc\nd"
     )
