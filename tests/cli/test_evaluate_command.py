@@ -23,7 +23,7 @@ def test_r84_r85_initial_programs_are_ranked(gigaexec_command: RunCommand, probl
     done = gigaexec_command("evaluate", problem)
     assert done.returncode == 0
     header, *rows = done.stdout.splitlines()
-    assert header.split() == ["#", "program", "valid", "total", "longest", "wall", "CPU", "peak"]
+    assert header.split() == ["#", "program", "valid", "total", "longest", "wall", "CPU", "peak", "reason"]
     assert [row.split()[:3] for row in rows[:5]] == [
         ["1", "best", "yes"],
         ["2", "good", "yes"],
@@ -134,7 +134,7 @@ def test_infrastructure_failure_is_listed_apart_and_has_status_3(
     bad.write_text(_LOSES_THE_DISK)
     done = gigaexec_command("evaluate", problem, bad)
     assert done.returncode == 3
-    assert "Not evaluated, which says nothing about the program:" in done.stdout
+    assert "Not evaluated (no verdict on the program):" in done.stdout
     assert done.stderr.endswith(": 0 valid, 0 not valid, 1 not evaluated\n")
     [line] = gigaexec_command("evaluate", problem, bad, "--json").stdout.splitlines()
     assert (json.loads(line)["status"], json.loads(line)["metrics"]) == ("infrastructure", {})
@@ -144,14 +144,17 @@ def test_infrastructure_failure_is_listed_apart_and_has_status_3(
     ("arguments", "said"),
     [
         (["nowhere"], "no such folder: nowhere"),
-        (["PROBLEM", "nowhere.py"], "nowhere.py: expected a program or a folder of programs: No such file"),
+        (["PROBLEM", "nowhere.py"], "no such file or folder: nowhere.py"),
         (["PROBLEM", "x" * 300], "File name too long"),
         (["PROBLEM", "/dev/null"], "not a pipe, a socket or a device"),
         (["PROBLEM", "PROBLEM/empty"], "no programs (*.py) in FOLDER/empty"),
         (["PROBLEM", "--workers", "0"], "--workers"),
         (["PROBLEM", "--timeout", "soon"], "above 0"),
         (["PROBLEM", "--overwrite"], "--output"),
-        (["PROBLEM", "--output", "PROBLEM/validate.py"], "cannot be made"),
+        (
+            ["PROBLEM", "--output", "PROBLEM/validate.py"],
+            "cannot create FOLDER/validate.py/results.jsonl: FOLDER/validate.py is a file",
+        ),
         ([], "PROBLEM"),
     ],
 )

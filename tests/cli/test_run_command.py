@@ -177,7 +177,10 @@ def test_infrastructure_failure_has_status_3(gigaexec_command: RunCommand, progr
     ("arguments", "said"),
     [
         (["-f", "square", "--args", "12"], "--args"),
-        (["-f", "square", "--args", "["], "JSON array"),
+        (
+            ["-f", "square", "--args", "["],
+            "not valid JSON (value expected at column 2); give an array such as [1, 2]",
+        ),
         (["-f", "square", "--kwargs", "[]"], "JSON object"),
         (["-f", "square", "--timeout", "nan"], "above 0"),
         (["-f", "square", "--timeout", "-1"], "above 0"),

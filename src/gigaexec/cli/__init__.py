@@ -1,6 +1,6 @@
-"""The command `gigaexec`. One module holds one subcommand.
+"""The command `gigaexec`: one module for each subcommand, `render/` for output, `probes/` for `doctor`.
 
-Importing this package loads nothing: `main` does, so that the command can say what is missing.
+Importing this package imports neither typer nor rich, so that `main` can report that one is missing.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 import importlib
 import sys
 
-_NEEDED = ("typer", "rich")
+_REQUIRED_PACKAGES = ("typer", "rich")
 
 
 def main() -> int:
     """Run the command line in `sys.argv` and return its exit status."""
     try:
-        for package in _NEEDED:
+        for package in _REQUIRED_PACKAGES:
             importlib.import_module(package)
     except ModuleNotFoundError as error:
-        if error.name not in _NEEDED:
+        if error.name not in _REQUIRED_PACKAGES:
             raise
         print(
             f'gigaexec: the command line needs {error.name}; install it with: pip install "gigaexec[cli]"',

@@ -1,4 +1,4 @@
-"""The subcommands put together, and what every one of them shares: how errors reach the user."""
+"""The command line as a whole: its subcommands, exit statuses and error messages."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from gigaexec import __version__
 from gigaexec.cli.doctor import doctor
 from gigaexec.cli.evaluate import evaluate
 from gigaexec.cli.exit_codes import ExitCode, Interrupted
-from gigaexec.cli.log_output import show_warnings
 from gigaexec.cli.run import run
-from gigaexec.cli.streams import prepare_streams
+from gigaexec.cli.streams import log_warnings_to_stderr, prepare_streams, print_error
 from gigaexec.errors import GigaexecError, InfrastructureError
-from gigaexec.untrusted.log_text import block
 
-# Plain help (no rich panels): examples keep their line breaks, and `--help` does not wait for rich to load.
+# Plain help without rich panels: examples keep their line breaks, and `--help` does not load rich.
 app = typer.Typer(
     name="gigaexec",
     no_args_is_help=True,
@@ -31,8 +29,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"gigaexec {__version__}")
         raise typer.Exit
 
@@ -54,14 +52,14 @@ def _root(
         gigaexec doctor
 
     \b
-    Exit status: 0 done, 1 it finished with failures, 2 wrong use, 3 gigaexec or
-    the machine failed, 130 after Ctrl-C.
+    Exit status: 0 done, 1 done with failures, 2 wrong use, 3 gigaexec or the
+    machine failed, 130 after Ctrl-C.
     """
 
 
 class _Command(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        # Some versions of typer put what is required in braces, which mean alternatives elsewhere.
+        # Some versions of typer put required arguments in braces, which elsewhere mean alternatives.
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
 
@@ -75,47 +73,44 @@ app.command(short_help="Check this machine.")(doctor)
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit status. Errors are told on stderr, in words."""
+    """Run one command line and return its exit status. An error is written to stderr as a message.
+
+    Args:
+        arguments: The arguments after the name of the command.
+    """
     prepare_streams()
-    show_warnings()
-    # A KeyboardInterrupt would end with typer's own word and status.
+    log_warnings_to_stderr()
+    # As a KeyboardInterrupt, Ctrl-C would end with typer's message and status.
     signal.signal(signal.SIGINT, _interrupt)
     try:
-        status = _status_of(arguments)
+        status = _run_app(arguments)
         sys.stdout.flush()
     except Interrupted as interruption:
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Handlers in Python are gone before the interpreter is; a late signal would change the status.
+            # Python removes its handlers before it exits; a signal after that would change the status.
             signal.signal(number, signal.SIG_IGN)
-        _tell(f"stopped by {interruption.signal_name}{interruption.progress}")
+        print_error(f"stopped by {interruption.signal_name}{interruption.progress}")
         return 128 + interruption.signal_number
     except InfrastructureError as error:
-        _tell(str(error))
+        print_error(str(error))
         return ExitCode.INFRASTRUCTURE
     except GigaexecError as error:
-        _tell(str(error))
+        print_error(str(error))
         return ExitCode.WRONG_USE
     return status
 
 
-def _status_of(arguments: Sequence[str]) -> int:
+def _run_app(arguments: Sequence[str]) -> int:
     try:
-        return _as_status(app(args=list(arguments), prog_name="gigaexec", standalone_mode=True))
-    except SystemExit as leaving:
-        return _as_status(leaving.code)
+        app(args=list(arguments), prog_name="gigaexec")
+    except SystemExit as exit_request:
+        if isinstance(exit_request.code, int):
+            return exit_request.code
+        return ExitCode.DONE if exit_request.code is None else ExitCode.FAILED
+    return ExitCode.DONE
 
 
 def _interrupt(signal_number: int, _: FrameType | None) -> NoReturn:
-    # An impatient second one must not break into the command's end. SIG_IGN would be inherited by processes.
+    # A second Ctrl-C must not interrupt the cleanup. Not SIG_IGN: new processes would inherit that.
     signal.signal(signal_number, lambda _number, _frame: None)
     raise Interrupted(signal_number)
-
-
-def _as_status(code: object) -> int:
-    if isinstance(code, int):
-        return code
-    return ExitCode.DONE if code is None else ExitCode.FAILED
-
-
-def _tell(message: str) -> None:
-    print(f"gigaexec: {block(message)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`gigaexec doctor`: what holds on this machine."""
+"""`gigaexec doctor`: a check of this machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import typer
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as one line of JSON.")] = False,
 ) -> None:
-    """Check this machine and say what to do where something does not hold.
+    """Check this machine, and say what to do about each problem.
 
-    Nothing is assumed: workers are started, a file is mapped, a process is killed to
-    see whether its worker dies with it.
+    Everything is tried: workers are started, a file is mapped, and a driver is killed
+    to see whether its worker ends with it.
 
     Examples:
 
@@ -25,13 +25,13 @@ def doctor(
     Exit status: 0 calls work (there may be warnings), 1 something that calls need
     does not work.
     """
-    from gigaexec.cli.doctor_report import findings_as_json, has_problem, show_findings
     from gigaexec.cli.exit_codes import ExitCode
-    from gigaexec.cli.probes import examine
+    from gigaexec.cli.probes import run_probes
+    from gigaexec.cli.render.findings import findings_as_json, has_problem, show_findings
 
     if as_json:
-        findings = list(examine())
+        findings = list(run_probes())
         print(findings_as_json(findings))
     else:
-        findings = show_findings(examine())
+        findings = show_findings(run_probes())
     raise typer.Exit(ExitCode.FAILED if has_problem(findings) else ExitCode.DONE)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gigaexec.cli.limit_options import takes_limits
-from gigaexec.cli.options import seconds
-from gigaexec.cli.pool_options import (
+from gigaexec.cli.options import (
     AUTO,
     BackendOption,
     PreloadOption,
     SandboxOption,
+    parse_seconds,
+    takes_limits,
 )
+from gigaexec.errors import ConfigurationError
 from gigaexec.limits import Limits
 from gigaexec.sandbox.policy import SandboxLevel
+
+if TYPE_CHECKING:
+    from gigaexec.evaluation.problems import Problem
 
 _NO_LIMITS = Limits()
 
@@ -31,23 +37,23 @@ def evaluate(
         list[Path] | None,
         typer.Argument(
             metavar="PROGRAM",
-            help="Programs, or folders of them; default: the problem's initial programs.",
+            help="Programs, or folders of programs; default: the problem's initial programs.",
         ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(help="Seconds that each call may run.", metavar="S", parser=seconds)
-    ] = 60.0,
+        float, typer.Option(help="Maximum run time of each call, seconds.", metavar="S", parser=parse_seconds)
+    ] = 60,
     context_timeout: Annotated[
         float | None,
         typer.Option(
-            help="Seconds that building the problem's context may take; default: as --timeout.",
+            help="Maximum time to build the problem's context, seconds; default: --timeout.",
             metavar="S",
-            parser=seconds,
+            parser=parse_seconds,
         ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="How many calls run at once; default: one for each CPU.", metavar="N", min=1),
+        typer.Option(help="Number of calls that run at once; default: one per CPU.", metavar="N", min=1),
     ] = None,
     sandbox: SandboxOption = SandboxLevel.OFF,
     limits: Limits = _NO_LIMITS,
@@ -55,19 +61,19 @@ def evaluate(
     backend: BackendOption = AUTO,
     output: Annotated[
         Path | None,
-        typer.Option(help="Write each result to DIR/results.jsonl when it is there.", metavar="DIR"),
+        typer.Option(help="Append each result to DIR/results.jsonl as soon as it is ready.", metavar="DIR"),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the results of an earlier run in DIR.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print each result as a line of JSON in place of the table.")
+        bool, typer.Option("--json", help="Print each result as a line of JSON instead of the table.")
     ] = False,
 ) -> None:
     """Evaluate programs on a problem and print a ranked table.
 
-    A program that fails or breaks the rules is listed with the reason and has no rank.
-    Progress is shown on stderr if that is a terminal.
+    A program that fails or breaks the rules is listed with the reason, without a rank.
+    Progress is shown on stderr if stderr is a terminal.
 
     Examples:
 
@@ -81,11 +87,10 @@ def evaluate(
     \b
     Exit status: 0 at least one program is valid, 1 none is, 2 wrong use, 3 at
     least one could not be evaluated because gigaexec or the machine failed,
-    130 after Ctrl-C (what was done by then is shown and kept).
+    130 after Ctrl-C (results until then are shown and kept).
     """
     from gigaexec.cli.evaluation_run import EvaluationRun
     from gigaexec.cli.pool import PoolOptions
-    from gigaexec.cli.programs_given import programs_to_evaluate
     from gigaexec.cli.results_file import ResultsFile
     from gigaexec.evaluation.problems import Problem
 
@@ -104,3 +109,50 @@ def evaluate(
         run = EvaluationRun(loaded, files, results, prints_json=as_json)
         run.evaluate(timeout_s=timeout, context_timeout_s=context_timeout, options=options)
     raise typer.Exit(run.exit_code)
+
+
+def programs_to_evaluate(problem: Problem, paths: Sequence[Path]) -> list[Path]:
+    """Return the program files that a command line names.
+
+    Args:
+        problem: Its initial programs are the default.
+        paths: Files, and folders whose `*.py` are taken except `__init__.py` and hidden files. A file that is
+            named directly is taken whatever its name, and only once.
+
+    Raises:
+        ConfigurationError: A path is neither a file nor a folder, or there is no program.
+    """
+    if not paths:
+        if not problem.initial_programs:
+            raise ConfigurationError(
+                f"{problem.path}: no initial_programs/*.py here. "
+                f"Pass programs: gigaexec evaluate {problem.name} PROGRAM..."
+            )
+        return list(problem.initial_programs)
+    files: dict[Path, Path] = {}
+    for path in paths:
+        for file in _files_of(path):
+            files.setdefault(file.resolve(), file)
+    return list(files.values())
+
+
+def _files_of(path: Path) -> list[Path]:
+    from gigaexec.evaluation.problems.problem import programs_in
+
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise ConfigurationError(f"no such file or folder: {path}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    if stat.S_ISREG(mode):
+        return [path]
+    if not stat.S_ISDIR(mode):
+        # Reading a pipe or a device could block forever, and with it all other programs.
+        raise ConfigurationError(
+            f"{path}: expected a program or a folder of programs, not a pipe, a socket or a device"
+        )
+    found = [file for file in programs_in(path) if file.is_file()]
+    if not found:
+        raise ConfigurationError(f"no programs (*.py) in {path}")
+    return found

@@ -1,4 +1,4 @@
-"""One run of `gigaexec evaluate`: results when they are there, the table at the end."""
+"""One run of `gigaexec evaluate`: each result as soon as it is ready, the table at the end."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rich.console import Console
 
 from gigaexec.cli.exit_codes import ExitCode, Interrupted
 from gigaexec.cli.interrupt import run_interruptibly
-from gigaexec.cli.pool import PoolOptions, pool
-from gigaexec.cli.progress import EvaluationProgress
-from gigaexec.cli.quantities import seconds_text
+from gigaexec.cli.pool import PoolOptions, open_pool
+from gigaexec.cli.render.progress import EvaluationProgress
+from gigaexec.cli.render.ranking import ranking_table
+from gigaexec.cli.render.short_texts import seconds_text
 from gigaexec.cli.results_file import ResultsFile
-from gigaexec.cli.table import ranking_table
 from gigaexec.evaluation import ProgramEvaluation, evaluate_programs, rank
 from gigaexec.evaluation.problems import Problem
 from gigaexec.untrusted.log_text import one_line
@@ -27,13 +27,13 @@ _log = logging.getLogger(__name__)
 
 
 class EvaluationRun:
-    """Evaluates files on a problem and shows what came of it.
+    """Evaluates programs on a problem and shows the results.
 
     Args:
-        problem: What they are evaluated on.
-        files: One program each.
-        results: Where each evaluation is written, or None.
-        prints_json: Print each evaluation in place of the table.
+        problem: The problem.
+        files: The programs, one file each.
+        results: The file to which each evaluation is written; None writes none.
+        prints_json: Print each evaluation as a line of JSON instead of the table.
     """
 
     def __init__(
@@ -48,18 +48,25 @@ class EvaluationRun:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the command ends with when all programs are done."""
+        """The exit status of the command after all programs are done."""
         if not all(evaluation.was_judged for evaluation in self._done):
             return ExitCode.INFRASTRUCTURE
         return ExitCode.DONE if any(evaluation.is_valid for evaluation in self._done) else ExitCode.FAILED
 
     def evaluate(self, *, timeout_s: float, context_timeout_s: float | None, options: PoolOptions) -> None:
-        """Evaluate all programs and show the results; no worker is left on return.
+        """Evaluate all programs and show the results. All workers have ended on return.
+
+        Args:
+            timeout_s: Maximum run time of each call, seconds.
+            context_timeout_s: Maximum time to build the problem's context, seconds; None is `timeout_s`.
+            options: The options of the pool.
 
         Raises:
-            Interrupted: A signal stopped it, or nobody reads stdout; what was done has been shown.
+            Interrupted: A signal stopped the run, or the reader of stdout has gone. The results until then
+                have been shown.
             ConfigurationError: The problem or the configuration cannot be used.
-            InfrastructureError: The context could not be built, or a result could not be written.
+            InfrastructureError: gigaexec or the machine failed while the context was built, or a result could
+                not be written.
         """
         try:
             run_interruptibly(self._evaluate_all(timeout_s, context_timeout_s, options))
@@ -73,9 +80,9 @@ class EvaluationRun:
     async def _evaluate_all(
         self, timeout_s: float, context_timeout_s: float | None, options: PoolOptions
     ) -> None:
-        # Lines of JSON on a terminal show the progress themselves; a bar would run through them.
+        # On a terminal, lines of JSON show the progress themselves, and a bar would be mixed into them.
         is_bar_shown = not (self._prints_json and sys.stdout.isatty())
-        async with pool(options) as backend:
+        async with open_pool(options) as backend:
             evaluations = evaluate_programs(
                 self._problem,
                 self._files,
@@ -86,25 +93,27 @@ class EvaluationRun:
             with EvaluationProgress(len(self._files), is_shown=is_bar_shown) as progress:
                 async with aclosing(evaluations):
                     async for evaluation in evaluations:
-                        self._take(evaluation)
+                        self._record(evaluation)
                         progress.advance(failed=not evaluation.is_valid)
 
-    def _take(self, evaluation: ProgramEvaluation) -> None:
+    def _record(self, evaluation: ProgramEvaluation) -> None:
         line = self._line_of(evaluation)
         if self._results is not None:
             self._results.write(line)
         if self._prints_json:
             print(line, flush=True)
-        # The table needs neither, and a hundred thousand tracebacks are a lot of memory.
+        # The table needs neither of the two, and the tracebacks of 100,000 programs take much memory.
         self._done.append(replace(evaluation, detail="", artifact=None))
 
     def _line_of(self, evaluation: ProgramEvaluation) -> str:
         try:
             return evaluation.to_json()
         except (TypeError, ValueError, RecursionError) as error:
-            # Whatever a validator put beside the specified metrics, the other programs' run goes on.
+            # A validator may add any object as a further metric; it must not end the run of other programs.
             _log.warning(
-                "%s: metrics beyond the specified ones are left out of its line: %s", evaluation.name, error
+                "%s: metrics that metrics.yaml does not name are left out of its JSON: %s",
+                evaluation.name,
+                error,
             )
             specs = self._problem.metrics.specs
             specified = {name: value for name, value in evaluation.metrics.items() if name in specs}
@@ -126,12 +135,12 @@ class EvaluationRun:
             counts.append(f"{len(ranking.not_judged)} not evaluated")
         took = seconds_text(time.monotonic() - self._started_at_s)
         noun = "program" if len(ranking) == 1 else "programs"
-        return f"{len(ranking)} {noun} in {took}: {', '.join(counts)}{self._where()}"
+        return f"{len(ranking)} {noun} in {took}: {', '.join(counts)}{self._results_place()}"
 
     def _progress_text(self) -> str:
-        return f": {len(self._done)} of {len(self._files)} programs were done{self._where()}"
+        return f": {len(self._done)} of {len(self._files)} programs were done{self._results_place()}"
 
-    def _where(self) -> str:
+    def _results_place(self) -> str:
         if self._results is None or not self._done:
             return ""
         return f"; results in {one_line(str(self._results.path))}"

@@ -1,4 +1,4 @@
-"""How the command ends, and what its exit status says."""
+"""Exit statuses of the command, and the exception that a signal raises."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import signal
 
 
 class ExitCode(enum.IntEnum):
-    """The exit status of every subcommand. After a signal it is 128 plus the signal's number."""
+    """Exit status of every subcommand. After a signal the status is 128 plus the signal's number."""
 
     DONE = 0
-    """It did what was asked."""
+    """The command did what was asked."""
     FAILED = 1
-    """run: the call failed. evaluate: not one program is valid. doctor: something does not work."""
+    """run: the call failed. evaluate: no program is valid. doctor: something that calls need is broken."""
     WRONG_USE = 2
-    """The command line, a file named on it or the configuration cannot be used; nothing was run."""
+    """The command line, a file named on it or the configuration cannot be used; no program was run."""
     INFRASTRUCTURE = 3
-    """gigaexec or the machine failed; for evaluate, at least one program has no verdict."""
+    """gigaexec or the machine failed. evaluate: at least one program has no verdict."""
 
 
 class Interrupted(BaseException):
-    """The user stopped the command. Like `KeyboardInterrupt` it is no `Exception`, so nobody swallows it.
+    """A signal stopped the command. Not an `Exception`, so that `except Exception` does not swallow it.
 
     Args:
-        signal_number: The signal that did it.
-        progress: What had been done, to follow "stopped by SIGINT"; "" when there is nothing to say.
+        signal_number: The signal.
+        progress: Text about what was done before, appended to "stopped by SIGINT"; "" is none.
     """
 
     def __init__(self, signal_number: int, progress: str = "") -> None:
@@ -34,4 +34,5 @@ class Interrupted(BaseException):
 
     @property
     def signal_name(self) -> str:
+        """Name of the signal, such as "SIGINT"."""
         return signal.Signals(self.signal_number).name

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM for commands that wait for workers."""
+"""SIGINT (Ctrl-C) and SIGTERM while a command waits for workers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_interruptibly(main: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine in a new event loop, as `asyncio.run` does.
+    """Run a coroutine in a new event loop, as `asyncio.run` does, until it ends or a signal arrives.
 
-    The first SIGINT or SIGTERM cancels it, so that its `finally` clauses end the workers. Both are without
-    effect from then on until the process ends: impatience leaves no worker behind and no traceback.
+    The first SIGINT or SIGTERM cancels the coroutine; its `finally` clauses end the workers. From then on
+    both signals are ignored until the process ends: a second Ctrl-C leaves no worker and no traceback.
 
     Raises:
-        Interrupted: A signal stopped it.
+        Interrupted: A signal arrived. The coroutine has ended.
     """
     return asyncio.run(_watch(main))
 
@@ -31,7 +31,7 @@ async def _watch(main: Coroutine[Any, Any, _T]) -> _T:
     task = loop.create_task(main)
     received: list[int] = []
 
-    # Not by loop.add_signal_handler: taking that back leaves a moment in which Python's default acts.
+    # Not loop.add_signal_handler: after its removal Python's default action is active for a moment.
     def stop(signal_number: int, _: FrameType | None) -> None:
         if not received:
             received.append(signal_number)

@@ -1,20 +1,74 @@
-"""Reading the values of command-line options. A mistake ends the command with status 2 and one sentence."""
+"""The options that `run` and `evaluate` share: how calls run, and the limits of each call."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
+import functools
+import inspect
 import math
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
-STANDARD_INPUT = "-"
+from gigaexec.backends.registry import backend_names, require_backend_name
+from gigaexec.errors import ConfigurationError
+from gigaexec.limits import LIMIT_SPECS, Limits, LimitSpec
+from gigaexec.sandbox.policy import SandboxLevel
+
+_BYTES_PER_MIB = 2**20
 
 
-def seconds(text: str) -> float:
-    """Read a limit in seconds: a finite number above 0."""
+AUTO = "auto"
+"""Value of `--backend`: `forkserver` on Linux and with a sandbox, `loky` otherwise."""
+
+
+def parse_backend_name(text: str) -> str:
+    """Parse the name or URL of a backend, or "auto".
+
+    Raises:
+        typer.BadParameter: No backend has this name.
+    """
+    if text != AUTO:
+        try:
+            require_backend_name(text)
+        except ConfigurationError as error:
+            raise typer.BadParameter(f"{error}; auto chooses one") from None
+    return text
+
+
+def _complete_backend_name(incomplete: str) -> list[str]:
+    return [name for name in (AUTO, *backend_names()) if name.startswith(incomplete)]
+
+
+SandboxOption = Annotated[
+    SandboxLevel,
+    typer.Option(
+        help="standard: every protection this machine offers; strict: refuse to run if one is missing. "
+        "Values are then plain data.",
+    ),
+]
+PreloadOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Import a module once, before all calls. Repeatable.", metavar="MODULE"),
+]
+BackendOption = Annotated[
+    str,
+    typer.Option(
+        help="forkserver: a new process for every call; loky: reused processes; auto: forkserver on Linux, "
+        "else loky. Installed packages add others, by name or URL.",
+        metavar="NAME",
+        parser=parse_backend_name,
+        autocompletion=_complete_backend_name,
+    ),
+]
+
+
+def parse_seconds(text: str) -> float:
+    """Parse a time limit: a finite number above 0.
+
+    Raises:
+        typer.BadParameter: The text is anything else.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -24,48 +78,48 @@ def seconds(text: str) -> float:
     return value
 
 
-def json_of_type(
-    expected: type[list[Any]] | type[dict[str, Any]], text: str, *, option: str, example: str
-) -> Any:
-    """Read JSON whose outermost value is of one type.
+def takes_limits(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one option for each limit whose `LimitSpec` names an option.
 
-    Args:
-        expected: `list` or `dict`.
-        text: What the user typed.
-        option: Name of the option, for the message.
-        example: A right value, for the message.
+    These options replace the command's parameter `limits`. The command receives their values in it, as one
+    `Limits`.
     """
-    hint = f"a JSON {'array' if expected is list else 'object'} such as {example}"
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise typer.BadParameter(f"expected {hint}, but {error}", param_hint=option) from None
-    if not isinstance(value, expected):
-        raise typer.BadParameter(f"expected {hint}, got {text:.60}", param_hint=option)
-    return value
+    options = {_parameter_name(spec): name for name, spec in LIMIT_SPECS.items() if spec.option}
+
+    @functools.wraps(command)
+    def command_with_options(**given: Any) -> None:
+        values = {name: given.pop(parameter) for parameter, name in options.items()}
+        command(**given, limits=Limits(**{name: _in_unit(name, value) for name, value in values.items()}))
+
+    parameters: list[inspect.Parameter] = []
+    for each in inspect.signature(command, eval_str=True).parameters.values():
+        if each.name == "limits":
+            parameters += [_parameter(name) for name in options.values()]
+        else:
+            parameters.append(each)
+    # Typer reads the signature for the order and the annotations for the types.
+    vars(command_with_options)["__signature__"] = inspect.Signature(parameters)
+    command_with_options.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command_with_options
 
 
-def source_of(file: str) -> str:
-    """Return the program in a file, or on standard input where `file` is "-".
-
-    Raises:
-        ConfigurationError: The file cannot be read as Python source.
-    """
-    from gigaexec.errors import ConfigurationError
-    from gigaexec.evaluation.programs import read_source
-
-    if file != STANDARD_INPUT:
-        return read_source(file)
-    try:
-        with open(0, "rb", closefd=False) as standard_input:
-            return importlib.util.decode_source(standard_input.read())
-    except OSError as error:
-        raise ConfigurationError(f"standard input cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, SyntaxError) as error:  # SyntaxError: a coding line that names no codec
-        raise ConfigurationError(f"standard input is not Python source text: {error}") from error
+def _parameter_name(spec: LimitSpec) -> str:
+    return spec.option.strip("-").replace("-", "_")
 
 
-def import_folders(file: str, python_path: list[Path]) -> list[str]:
-    """The folders that a program can import from: those given, then the one that its file is in."""
-    own = [] if file == STANDARD_INPUT else [Path(file).absolute().parent]
-    return [str(folder.absolute()) for folder in [*python_path, *own]]
+def _parameter(name: str) -> inspect.Parameter:
+    spec = LIMIT_SPECS[name]
+    is_time = name.endswith("_s")
+    settings: dict[str, Any] = {"help": spec.option_help}
+    settings |= {"metavar": "S", "parser": parse_seconds} if is_time else {"metavar": "N", "min": spec.least}
+    number: type = float if is_time else int
+    return inspect.Parameter(
+        _parameter_name(spec),
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=None,
+        annotation=Annotated[number | None, typer.Option(spec.option, **settings)],
+    )
+
+
+def _in_unit(name: str, value: Any) -> Any:
+    return value * _BYTES_PER_MIB if value is not None and name.endswith("_bytes") else value

@@ -1,4 +1,4 @@
-"""The pool of one command: made for it, and gone when it ends, however it ends."""
+"""The pool of one command. It is made for the command and shut down when the command ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from gigaexec.backends.contract import ExecutorBackend
 from gigaexec.backends.registry import make_backend
 from gigaexec.calls import Outcome, WorkerCall
-from gigaexec.cli.pool_options import AUTO
+from gigaexec.cli.options import AUTO
 from gigaexec.config import WorkerConfig
 from gigaexec.limits import Limits
 from gigaexec.pool.files.spill import prepare_directory
@@ -21,14 +21,14 @@ from gigaexec.sandbox.policy import SandboxLevel, SandboxPolicy
 
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
-    """What the options of a command say about its pool.
+    """The options of a command that configure its pool.
 
     Args:
         backend: Name or URL of the backend, or "auto".
         sandbox: How programs are confined.
-        limits: Limits of each call.
+        limits: Limits of each call. A limit that is None keeps the value of the environment's configuration.
         preload: Modules to import before calls.
-        max_workers: How many calls run at once; None leaves it to the environment.
+        max_workers: Maximum number of calls that run at once; None leaves it to the environment.
     """
 
     backend: str = AUTO
@@ -46,12 +46,13 @@ class PoolOptions:
 
 
 @asynccontextmanager
-async def pool(options: PoolOptions) -> AsyncIterator[ExecutorBackend]:
-    """A backend with the configuration of the environment. Its workers are gone when the block is left.
+async def open_pool(options: PoolOptions) -> AsyncIterator[ExecutorBackend]:
+    """Make a backend from the environment's configuration and the options. On exit its workers have ended.
 
     Raises:
-        SpillDirectoryError: The spill directory cannot be used; told here, before every call fails.
-        ConfigurationError: The options contradict each other.
+        SpillDirectoryError: The spill directory cannot be used. The check runs here so that one error is
+            reported, instead of one for every call.
+        ConfigurationError: The options contradict each other, or no backend has this name.
     """
     changes: dict[str, Any] = {"preload": options.preload, "sandbox": SandboxPolicy(options.sandbox)}
     if options.max_workers is not None:
@@ -67,6 +68,16 @@ async def pool(options: PoolOptions) -> AsyncIterator[ExecutorBackend]:
 
 
 async def run_one_call(call: WorkerCall, options: PoolOptions, *, deadline_s: float) -> Outcome:
-    """Run one call in a worker of its own."""
-    async with pool(replace(options, max_workers=1)) as backend:
+    """Run one call in a pool with one worker.
+
+    Args:
+        call: The call.
+        options: The options of the pool; `max_workers` is ignored.
+        deadline_s: Maximum run time, seconds.
+
+    Raises:
+        SpillDirectoryError: The spill directory cannot be used.
+        ConfigurationError: The options contradict each other, or the backend cannot report an outcome.
+    """
+    async with open_pool(replace(options, max_workers=1)) as backend:
         return await run_call(call, deadline_s=deadline_s, backend=backend)

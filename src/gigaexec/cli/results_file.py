@@ -1,4 +1,4 @@
-"""The file with a line of JSON for each evaluation."""
+"""The results file of `gigaexec evaluate`: one line of JSON for each evaluation."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ RESULTS_FILE = "results.jsonl"
 
 
 class ResultsFile:
-    """Writes lines that are complete in the file when `write` returns, so that nothing is lost later.
+    """A file of lines, each of which is completely written when `write` returns.
 
-    A run that writes none leaves things as they were: no empty file, and the earlier results in place.
+    If no line is written, closing restores the earlier state: no empty file stays, earlier results are kept.
 
     Args:
-        folder: Made where it is missing.
-        overwrite: Replace the results of an earlier run instead of refusing.
+        folder: The folder of the file. It is created if it does not exist.
+        overwrite: Replace the results of an earlier run. False refuses to.
 
     Raises:
-        ConfigurationError: The file cannot be made, or is there and may not be replaced.
+        ConfigurationError: The file cannot be created, or exists and must not be replaced.
     """
 
     def __init__(self, folder: Path, *, overwrite: bool) -> None:
@@ -31,19 +31,17 @@ class ResultsFile:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self._open(overwrite)
-        except FileExistsError:
-            what = "is there already; name another folder, or add --overwrite"
-            if not self.path.exists():
-                what = "cannot be made: there is a file in place of the folder"
-            raise ConfigurationError(f"{self.path} {what}") from None
         except OSError as error:
-            raise ConfigurationError(f"{self.path} cannot be made: {error.strerror}") from None
+            raise ConfigurationError(self._open_error_text(error)) from None
 
     def write(self, line: str) -> None:
         """Add a line.
 
+        Args:
+            line: Text without a newline.
+
         Raises:
-            InfrastructureError: The disk is full, say.
+            InfrastructureError: The line could not be written, for example because the disk is full.
         """
         try:
             if not self._has_lines and os.fstat(self._file.fileno()).st_size:
@@ -52,7 +50,7 @@ class ResultsFile:
             self._file.write(line + "\n")
             self._file.flush()
         except OSError as error:
-            raise self._not_written(error) from error
+            raise self._write_error(error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -61,13 +59,13 @@ class ResultsFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            # After a failed write this flushes once more, and fails once more.
+            # After a failed write, close() flushes the same text and fails again.
             self._file.close()
             if not self._has_lines and self._file.mode == "x":
                 self.path.unlink(missing_ok=True)
         except OSError as failure:
             if error is None:
-                raise self._not_written(failure) from failure
+                raise self._write_error(failure) from failure
 
     def _open(self, overwrite: bool) -> TextIO:
         try:
@@ -75,8 +73,17 @@ class ResultsFile:
         except FileExistsError:
             if not overwrite:
                 raise
-            # Earlier results are replaced with the first line, not before there is one.
+            # Not "w": earlier results must stay until the first new line.
             return self.path.open("a", encoding="utf-8")
 
-    def _not_written(self, error: OSError) -> InfrastructureError:
+    def _open_error_text(self, error: OSError) -> str:
+        # A file in the place of a folder is EEXIST or ENOTDIR.
+        file = next((parent for parent in self.path.parents if parent.is_file()), None)
+        if file is not None:
+            return f"cannot create {self.path}: {file} is a file"
+        if isinstance(error, FileExistsError):
+            return f"{self.path} already exists. Choose another --output, or pass --overwrite"
+        return f"cannot create {self.path}: {error.strerror}"
+
+    def _write_error(self, error: OSError) -> InfrastructureError:
         return InfrastructureError(f"{self.path} cannot be written: {error.strerror}")

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gigaexec.cli.exit_codes import ExitCode
-from gigaexec.cli.limit_options import takes_limits
-from gigaexec.cli.options import import_folders, json_of_type, seconds, source_of
-from gigaexec.cli.pool_options import (
+from gigaexec.cli.options import (
     AUTO,
     BackendOption,
     PreloadOption,
     SandboxOption,
+    parse_seconds,
+    takes_limits,
 )
+from gigaexec.errors import ConfigurationError
 from gigaexec.limits import Limits
 from gigaexec.sandbox.policy import SandboxLevel
 
 _NO_LIMITS = Limits()
+_STANDARD_INPUT = "-"
 
 
 @takes_limits
@@ -29,12 +34,12 @@ def run(
     args: Annotated[str, typer.Option(help="Positional arguments, a JSON array.", metavar="JSON")] = "[]",
     kwargs: Annotated[str, typer.Option(help="Keyword arguments, a JSON object.", metavar="JSON")] = "{}",
     timeout: Annotated[
-        float, typer.Option(help="Seconds that the call may run.", metavar="S", parser=seconds)
-    ] = 60.0,
+        float, typer.Option(help="Maximum run time of the call, seconds.", metavar="S", parser=parse_seconds)
+    ] = 60,
     python_path: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A folder to import from; may be given more than once. FILE's own comes after them.",
+            help="Add a folder to import from. Repeatable. The folder of FILE comes last.",
             metavar="DIR",
             exists=True,
             file_okay=False,
@@ -45,13 +50,13 @@ def run(
     preload: PreloadOption = None,
     backend: BackendOption = AUTO,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print all that is known of the call as one line of JSON.")
+        bool, typer.Option("--json", help="Print the full outcome as one line of JSON.")
     ] = False,
 ) -> None:
     """Call one function of a program in a worker process and print what it returns.
 
-    The value is printed as JSON if JSON can hold it, else as its repr. What the program
-    wrote itself, and failures, go to stderr.
+    The value is printed as JSON if JSON can hold it, else as its repr. The output of
+    the program and failures go to stderr.
 
     Examples:
 
@@ -67,15 +72,15 @@ def run(
     """
     from gigaexec.calls import OutcomeStatus, WorkerCall
     from gigaexec.cli.interrupt import run_interruptibly
-    from gigaexec.cli.outcome_text import outcome_as_json, show_outcome
     from gigaexec.cli.pool import PoolOptions, run_one_call
+    from gigaexec.cli.render.outcome import outcome_as_json, show_outcome
 
     call = WorkerCall(
-        code=source_of(file),
+        code=_read_program(file),
         function_name=function,
-        args=json_of_type(list, args, option="--args", example="[1, 2]"),
-        kwargs=json_of_type(dict, kwargs, option="--kwargs", example='{"n": 1}'),
-        python_path=import_folders(file, python_path or []),
+        args=_parse_json(list, args, option="--args", example="[1, 2]"),
+        kwargs=_parse_json(dict, kwargs, option="--kwargs", example='{"n": 1}'),
+        python_path=_import_folders(file, python_path or []),
     )
     options = PoolOptions(
         backend=backend,
@@ -91,3 +96,71 @@ def run(
     if outcome.status is OutcomeStatus.INFRASTRUCTURE:
         raise typer.Exit(ExitCode.INFRASTRUCTURE)
     raise typer.Exit(ExitCode.DONE if outcome.ok else ExitCode.FAILED)
+
+
+def _read_program(file: str) -> str:
+    """Return the source text in a file, or on standard input where `file` is "-".
+
+    Raises:
+        ConfigurationError: The file cannot be read, or is not Python source text.
+    """
+    from gigaexec.evaluation.programs import read_source
+
+    if file != _STANDARD_INPUT:
+        return read_source(file)
+    try:
+        with open(0, "rb", closefd=False) as standard_input:
+            return importlib.util.decode_source(standard_input.read())
+    except OSError as error:
+        raise ConfigurationError(f"standard input cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, SyntaxError) as error:  # SyntaxError: a coding line that names no codec
+        raise ConfigurationError(f"standard input is not Python source text: {error}") from error
+
+
+def _parse_json(
+    expected: type[list[Any]] | type[dict[str, Any]], text: str, *, option: str, example: str
+) -> Any:
+    """Parse JSON whose outermost value has one type.
+
+    Args:
+        expected: `list` or `dict`.
+        text: What the user typed.
+        option: Name of the option, for the message.
+        example: A valid value, for the message.
+
+    Raises:
+        typer.BadParameter: The text is not JSON, or of another type.
+    """
+    kind = "array" if expected is list else "object"
+    hint = f"give an {kind} such as {example}"
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise typer.BadParameter(
+            f"not valid JSON ({_json_mistake(error)}); {hint}", param_hint=option
+        ) from None
+    except (ValueError, RecursionError) as error:  # a number too long, or brackets nested too deep
+        raise typer.BadParameter(f"Python cannot read this JSON ({error})", param_hint=option) from None
+    if not isinstance(value, expected):
+        raise typer.BadParameter(
+            f"expected a JSON {kind} such as {example}, got {text:.60}", param_hint=option
+        )
+    return value
+
+
+def _json_mistake(error: json.JSONDecodeError) -> str:
+    """Return what the parser expected and where, such as: "," expected at column 3."""
+    position = f"at column {error.colno}"
+    if error.lineno > 1:
+        position = f"at line {error.lineno}, column {error.colno}"
+    missing = re.fullmatch(r"Expecting (?:'(?P<mark>.)' delimiter|(?P<what>.+))", error.msg)
+    if missing is None:
+        return f"{error.msg.removesuffix(' at').removesuffix(' starting')} {position}"
+    mark, what = missing.group("mark", "what")
+    return f'"{mark}" expected {position}' if mark else f"{what} expected {position}"
+
+
+def _import_folders(file: str, python_path: list[Path]) -> list[str]:
+    """Return the folders that a program can import from: the given ones, then the folder of its file."""
+    own = [] if file == _STANDARD_INPUT else [Path(file).absolute().parent]
+    return [str(folder.absolute()) for folder in [*python_path, *own]]

@@ -1,9 +1,13 @@
-"""The standard streams of a command that may be closed, full, of another encoding, or read by nobody."""
+"""The command's stdout and stderr, which may be closed, full, in another encoding, or read by nobody.
+
+The library's warnings go to stderr too.
+"""
 
 from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import signal
 import sys
@@ -11,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from gigaexec.cli.exit_codes import Interrupted
 from gigaexec.errors import InfrastructureError
+from gigaexec.untrusted.log_text import block, one_line
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -19,56 +24,83 @@ _STDIN_FD, _STDOUT_FD, _STDERR_FD = range(3)
 
 
 def prepare_streams() -> None:
-    """Replace stdout and stderr, so that what goes wrong with them is told in one way everywhere.
+    """Replace sys.stdout and sys.stderr with streams that report a failed write in one way for all commands.
 
-    A write to stdout raises, when it is flushed at the latest:
+    A write to stdout raises, at the latest when stdout is flushed:
 
-    - `Interrupted` with SIGPIPE where whoever read it went away;
-    - `InfrastructureError` where it cannot be written: a full disk, a closed stream.
+    - `Interrupted` with SIGPIPE if the reader has closed the pipe;
+    - `InfrastructureError` if stdout cannot be written: the disk is full, or stdout is closed.
 
-    Neither is an OSError, which typer and rich would turn into exit statuses of their own. What cannot be
+    Neither is an OSError: typer and rich turn an OSError into exit statuses of their own. What cannot be
     written to stderr is dropped. A character that the encoding lacks is written as an escape.
     """
     _occupy_closed_descriptors()
-    sys.stdout = _text_stream(_Results(_STDOUT_FD, "w", closefd=False), sys.stdout)
-    sys.stderr = _text_stream(_Messages(_STDERR_FD, "w", closefd=False), sys.stderr)
+    sys.stdout = _text_stream(_Stdout(_STDOUT_FD, "w", closefd=False), sys.stdout)
+    sys.stderr = _text_stream(_Stderr(_STDERR_FD, "w", closefd=False), sys.stderr)
 
 
-class _Results(io.FileIO):
+def log_warnings_to_stderr() -> None:
+    """Write the library's log records from level WARNING up to stderr. A second call changes nothing."""
+    library = logging.getLogger("gigaexec")
+    if not any(isinstance(handler, _StderrHandler) for handler in library.handlers):
+        handler = _StderrHandler(logging.WARNING)
+        # The table and the results file show failures of stages; their tracebacks would bury other warnings.
+        handler.addFilter(lambda record: not record.name.startswith("gigaexec.evaluation.stages."))
+        library.addHandler(handler)
+
+
+def print_error(message: str) -> None:
+    """Write an error message to stderr, cleaned of control characters. It may have several lines."""
+    print(f"gigaexec: {block(message)}", file=sys.stderr)
+
+
+class _Stdout(io.FileIO):
     def write(self, data: ReadableBuffer, /) -> int:
         try:
             return super().write(data)
         except OSError as error:
-            # What is still buffered would fail once more when Python flushes at its exit.
+            # Otherwise the text that is still buffered fails again when Python flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT_FD)
             if error.errno == errno.EPIPE:
                 raise Interrupted(signal.SIGPIPE) from None
             raise InfrastructureError(f"stdout cannot be written: {error.strerror}") from error
 
 
-class _Messages(io.FileIO):
+class _Stderr(io.FileIO):
     def write(self, data: ReadableBuffer, /) -> int:
         try:
             return super().write(data)
-        except OSError:  # there is nowhere left to tell it
+        except OSError:  # no stream is left to report it on
             return memoryview(data).nbytes
 
 
-def _occupy_closed_descriptors() -> None:
-    """Keep 0, 1 and 2 from becoming a pipe or a file of ours, which then gets what is meant for a stream.
+class _StderrHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        # sys.stderr is read each time: the progress bar replaces it while it is shown.
+        print(f"gigaexec: {record.levelname.lower()}: {one_line(record.getMessage())}", file=sys.stderr)
 
-    They are opened the wrong way round: a use fails as that of a closed descriptor does.
+
+def _occupy_closed_descriptors() -> None:
+    """Open /dev/null on each of 0, 1 and 2 that is closed.
+
+    Otherwise a pipe or a file of ours could get that number, and output for a stream would go into it. The
+    mode is the wrong one on purpose: reads of stdin and writes to the others fail with EBADF, as if closed.
     """
     for descriptor, mode in ((_STDIN_FD, os.O_WRONLY), (_STDOUT_FD, os.O_RDONLY), (_STDERR_FD, os.O_RDONLY)):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest free number is taken, which is this one.
+            # open() returns the lowest free number: this descriptor, as lower ones are open by now.
             os.set_inheritable(os.open(os.devnull, mode), True)
 
 
 def _text_stream(raw: io.FileIO, replaced: TextIO | None) -> TextIO:
-    """A text stream over `raw` that is otherwise like the replaced one; None is one closed from the start."""
+    """Return a text stream over `raw` with the settings of the stream it replaces.
+
+    Args:
+        raw: The file to write to.
+        replaced: The stream until now; None if it was closed when Python started.
+    """
     buffered = io.BufferedWriter(raw)
     if not isinstance(replaced, io.TextIOWrapper):
         return io.TextIOWrapper(buffered, encoding="utf-8", errors="backslashreplace")

@@ -11,8 +11,8 @@ from tests.process.scripts import is_running
 
 from gigaexec.backends.local.base import LocalBackend
 from gigaexec.calls import WorkerCall
-from gigaexec.cli.pool import PoolOptions, pool
-from gigaexec.cli.pool_options import AUTO
+from gigaexec.cli.options import AUTO
+from gigaexec.cli.pool import PoolOptions, open_pool
 from gigaexec.errors import SpillDirectoryError
 
 
@@ -21,7 +21,7 @@ def test_r38_no_worker_is_left_when_the_block_is_left(choice: str) -> None:
     before = set(psutil.Process().children(recursive=True))
 
     async def main() -> set[psutil.Process]:
-        async with pool(PoolOptions(choice, max_workers=1)) as backend:
+        async with open_pool(PoolOptions(choice, max_workers=1)) as backend:
             assert isinstance(backend, LocalBackend)
             assert backend.max_concurrency == 1
             assert await backend.execute(WorkerCall("def f(): return 1", "f"), deadline_s=30.0) == 1
@@ -38,7 +38,7 @@ def test_r21_spill_directory_is_checked_before_any_call(spill_dir: Path) -> None
     spill_dir.mkdir(mode=0o755)
 
     async def main() -> None:
-        async with pool(PoolOptions()):
+        async with open_pool(PoolOptions()):
             pytest.fail("the block was entered")
 
     with pytest.raises(SpillDirectoryError):

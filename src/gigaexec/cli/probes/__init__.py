@@ -1,22 +1,21 @@
-"""Probes of the machine for `gigaexec doctor`. Each tries what it reports on."""
+"""The probes of `gigaexec doctor`. Each tries what it reports on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from gigaexec.cli.probes.finding import Finding, State
+from gigaexec.cli.probes.installation import probe_packages, probe_platform, probe_python, read_settings
 from gigaexec.cli.probes.machine import probe_cpus, probe_descriptors, probe_memory
-from gigaexec.cli.probes.python import probe_packages, probe_platform, probe_python
 from gigaexec.cli.probes.sandbox import probe_sandbox
-from gigaexec.cli.probes.settings import read_settings
 from gigaexec.cli.probes.spill import probe_spill_directory
 from gigaexec.cli.probes.workers import probe_call, probe_parent_death
 
-__all__ = ["Finding", "State", "examine"]
+__all__ = ["Finding", "State", "run_probes"]
 
 
-def examine() -> Iterator[Finding]:
-    """Yield every finding, each when its probe is done."""
+def run_probes() -> Iterator[Finding]:
+    """Yield every finding as soon as its probe is done. The probes run one after another."""
     yield probe_platform()
     yield probe_python()
     yield from probe_packages()

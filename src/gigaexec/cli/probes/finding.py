@@ -1,4 +1,4 @@
-"""What a probe of the machine found out."""
+"""The result of one probe."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 class State(enum.StrEnum):
-    """How much a finding matters."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
-    """Calls work, with a restriction that the advice lifts."""
+    """Calls work, with a restriction."""
     PROBLEM = "problem"
-    """Calls do not work before something is done."""
+    """Calls do not work until the problem is solved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class Finding:
     """One fact about the machine.
 
     Args:
-        topic: What it is about, one or two words.
-        state: How much it matters.
-        fact: What was measured or tried.
-        advice: What the user can do; "" where nothing is to be done.
-        data: The same facts for programs.
+        topic: The subject, one or two words.
+        state: The severity.
+        fact: What was measured or tried, for a person.
+        advice: What the user can do; "" is nothing.
+        data: The same facts, for programs.
     """
 
     topic: str

@@ -1,4 +1,4 @@
-"""CPUs, memory and descriptors: what the machine has, and what this process may use of it."""
+"""CPUs, memory and file descriptors of the machine, and the share that this process may use."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 import psutil
 
 from gigaexec.cli.probes.finding import Finding, State
-from gigaexec.cli.quantities import memory_text
+from gigaexec.cli.render.short_texts import memory_text
 from gigaexec.config import WorkerConfig, allowed_cpu_count
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
-# An interpreter with numpy loaded holds about 35 MiB; programs come on top.
+# An interpreter with numpy loaded takes about 35 MiB; the rest is for the program.
 _MIN_MEMORY_PER_WORKER_KB = 128 * 1024
-# A worker takes up about 8 descriptors of the driver while it starts, and the command some 30 for itself.
+# A worker that starts takes about 8 descriptors of the driver; the command itself takes about 30.
 _DESCRIPTORS_PER_WORKER = 12
 _DESCRIPTORS_OF_DRIVER = 64
 
 
 def probe_cpus(config: WorkerConfig) -> Finding:
-    """The CPUs that this process may use, and how many workers that makes."""
+    """Report the CPUs that this process may use, and the number of workers."""
     allowed, present = allowed_cpu_count(), os.cpu_count() or 1
     quota = _cgroup_cpus()
     data = {"allowed": allowed, "present": present, "cgroup_quota": quota, "workers": config.worker_count}
@@ -33,14 +33,14 @@ def probe_cpus(config: WorkerConfig) -> Finding:
     return Finding(
         "CPUs",
         State.WARNING,
-        f"{fact}, but the control group grants the time of {quota:g}",
-        f"Calls will wait for each other and overrun deadlines: set GIGAEVO_EXECUTOR_MAX_WORKERS={fits}.",
+        f"{fact}, but the control group allows CPU time of {quota:g}",
+        f"Calls will slow each other down and time out. Set GIGAEVO_EXECUTOR_MAX_WORKERS={fits}.",
         data,
     )
 
 
 def probe_memory(config: WorkerConfig) -> Finding:
-    """The memory that is free, the control group's limit counted in."""
+    """Report the free memory, within the control group's limit."""
     free_kb = psutil.virtual_memory().available // 1024
     limit = _cgroup_number("memory.max")
     used = _cgroup_number("memory.current")
@@ -50,19 +50,19 @@ def probe_memory(config: WorkerConfig) -> Finding:
     fact = f"{memory_text(free_kb)} free" + ("" if limit is None else f", limit {memory_text(limit // 1024)}")
     if free_kb >= _MIN_MEMORY_PER_WORKER_KB * config.worker_count:
         return Finding("memory", State.OK, fact, data=data)
-    advice = f"That is little for {config.worker_count} workers: set GIGAEVO_EXECUTOR_MAX_WORKERS lower."
+    advice = f"This is little for {config.worker_count} workers. Lower GIGAEVO_EXECUTOR_MAX_WORKERS."
     return Finding("memory", State.WARNING, fact, advice, data)
 
 
 def probe_descriptors(config: WorkerConfig) -> Finding:
-    """How many files this process may hold open."""
+    """Report how many files this process may have open."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = _DESCRIPTORS_OF_DRIVER + _DESCRIPTORS_PER_WORKER * config.worker_count
     data = {"limit": None if limit == resource.RLIM_INFINITY else limit, "needed": needed}
     if limit == resource.RLIM_INFINITY or limit >= needed:
-        fact = "no limit" if limit == resource.RLIM_INFINITY else f"at most {limit} open files"
+        fact = "no limit" if limit == resource.RLIM_INFINITY else f"limit {limit}"
         return Finding("open files", State.OK, fact, data=data)
-    fact = f"at most {limit} open files; {config.worker_count} workers may need {needed}"
+    fact = f"limit {limit}; {config.worker_count} workers may need {needed}"
     return Finding("open files", State.WARNING, fact, f"Run: ulimit -n {needed}", data)
 
 
@@ -77,7 +77,7 @@ def _cgroup_number(name: str) -> int | None:
 
 
 def _cgroup_text(name: str) -> str:
-    """Content of a file of this process's control group (version 2); "" where there is none."""
+    """Return the content of a file of this process's control group (version 2); "" if there is none."""
     try:
         lines = Path("/proc/self/cgroup").read_text("ascii").splitlines()
         group = next(line.removeprefix("0::/") for line in lines if line.startswith("0::/"))

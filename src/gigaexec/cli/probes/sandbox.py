@@ -1,48 +1,50 @@
-"""What of a sandbox holds on this machine: each step is tried with a call."""
+"""The sandbox: calls that try which of its steps hold on this machine."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from gigaexec.backends.local.forkserver import ForkserverBackend
-from gigaexec.calls import ConfinementStep, Outcome, WorkerCall
+from gigaexec.calls import ConfinementStep, Outcome
 from gigaexec.cli.probes.finding import Finding, State
-from gigaexec.cli.quantities import seconds_text
+from gigaexec.cli.probes.workers import run_trial_twice, total_time_s
+from gigaexec.cli.render.short_texts import seconds_text
 from gigaexec.config import WorkerConfig
 from gigaexec.sandbox.policy import SandboxPolicy
 
 _TOPIC = "sandbox"
-_CALL = WorkerCall("def trial():\n    return 'fine'\n", "trial")
-_DEADLINE_S = 30.0
 
-# What is lost with a step, and what usually refuses it.
-_LOSSES = {
-    "user_namespace": "no namespace can be made; containers refuse it by default, and some distributions do",
-    "pid_namespace": "processes of a call are found and killed one by one, and may see others",
+# The consequence of each missing step, and its usual cause where there is one.
+_CONSEQUENCES = {
+    "user_namespace": "no namespaces, so other steps fail too; containers and some distributions refuse it",
+    "pid_namespace": "the processes of a call are found and killed one by one, and may see others",
     "mount_namespace": "no file system can be made read-only for a call",
-    "read_only_mounts": "modes, owners and times of this user's files can be changed",
-    "private_proc": "parts of /proc are covered, as in containers; multiprocessing has no semaphores",
-    "network_namespace": "the network is refused by seccomp alone",
-    "ipc_namespace": "System V IPC is refused by seccomp alone",
+    "read_only_mounts": "programs can change modes, owners and times of this user's files",
+    "private_proc": "multiprocessing has no semaphores; containers cause it, as they cover parts of /proc",
+    "network_namespace": "only seccomp blocks the network",
+    "ipc_namespace": "only seccomp blocks System V IPC",
     "no_capabilities": "programs keep the capabilities of this process",
     "no_new_privileges": "setuid programs gain privileges",
-    "landlock_files": "every file of this user can be read and written",
-    "landlock_network": "TCP is refused by seccomp alone",
-    "landlock_scopes": "without a PID namespace, processes of this user can be sent signals",
-    "seccomp": "system calls are not filtered: sockets, io_uring and rarely used ones are open",
+    "landlock_files": "programs can read and write every file of this user",
+    "landlock_network": "only seccomp blocks TCP",
+    "landlock_scopes": "without a PID namespace, programs can send signals to processes of this user",
+    "seccomp": "system calls are not filtered: sockets, io_uring and rarely used ones are allowed",
 }
 
 
 def probe_sandbox(config: WorkerConfig) -> Finding:
-    """Run two calls in the standard sandbox and report which steps of it hold."""
+    """Run two calls in the standard sandbox and report which of its steps hold.
+
+    Args:
+        config: The configuration of the environment.
+    """
     if sys.platform != "linux":
         return Finding(_TOPIC, State.WARNING, "Linux only", "Run hostile programs in a virtual machine.")
     with tempfile.TemporaryDirectory() as folder:
-        trial = replace(
+        trial_config = replace(
             config,
             max_workers=1,
             spill_dir=Path(folder) / "spill",
@@ -50,34 +52,28 @@ def probe_sandbox(config: WorkerConfig) -> Finding:
             max_calls_per_worker=None,
             max_worker_rss_mb=None,
         )
-        cold, warm = asyncio.run(_run_twice(trial))
+        cold, warm = run_trial_twice(ForkserverBackend(trial_config))
     failed = next((outcome for outcome in (cold, warm) if not outcome.ok), None)
     if failed is not None:
         fact = f"a call failed ({failed.status.value}): {failed.error}"
-        return Finding(_TOPIC, State.WARNING, fact, "Use --backend loky, and only for code you trust.")
+        return Finding(_TOPIC, State.WARNING, fact, "Use --backend loky, and only for code that you trust.")
     return _finding(warm)
 
 
 def _finding(outcome: Outcome) -> Finding:
     missing = [step for step in outcome.confinement if not step.held]
-    took = seconds_text(outcome.queue_time_s + outcome.start_time_s + outcome.run_time_s)
     data = {"steps": [asdict(step) for step in outcome.confinement]}
-    held = len(outcome.confinement) - len(missing)
+    total = len(outcome.confinement)
     if not missing:
-        return Finding(_TOPIC, State.OK, f"all {held} steps hold, so strict works; {took} a call", data=data)
-    fact = f"{held} of {len(outcome.confinement)} steps hold; not: {', '.join(map(_as_text, missing))}"
-    advice = "; ".join(f"{step.name}: {_LOSSES.get(step.name, 'see docs/security.md')}" for step in missing)
-    return Finding(_TOPIC, State.WARNING, fact, f"The strict sandbox refuses to run here. {advice}.", data)
+        took = seconds_text(total_time_s(outcome))
+        return Finding(_TOPIC, State.OK, f"all {total} steps hold, so strict works; {took} a call", data=data)
+    fact = f"{total - len(missing)} of {total} steps hold; missing: {', '.join(map(_step_text, missing))}"
+    consequences = "; ".join(
+        f"{step.name}: {_CONSEQUENCES.get(step.name, 'see docs/security.md')}" for step in missing
+    )
+    advice = f"The strict sandbox is not available on this machine. {consequences}."
+    return Finding(_TOPIC, State.WARNING, fact, advice, data)
 
 
-def _as_text(step: ConfinementStep) -> str:
+def _step_text(step: ConfinementStep) -> str:
     return f"{step.name} ({step.detail})" if step.detail else step.name
-
-
-async def _run_twice(config: WorkerConfig) -> tuple[Outcome, Outcome]:
-    backend = ForkserverBackend(config)
-    try:
-        cold = await backend.run(_CALL, deadline_s=_DEADLINE_S)
-        return cold, await backend.run(_CALL, deadline_s=_DEADLINE_S)
-    finally:
-        await backend.shutdown(wait=True)

@@ -11,18 +11,22 @@ from pathlib import Path
 import psutil
 
 from gigaexec.cli.probes.finding import Finding, State
-from gigaexec.cli.quantities import memory_text
+from gigaexec.cli.render.short_texts import memory_text
 from gigaexec.errors import SpillDirectoryError
 from gigaexec.pool.files.spill import prepare_directory
 
 _TOPIC = "spill directory"
-# Below this a few large results fill the disk.
+# With less, a few large results fill the disk.
 _MIN_FREE_KB = 1024 * 1024
 _IN_MEMORY_FILESYSTEMS = frozenset({"tmpfs", "ramfs"})
 
 
 def probe_spill_directory(path: Path) -> Finding:
-    """Make the directory as the first call would, and map a file in it."""
+    """Create the directory as the first call would, and map a file in it.
+
+    Args:
+        path: The spill directory.
+    """
     try:
         prepare_directory(path)
     except SpillDirectoryError as error:
@@ -50,24 +54,24 @@ def probe_spill_directory(path: Path) -> Finding:
 def _advice(free_kb: int, filesystem: str, refusal: str) -> str:
     move = "Set GIGAEVO_EXECUTOR_SPILL_DIR to a folder on a disk with more room."
     if free_kb < _MIN_FREE_KB:
-        return f"Large results will fail for lack of space. {move}"
+        return f"Large results may not fit. {move}"
     if refusal:
-        return "Large results are read in the ordinary way, which takes twice their memory for a moment."
+        return "Large results are copied instead of mapped, which takes twice their memory for a moment."
     if filesystem in _IN_MEMORY_FILESYSTEMS:
-        return "This folder is in memory, so large results count as memory until they are read."
+        return "This folder is in memory, so large results take up memory until they are read."
     return ""
 
 
 def _try_mmap(folder: Path) -> str:
-    """Map a file; return why that failed, or ""."""
+    """Map a file. Return why that failed, or "" if it did not."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"gigaexec")
             file.flush()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-                return "" if view[:] == b"gigaexec" else "mmap shows other bytes than were written"
+                return "" if view[:] == b"gigaexec" else "mmap returns other bytes than were written"
     except (OSError, ValueError) as error:
-        return f"mmap is refused ({error})"
+        return f"mmap fails ({error})"
 
 
 def _filesystem_of(path: Path) -> str:

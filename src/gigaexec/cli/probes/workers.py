@@ -1,4 +1,4 @@
-"""Real calls in real workers, and the death of a driver."""
+"""Calls in real workers, and the death of a driver."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from pathlib import Path
 
 import psutil
 
+from gigaexec.backends.local.base import LocalBackend
 from gigaexec.backends.local.loky import LokyBackend
 from gigaexec.calls import Outcome, WorkerCall
 from gigaexec.cli.probes.finding import Finding, State
-from gigaexec.cli.quantities import seconds_text
+from gigaexec.cli.render.short_texts import seconds_text
 from gigaexec.config import WorkerConfig
 
 _CALL_TOPIC = "a call"
 _DEATH_TOPIC = "parent death"
 _DEADLINE_S = 30.0
 _DEATH_LIMIT_S = 2.0
+_SHORTEST_SHOWN_S = 1e-5
 
-_TRIAL = "def trial():\n    return 'fine'\n"
+_TRIAL = WorkerCall("def trial():\n    return 'fine'\n", "trial")
 
-# Asks the kernel for what PR_SET_PDEATHSIG was set to; 2 is PR_GET_PDEATHSIG, from linux/prctl.h.
+# Reads the signal that PR_SET_PDEATHSIG has set. 2 is PR_GET_PDEATHSIG, from linux/prctl.h.
 _WORKER_FACTS = """
 import ctypes, os, sys
 
@@ -38,7 +40,7 @@ def facts():
     return {"pid": os.getpid(), "death_signal": number.value}
 """
 
-# Runs a call, tells of its worker, then waits to be killed.
+# Runs a call, prints the facts about its worker, then waits to be killed.
 _DRIVER = f"""
 import sys
 sys.path[:] = sys.argv[1:]
@@ -51,35 +53,45 @@ sys.stdin.read()
 
 
 def probe_call(config: WorkerConfig) -> Finding:
-    """Start a worker and run two calls in it."""
+    """Start a worker and run two calls in it.
+
+    Args:
+        config: The configuration of the environment.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        # A folder of its own: a spill directory that cannot be used is a finding already.
-        cold, warm = asyncio.run(_run_twice(replace(config, max_workers=1, spill_dir=Path(folder) / "spill")))
+        # Not the configured spill directory: if it cannot be used, another finding reports that.
+        trial_config = replace(config, max_workers=1, spill_dir=Path(folder) / "spill")
+        cold, warm = run_trial_twice(LokyBackend(trial_config))
     failed = next((outcome for outcome in (cold, warm) if not outcome.ok), None)
     if failed is not None:
         return Finding(
             _CALL_TOPIC,
             State.PROBLEM,
             f"failed ({failed.status.value}): {failed.error}",
-            "Read the message above; a restricted container or too little memory are common there.",
+            "Check the limits of this user or container: processes, memory, open files.",
             {"status": failed.status.value},
         )
-    cold_s, warm_s = (one.queue_time_s + one.start_time_s + one.run_time_s for one in (cold, warm))
+    cold_s, warm_s = total_time_s(cold), total_time_s(warm)
     fact = (
-        f"works; {seconds_text(cold_s)} with a new worker, {seconds_text(warm_s)} with a warm one"
-        " (start method: loky, a new interpreter by fork and exec)"
+        f"works; {seconds_text(cold_s)} in a new worker, {seconds_text(warm_s)} in a reused one"
+        " (start method: loky, fork and exec of a new interpreter)"
     )
     data = {"start_method": "loky", "cold_s": cold_s, "warm_s": warm_s}
     return Finding(_CALL_TOPIC, State.OK, fact, data=data)
 
 
 def probe_parent_death(config: WorkerConfig) -> Finding:
-    """Start a driver with a worker, kill the driver with SIGKILL, and watch the worker."""
+    """Start a driver with a worker, kill the driver with SIGKILL, and wait for the end of the worker.
+
+    Args:
+        config: The configuration of the environment. `enable_pdeathsig` tells whether the worker should have
+            asked the kernel for a signal at the death of its driver.
+    """
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "GIGAEVO_EXECUTOR_SPILL_DIR": str(Path(folder) / "spill")}
         driver = subprocess.Popen(
             [sys.executable, "-c", _DRIVER, *map(os.path.abspath, sys.path)],
-            # It and what loky starts would import from the user's.
+            # In the user's folder, the driver and loky's helper processes would import modules from it.
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -89,26 +101,34 @@ def probe_parent_death(config: WorkerConfig) -> Finding:
         with driver:
             try:
                 assert driver.stdout is not None
-                told = driver.stdout.readline()
-                worker = psutil.Process(json.loads(told)["pid"])
+                facts = json.loads(driver.stdout.readline())
+                worker = psutil.Process(facts["pid"])
             except (ValueError, psutil.Error):
                 driver.kill()
                 assert driver.stderr is not None
-                last_words = driver.stderr.read().decode(errors="replace").strip()
-                return Finding(_DEATH_TOPIC, State.PROBLEM, f"the trial did not start: {last_words}")
+                error_output = driver.stderr.read().decode(errors="replace").strip()
+                return Finding(_DEATH_TOPIC, State.PROBLEM, f"the trial did not start: {error_output}")
             driver.kill()
             took_s = _seconds_until_gone(worker)
-    return _death_finding(took_s, json.loads(told)["death_signal"], config)
+    return _death_finding(took_s, facts["death_signal"], config)
 
 
-async def _run_twice(config: WorkerConfig) -> tuple[Outcome, Outcome]:
-    backend = LokyBackend(config)
-    call = WorkerCall(_TRIAL, "trial")
-    try:
-        cold = await backend.run(call, deadline_s=_DEADLINE_S)
-        return cold, await backend.run(call, deadline_s=_DEADLINE_S)
-    finally:
-        await backend.shutdown(wait=True)
+def run_trial_twice(backend: LocalBackend) -> tuple[Outcome, Outcome]:
+    """Run a trivial call twice and shut the backend down. The first one includes the start of its worker."""
+
+    async def run_twice() -> tuple[Outcome, Outcome]:
+        try:
+            cold = await backend.run(_TRIAL, deadline_s=_DEADLINE_S)
+            return cold, await backend.run(_TRIAL, deadline_s=_DEADLINE_S)
+        finally:
+            await backend.shutdown(wait=True)
+
+    return asyncio.run(run_twice())
+
+
+def total_time_s(outcome: Outcome) -> float:
+    """Return the seconds between the submission of a call and its outcome."""
+    return outcome.queue_time_s + outcome.start_time_s + outcome.run_time_s
 
 
 def _seconds_until_gone(worker: psutil.Process) -> float | None:
@@ -127,15 +147,16 @@ def _death_finding(took_s: float | None, death_signal: int, config: WorkerConfig
         return Finding(
             _DEATH_TOPIC,
             State.PROBLEM,
-            f"a worker was still there {_DEATH_LIMIT_S:g} s after its driver was killed",
-            "Workers of a killed driver will pile up on this machine; look for them and report this.",
+            f"a worker was still running {_DEATH_LIMIT_S:g} s after its driver was killed",
+            "Workers of killed drivers stay on this machine: end them by hand, and report this as a bug.",
             data,
         )
-    fact = f"a worker was gone {seconds_text(took_s)} after its driver was killed with SIGKILL"
+    took = f"< {seconds_text(_SHORTEST_SHOWN_S)}" if took_s < _SHORTEST_SHOWN_S else seconds_text(took_s)
+    fact = f"workers end with their driver ({took})"
     if death_signal:
         return Finding(_DEATH_TOPIC, State.OK, f"{fact}; PR_SET_PDEATHSIG is set", data=data)
     if not config.enable_pdeathsig:
         return Finding(_DEATH_TOPIC, State.OK, f"{fact}; PR_SET_PDEATHSIG is turned off", data=data)
     if sys.platform != "linux":
-        return Finding(_DEATH_TOPIC, State.OK, f"{fact}; PR_SET_PDEATHSIG is Linux's alone", data=data)
+        return Finding(_DEATH_TOPIC, State.OK, f"{fact}; PR_SET_PDEATHSIG exists on Linux only", data=data)
     return Finding(_DEATH_TOPIC, State.WARNING, f"{fact}, but the kernel refused PR_SET_PDEATHSIG", "", data)

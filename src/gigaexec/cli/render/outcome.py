@@ -1,4 +1,4 @@
-"""One outcome, for a person and for a program."""
+"""The outcome of one call, for a terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gigaexec.untrusted.log_text import block, one_line
 
 
 def value_text(value: object) -> str:
-    """A value as JSON where JSON holds it, else as its repr without control characters."""
+    """Return a value as JSON if JSON can hold it, else as its repr, cleaned of control characters."""
     return json_line(value) if is_json(value) else block(safe_repr(value))
 
 
 def show_outcome(outcome: Outcome) -> None:
-    """Print the value on stdout, or why there is none on stderr, with what the program wrote."""
+    """Print the value to stdout, or the error to stderr. The program's output goes to stderr too."""
     if outcome.error is None:
         _write_to_stderr(outcome.output.as_report())
         print(value_text(outcome.value))
@@ -38,15 +38,17 @@ def show_outcome(outcome: Outcome) -> None:
 
 
 def outcome_as_json(outcome: Outcome) -> str:
-    """Everything known of one outcome as one line of JSON.
+    """Return an outcome as one line of JSON.
 
-    `value` is there if JSON holds the value, else `value_repr`.
+    A call that returned has the key `value` if JSON can hold the value, else `value_repr`.
     """
-    known: dict[str, Any] = {"status": outcome.status.value}
+    fields: dict[str, Any] = {"status": outcome.status.value}
     if outcome.ok:
-        holds = is_json(outcome.value)
-        known["value" if holds else "value_repr"] = outcome.value if holds else safe_repr(outcome.value)
-    known |= {
+        is_exact = is_json(outcome.value)
+        fields["value" if is_exact else "value_repr"] = (
+            outcome.value if is_exact else safe_repr(outcome.value)
+        )
+    fields |= {
         "error": _error_as_dict(outcome.error) if outcome.error is not None else None,
         "output": asdict(outcome.output),
         "metrics": asdict(outcome.metrics) if outcome.metrics is not None else None,
@@ -55,19 +57,19 @@ def outcome_as_json(outcome: Outcome) -> str:
         "run_time_s": outcome.run_time_s,
         "confinement": [asdict(step) for step in outcome.confinement],
     }
-    return json_line(known)
+    return json_line(fields)
 
 
 def _error_as_dict(error: Exception) -> dict[str, Any]:
-    known: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "type": type(error).__name__,
         "message": str(error.args[0]) if error.args else "",
     }
     if isinstance(error, ExecRunnerError):
-        known |= {"stderr": error.stderr, "returncode": error.returncode}
+        fields |= {"stderr": error.stderr, "returncode": error.returncode}
     if isinstance(error, LimitExceededError):
-        known["hit"] = asdict(error.hit) if error.hit is not None else None
-    return known
+        fields["hit"] = asdict(error.hit) if error.hit is not None else None
+    return fields
 
 
 def _write_to_stderr(text: str) -> None:

@@ -1,14 +1,16 @@
-"""Python, the operating system and the installed packages."""
+"""The operating system, Python, the installed packages and the settings from the environment."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import platform
 import sys
 from collections.abc import Iterator
 
 from gigaexec import __version__
 from gigaexec.cli.probes.finding import Finding, State
+from gigaexec.config import WorkerConfig
 
 _TESTED_PYTHONS = ((3, 11), (3, 14))
 _REQUIRED = ("loky", "cloudpickle", "msgspec", "psutil")
@@ -16,23 +18,23 @@ _EXTRAS = {"stages": ("pydantic", "PyYAML"), "cli": ("typer", "rich")}
 
 
 def probe_platform() -> Finding:
-    """The operating system and the processor."""
+    """Report the operating system and the processor architecture."""
     fact = f"{platform.system()} {platform.release()} on {platform.machine()}"
     data = {"system": platform.system(), "release": platform.release(), "machine": platform.machine()}
     if platform.system() == "Linux":
         return Finding("platform", State.OK, fact, data=data)
     if platform.system() == "Darwin":
         advice = (
-            "Workers run, but a C loop delays their end with the driver; Linux is where everything holds."
+            "Workers run, but a C loop delays their end when the driver dies, and there is no sandbox. "
+            "Linux has neither restriction."
         )
         return Finding("platform", State.WARNING, fact, advice, data)
-    return Finding(
-        "platform", State.PROBLEM, fact, "gigaexec runs on Linux and macOS; use WSL 2 on Windows.", data
-    )
+    advice = "gigaexec runs on Linux and macOS. On Windows, use WSL 2."
+    return Finding("platform", State.PROBLEM, fact, advice, data)
 
 
 def probe_python() -> Finding:
-    """The interpreter, which is also the one that workers run."""
+    """Report the Python interpreter. Workers run the same one."""
     version = platform.python_version()
     fact = f"{platform.python_implementation()} {version} at {sys.executable}"
     data = {
@@ -48,11 +50,11 @@ def probe_python() -> Finding:
 
 
 def probe_packages() -> Iterator[Finding]:
-    """gigaexec, what it needs, and the parts that are optional."""
+    """Report the versions of gigaexec, of the packages it requires, and of the optional ones."""
     versions = {name: _version(name) for name in _REQUIRED}
     missing = [name for name, version in versions.items() if version is None]
     fact = f"{__version__}, with " + ", ".join(f"{name} {version}" for name, version in versions.items())
-    advice = f"Install what is missing: pip install {' '.join(missing)}" if missing else ""
+    advice = f"Run: pip install {' '.join(missing)}" if missing else ""
     data = {"version": __version__, "packages": versions}
     yield Finding("gigaexec", State.PROBLEM if missing else State.OK, fact, advice, data)
     for extra, packages in _EXTRAS.items():
@@ -63,10 +65,34 @@ def _probe_extra(extra: str, packages: tuple[str, ...]) -> Finding:
     versions = {name: _version(name) for name in packages}
     missing = [name for name, version in versions.items() if version is None]
     fact = ", ".join(f"{name} {version or 'is missing'}" for name, version in versions.items())
-    advice = f'Install it: pip install "gigaexec[{extra}]"' if missing else ""
+    advice = f'Run: pip install "gigaexec[{extra}]"' if missing else ""
     return Finding(
         f"extra {extra}", State.WARNING if missing else State.OK, fact, advice, {"packages": versions}
     )
+
+
+def read_settings() -> tuple[WorkerConfig, list[Finding]]:
+    """Return the configuration of the environment, and a finding for each variable with an invalid value."""
+    collector = _MessageCollector(logging.WARNING)
+    config_logger = logging.getLogger("gigaexec.config")
+    propagates, config_logger.propagate = config_logger.propagate, False
+    config_logger.addHandler(collector)
+    try:
+        config = WorkerConfig.from_env()
+    finally:
+        config_logger.removeHandler(collector)
+        config_logger.propagate = propagates
+    advice = "Correct the variable, or unset it."
+    return config, [Finding("settings", State.WARNING, text, advice) for text in collector.messages]
+
+
+class _MessageCollector(logging.Handler):
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
 
 
 def _version(package: str) -> str | None:

@@ -1,4 +1,4 @@
-"""How far an evaluation is, on a terminal."""
+"""The progress bar of `gigaexec evaluate`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ from rich.text import Text
 
 
 class EvaluationProgress:
-    """A bar with done, failed, rate and time left on stderr; nothing where stderr is no terminal.
+    """A progress bar on stderr: programs done and failed, rate, time elapsed and left.
+
+    A context manager; the bar is erased on exit. Nothing is shown if stderr is not a terminal.
 
     Args:
-        total: How many programs there are.
-        is_shown: False keeps a terminal free of it.
+        total: Number of programs.
+        is_shown: False shows nothing on a terminal either.
     """
 
     def __init__(self, total: int, *, is_shown: bool) -> None:
         console = Console(stderr=True)
-        # Warnings on stderr go above the bar. Results must not: redirected, they would leave stdout.
+        # Warnings on stderr are printed above the bar. Results are not: rich would print them to stderr.
         self._progress = Progress(
             TextColumn("evaluating"),
             BarColumn(bar_width=_bar_width(console)),
@@ -64,8 +66,8 @@ class EvaluationProgress:
 
 
 def _bar_width(console: Console) -> int:
-    # Room is left at the end of the line: the terminal echoes ^C there, and on a full line that would wrap
-    # and keep the bar from being erased.
+    # Leave room at the end of the line, where the terminal echoes ^C. On a full line the echo would wrap, and
+    # the bar could not be erased.
     return max(10, min(40, console.width - 70))
 
 

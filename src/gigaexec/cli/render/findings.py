@@ -1,4 +1,4 @@
-"""Findings of `gigaexec doctor` for a person and for a program."""
+"""The findings of `gigaexec doctor`, for a terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
+from rich.table import Column, Table
 from rich.text import Text
 
 from gigaexec.cli.probes import Finding, State
@@ -13,17 +14,18 @@ from gigaexec.untrusted.json_text import json_line
 from gigaexec.untrusted.log_text import one_line
 
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.PROBLEM: "bold red"}
-_STATE_WIDTH = max(map(len, State))
-_TOPIC_WIDTH = len("spill directory")
-_INDENT = " " * (_STATE_WIDTH + 2 + _TOPIC_WIDTH + 2)
+# Wide enough that nothing is wrapped.
+_WIDTH_WITHOUT_TERMINAL = 100_000
 
 
 def show_findings(findings: Iterable[Finding]) -> list[Finding]:
-    """Print each finding as soon as it is there, then what they come to; return them all."""
+    """Print each finding as soon as its probe is done, then a conclusion. Return all findings."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH_WITHOUT_TERMINAL
     shown = []
     for finding in findings:
-        _show(console, finding)
+        console.print(_row(finding))
         shown.append(finding)
     console.print()
     console.print(_conclusion(shown), style="bold")
@@ -31,34 +33,33 @@ def show_findings(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def findings_as_json(findings: Sequence[Finding]) -> str:
-    """All findings as one line of JSON; `ok` tells whether calls work."""
+    """Return all findings as one line of JSON. Its key `ok` is true if calls work."""
     return json_line({"ok": not has_problem(findings), "findings": [asdict(one) for one in findings]})
 
 
 def has_problem(findings: Sequence[Finding]) -> bool:
-    """Tell whether something that calls need does not work."""
+    """True if something that calls need does not work."""
     return any(finding.state is State.PROBLEM for finding in findings)
 
 
-def _show(console: Console, finding: Finding) -> None:
-    head = f"{finding.state:<{_STATE_WIDTH}}  {finding.topic:<{_TOPIC_WIDTH}}  "
-    lines = [one_line(line) for line in finding.fact.splitlines()] + (
-        [one_line(finding.advice)] if finding.advice else []
+def _row(finding: Finding) -> Table:
+    # A table of one row: the widths are fixed, because later findings are not known yet.
+    row = Table.grid(
+        Column(width=max(map(len, State))),
+        Column(width=len("spill directory")),
+        Column(overflow="fold"),
+        padding=(0, 2, 0, 0),
     )
-    text = Text("\n".join(lines))
+    text = Text("\n".join(map(one_line, finding.fact.splitlines())))
     if finding.advice:
-        text.stylize("bold", len(text) - len(lines[-1]))
-    width = max(20, console.width - len(_INDENT)) if console.is_terminal else 10_000
-    for index, line in enumerate(text.wrap(console, width)):
-        start = Text(head if index == 0 else _INDENT)
-        if index == 0:
-            start.stylize(_STYLES[finding.state], 0, len(finding.state))
-        console.print(start + line, soft_wrap=True)
+        text.append(f"\n{one_line(finding.advice)}", style="bold")
+    row.add_row(Text(finding.state, style=_STYLES[finding.state]), Text(finding.topic), text)
+    return row
 
 
 def _conclusion(findings: Sequence[Finding]) -> str:
     problems = sum(finding.state is State.PROBLEM for finding in findings)
     warnings = sum(finding.state is State.WARNING for finding in findings)
     if problems:
-        return f"Calls do not work here yet: {problems} to be solved first."
+        return f"Calls do not work here yet. Problems to solve: {problems}."
     return "Calls work here." + (f" Warnings: {warnings}." if warnings else "")

@@ -9,8 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from gigaexec.cli import limit_options
-from gigaexec.cli.limit_options import takes_limits
+from gigaexec.cli import options
+from gigaexec.cli.options import takes_limits
 from gigaexec.limits import LIMIT_SPECS, Limits
 
 
@@ -41,12 +41,12 @@ def test_an_impossible_amount_is_a_wrong_use(text: str) -> None:
 
 
 def test_a_limit_becomes_an_option_by_its_spec_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = {"cpu_time_s": "--cpu-time", "open_files": "--open-files"}
+    option_names = {"cpu_time_s": "--cpu-time", "open_files": "--open-files"}
     specs = {
-        name: replace(spec, option=options.get(name, ""), option_help=f"About {name}.")
+        name: replace(spec, option=option_names.get(name, ""), option_help=f"About {name}.")
         for name, spec in LIMIT_SPECS.items()
     }
-    monkeypatch.setattr(limit_options, "LIMIT_SPECS", specs)
+    monkeypatch.setattr(options, "LIMIT_SPECS", specs)
     assert run("--cpu-time", "1.5", "--open-files", "30")[1] == Limits(cpu_time_s=1.5, open_files=30)
     text = run("--help")[0].output
     assert "--cpu-time S" in text

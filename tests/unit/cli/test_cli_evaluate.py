@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gigaexec.cli.programs_given import programs_to_evaluate
+from gigaexec.cli.evaluate import programs_to_evaluate
 from gigaexec.errors import ConfigurationError
 from gigaexec.evaluation.problems import Problem
 

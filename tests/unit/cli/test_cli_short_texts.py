@@ -1,4 +1,4 @@
-"""Quantities, and texts cut to a width."""
+"""Durations, amounts of memory, and texts cut to a width."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import pytest
 from hypothesis import given, strategies as st
 from rich.cells import cell_len
 
-from gigaexec.cli.quantities import memory_text, seconds_text
-from gigaexec.cli.text_width import broken_at_underscores, cut, cut_middle, left, right
+from gigaexec.cli.render.short_texts import (
+    break_at_underscores,
+    memory_text,
+    seconds_text,
+    shorten_end,
+    shorten_middle,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,18 +42,16 @@ def test_memory(kibibytes: int | None, text: str) -> None:
 
 @given(st.text(st.characters(categories=["L", "N", "P", "S"])), st.integers(8, 40))
 def test_cut_texts_are_never_wider(text: str, width: int) -> None:
-    for shortened in (cut(text, width), cut_middle(text, width)):
+    for shortened in (shorten_end(text, width), shorten_middle(text, width)):
         assert cell_len(shortened) <= width
         assert cell_len(text) > width or shortened == text
-        assert cell_len(left(shortened, width)) == width
-        assert cell_len(right(shortened, width)) == width
 
 
-def test_cut_middle_keeps_both_ends() -> None:
-    assert cut_middle("candidate_000123", 12) == "candi...0123"
+def test_shortened_middle_keeps_both_ends() -> None:
+    assert shorten_middle("candidate_000123", 12) == "candi...0123"
 
 
 def test_names_break_at_underscores() -> None:
-    assert broken_at_underscores("execution_time_sec", 12) == ["execution_", "time_sec"]
-    assert broken_at_underscores("unbreakable", 4) == ["unbreakable"]
-    assert broken_at_underscores("_x_", 12) == ["_x_"]
+    assert break_at_underscores("execution_time_sec", 12) == ["execution_", "time_sec"]
+    assert break_at_underscores("unbreakable", 4) == ["unbreakable"]
+    assert break_at_underscores("_x_", 12) == ["_x_"]

@@ -1,0 +1,1 @@
+"""What a command found, written for a terminal or for a program."""
