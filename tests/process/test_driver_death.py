@@ -228,7 +228,7 @@ def test_r36_the_end_of_the_thread_that_made_the_first_call_kills_no_worker() ->
     assert gigaexec.run("import os\ndef f(): return os.getpid()", "f") == pids[0]
 
 
-def test_r36_a_stopped_keeper_dies_with_the_driver(tmp_path: Path) -> None:
+def test_r36_a_stopped_supervisor_dies_with_the_driver(tmp_path: Path) -> None:
     program = "os.kill(os.getppid(), signal.SIGSTOP); report(); time.sleep(1000)"
     with running_driver(tmp_path, [program], WITHOUT_NAMESPACES) as driver:
         driver.wait_for_reports(1)

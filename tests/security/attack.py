@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gigaexec import Limits, Outcome
 
 if TYPE_CHECKING:
-    from tests.security.bait import Bait
+    from tests.security.targets import Targets
 
 
 class Where(enum.StrEnum):
@@ -50,12 +50,12 @@ class Attempt:
     """An attack that was made.
 
     Args:
-        bait: What was laid out for it.
+        targets: The files, servers and processes that the attack aims at.
         outcome: How its last call ended.
         took_s: How long its last call took.
     """
 
-    bait: Bait
+    targets: Targets
     outcome: Outcome
     took_s: float
 
@@ -137,7 +137,7 @@ def attempts(*functions):
 def other_pids():
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
 
-def keeper():
+def supervisor():
     """The first process of this call's PID namespace, or the parent that takes its place."""
     return os.getppid() or 1
 
@@ -208,17 +208,17 @@ def forge_value(value, **claims):
 def leaked(attempt: Attempt) -> bool:
     """The secret is in what came back."""
     outcome = attempt.outcome
-    return attempt.bait.secret in f"{outcome.value!r} {outcome.output.stdout} {outcome.output.stderr}"
+    return attempt.targets.secret in f"{outcome.value!r} {outcome.output.stdout} {outcome.output.stderr}"
 
 
 def changed(attempt: Attempt) -> bool:
     """Something outside the scratch folder is not as it was."""
-    return attempt.bait.has_changed()
+    return attempt.targets.has_changed()
 
 
 def received(attempt: Attempt) -> bool:
     """A server of the driver was sent something."""
-    return attempt.bait.was_received()
+    return attempt.targets.was_received()
 
 
 def said_so(attempt: Attempt) -> bool:
@@ -227,26 +227,26 @@ def said_so(attempt: Attempt) -> bool:
 
 
 def victim_died(attempt: Attempt) -> bool:
-    return attempt.bait.has_victim_ended()
+    return attempt.targets.has_victim_ended()
 
 
 def driver_got(signal_number: int) -> Callable[[Attempt], bool]:
     """The driver was sent that signal, which no other attack sends."""
 
     def check(attempt: Attempt) -> bool:
-        return attempt.bait.was_driver_sent(signal_number)
+        return attempt.targets.was_driver_sent(signal_number)
 
     return check
 
 
 def marker_was_made(attempt: Attempt) -> bool:
     """The driver ran code that the program chose."""
-    return attempt.bait.has_marker()
+    return attempt.targets.has_marker()
 
 
 def survived(attempt: Attempt) -> bool:
     """A process of the program lives on after its call."""
-    return attempt.bait.has_survivors()
+    return attempt.targets.has_survivors()
 
 
 def ended_ok(attempt: Attempt) -> bool:

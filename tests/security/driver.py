@@ -29,7 +29,7 @@ from gigaexec.backends.local.forkserver import ForkserverBackend
 from gigaexec.sandbox.denied_calls import AnyBit, DeniedCall
 from gigaexec.sandbox.policy import SandboxPolicy
 from gigaexec.sandbox.seccomp import Filter, build_program
-from tests.security import bait
+from tests.security import targets
 from tests.security.attack import NO_LANDLOCK, NO_NAMESPACES, Attack, Attempt, Where
 from tests.security.table import ATTACKS, attacks_at
 
@@ -84,12 +84,12 @@ class Driver:
         planted = self._spill / "planted.scratch"
         planted.mkdir()
         (planted / "result").write_text(secret)
-        bait.keep_busy(busy, secret)
-        bait.note_signals()
-        bait.allow_tracing()
+        targets.keep_busy(busy, secret)
+        targets.note_signals()
+        targets.allow_tracing()
         self._inherited = os.open(on_sys_path / "settings.py", os.O_RDONLY)
         os.set_inheritable(self._inherited, True)
-        self._servers = bait.Servers(folder)
+        self._servers = targets.Servers(folder)
         self._backend = ForkserverBackend(
             WorkerConfig(
                 max_workers=_CONCURRENCY,
@@ -111,7 +111,7 @@ class Driver:
                 "python_path": self._python_path,
                 "busy": str(busy),
                 "is_off": where is Where.OFF,
-                "calls": bait.call_numbers(),
+                "calls": targets.call_numbers(),
             },
         }
         self._shared = self._backend.share(numpy.zeros(2_000_000, "u1"))
@@ -140,7 +140,7 @@ class Driver:
         }
 
     async def _attack(self, attack: Attack) -> dict[str, Any]:
-        laid = bait.Bait(
+        laid = targets.Targets(
             attack.id, self._folder, self._servers, self._common, needs_victim=attack.needs_victim
         )
         earlier: Any = None
@@ -217,7 +217,7 @@ def main() -> None:
     where = Where(sys.argv[1])
     what = sys.argv[2:]
     degrade(where)
-    folder = Path(tempfile.mkdtemp(prefix="bait-"))
+    folder = Path(tempfile.mkdtemp(prefix="targets-"))
     try:
         if what == ["strict"]:
             report = asyncio.run(refused_by_strict(folder))

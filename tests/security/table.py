@@ -26,8 +26,8 @@ GROUPS: dict[str, tuple[Attack, ...]] = {
 ATTACKS: dict[str, Attack] = {attack.id: attack for group in GROUPS.values() for attack in group}
 
 WORKS_FOR_ROOT = (
-    *("read-proc-1-root", "driver-memory", "keeper-memory-by-call", "chown"),
-    *("trace-keeper", "take-descriptor", "capabilities", "set-ids", "unshare-mounts", "join-namespace"),
+    *("read-proc-1-root", "driver-memory", "supervisor-memory-by-call", "chown"),
+    *("trace-supervisor", "take-descriptor", "capabilities", "set-ids", "unshare-mounts", "join-namespace"),
     *("mount", "bind-mount", "unmount", "new-mount-calls", "chroot", "no-randomisation"),
 )
 """With the sandbox off rights alone decide of these, not the kernel's settings: they get through for root."""

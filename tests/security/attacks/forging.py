@@ -448,7 +448,7 @@ FORGING = (
         def attack(at):
             raise ValueError('\\x1b]0;owned\\x07\\x1b[2J\\nWARNING forged line')
         """,
-        lambda attempt: attempt.bait.log_has("\x1b"),
+        lambda attempt: attempt.targets.log_has("\x1b"),
         through=NOWHERE,
     ),
 )

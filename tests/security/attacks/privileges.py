@@ -114,7 +114,7 @@ PRIVILEGES = (
             def join(pid):
                 number = os.open(f'/proc/{pid}/ns/mnt', os.O_RDONLY)
                 return C.setns(number, 0) == 0
-            return True in attempts(lambda: join(keeper()), lambda: join(at['driver']))
+            return True in attempts(lambda: join(supervisor()), lambda: join(at['driver']))
         """,
         said_so,
         depends=OFF,

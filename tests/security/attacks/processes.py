@@ -84,13 +84,13 @@ PROCESSES = (
         depends=NEITHER,
     ),
     Attack(
-        "kill-keeper",
+        "kill-supervisor",
         "kill the call's first process, with a daemon left to outlive it",
         f"""
         def attack(at):
             daemon(lambda: {_SLEEPER})
             for number in (9, 15, 29, 11):
-                attempts(lambda: os.kill(keeper(), number))
+                attempts(lambda: os.kill(supervisor(), number))
             time.sleep(0.2)
         """,
         survived,
@@ -98,21 +98,21 @@ PROCESSES = (
         depends=NEITHER,
     ),
     Attack(
-        "stop-keeper",
+        "stop-supervisor",
         "stop the call's first process, and answer then",
         """
         def attack(at):
-            attempts(lambda: os.kill(keeper(), signal.SIGSTOP))
+            attempts(lambda: os.kill(supervisor(), signal.SIGSTOP))
         """,
         took_longer_than(5.0),
         through=NOWHERE,
     ),
     Attack(
-        "trace-keeper",
+        "trace-supervisor",
         "trace the call's first process",
         """
         def attack(at):
-            if call(at['calls']['ptrace'], 0x4206, keeper(), 0, 0) == 0:  # PTRACE_SEIZE
+            if call(at['calls']['ptrace'], 0x4206, supervisor(), 0, 0) == 0:  # PTRACE_SEIZE
                 open(at['marker_file'], 'w')
         """,
         changed,
@@ -124,7 +124,7 @@ PROCESSES = (
         "take a descriptor from the call's first process",
         """
         def attack(at):
-            if call(at['calls']['pidfd_getfd'], os.pidfd_open(keeper()), 0, 0) >= 0:
+            if call(at['calls']['pidfd_getfd'], os.pidfd_open(supervisor()), 0, 0) >= 0:
                 open(at['marker_file'], 'w')
         """,
         changed,

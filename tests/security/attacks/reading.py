@@ -21,7 +21,7 @@ def _reads(name: str, what: str, program: str) -> Attack:
 
 
 def _saw_driver(attempt: Attempt) -> bool:
-    return str(attempt.bait.at["driver"]) in str(attempt.outcome.value)
+    return str(attempt.targets.at["driver"]) in str(attempt.outcome.value)
 
 
 READING = (
@@ -171,7 +171,7 @@ READING = (
     ),
     Attack(
         "own-environment",
-        "find a secret of the driver's environment in its own, its keeper's or a child's",
+        "find a secret of the driver's environment in its own, its supervisor's or a child's",
         """
         def attack(at):
             C.getenv.restype = ctypes.c_char_p
@@ -179,7 +179,7 @@ READING = (
             return attempts(
                 lambda: dict(os.environ), lambda: C.getenv(b'BAIT_SECRET'), run,
                 lambda: read('/proc/self/environ'), lambda: read('/proc/1/environ'),
-                lambda: read(f'/proc/{keeper()}/environ'),
+                lambda: read(f'/proc/{supervisor()}/environ'),
             )
         """,
         leaked,
@@ -202,11 +202,11 @@ READING = (
     ),
     Attack(
         "driver-memory",
-        "open the memory of the driver or the keeper",
+        "open the memory of the driver or the supervisor",
         """
         def attack(at):
             opened = []
-            for pid in {at['driver'], keeper()}:
+            for pid in {at['driver'], supervisor()}:
                 opened += attempts(lambda: os.open(f'/proc/{pid}/mem', os.O_RDONLY) >= 0)
                 opened += attempts(lambda: os.read(os.open(f'/proc/{pid}/maps', os.O_RDONLY), 10) != b'')
             return True in opened
@@ -215,14 +215,14 @@ READING = (
         depends=OFF | NEITHER,
     ),
     Attack(
-        "keeper-memory-by-call",
-        "read the keeper's memory with process_vm_readv",
+        "supervisor-memory-by-call",
+        "read the supervisor's memory with process_vm_readv",
         """
         def attack(at):
             text = ctypes.create_string_buffer(64)
             here = struct.pack('@PN', ctypes.addressof(text), 8)
             there = struct.pack('@PN', id(None), 8)
-            return call(at['calls']['process_vm_readv'], keeper(), here, 1, there, 1, 0) > 0
+            return call(at['calls']['process_vm_readv'], supervisor(), here, 1, there, 1, 0) > 0
         """,
         said_so,
         depends=OFF,

@@ -317,7 +317,7 @@ RESOURCES = (
                 os.chdir('deep' * 20)
             os.chmod('.', 0)
         """,
-        lambda attempt: not attempt.outcome.ok or attempt.bait.has_old_scratch(),
+        lambda attempt: not attempt.outcome.ok or attempt.targets.has_old_scratch(),
         through=NOWHERE,
     ),
     Attack(

@@ -65,7 +65,7 @@ class Servers:
                     continue
 
 
-class Bait:
+class Targets:
     """One attack's targets.
 
     Args:
