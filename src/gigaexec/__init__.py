@@ -4,7 +4,8 @@
     >>> gigaexec.run("def square(x): return x * x", "square", 12)
     144
 
-Importing it starts nothing, makes no directory and reads no environment. Names load on first use.
+Importing it starts nothing, makes no directory and reads no environment. Names, except errors,
+load on first use.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from gigaexec import (
     Limits,
     Outcome,
     OutcomeStatus,
+    SandboxPolicy,
     WorkerCall,
 )
 from gigaexec.errors import (
@@ -28,9 +29,11 @@ from gigaexec.errors import (
     OutputExceededError,
     ProcessesExceededError,
     ResultExceededError,
+    ScratchExceededError,
 )
+from gigaexec.limits import LIMIT_SPECS
 from tests.contract.bystander import bystander
-from tests.contract.conftest import MakeBackend
+from tests.contract.conftest import Kind, MakeBackend
 from tests.contract.recorded_pids import NOTE_PROCESS, RecordedPids
 
 _MB = 2**20
@@ -176,6 +179,13 @@ _EXCESSES = (
         worker_may_live=True,
     ),
 )
+
+
+def test_every_limit_is_exceeded_here() -> None:
+    limits = [excess.limits for excess in _EXCESSES]
+    tested = {name for each in limits for name in LIMIT_SPECS if getattr(each, name) is not None}
+    # Only a sandbox has a scratch folder: the last test of this module.
+    assert tested == LIMIT_SPECS.keys() - {"scratch_bytes"}
 
 
 @pytest.mark.parametrize("excess", _EXCESSES, ids=lambda excess: excess.name)
@@ -371,3 +381,21 @@ def test_limits_that_make_no_sense_are_refused(
     with pytest.raises(ConfigurationError, match=message):
         asyncio.run(backend.run(WorkerCall("def f(): pass", "f"), deadline_s=5, limits=limits))
     assert not spill_dir.exists(), "nothing was started"
+
+
+def test_a_scratch_folder_beyond_its_limit_ends_the_call(kind: Kind, make_backend: MakeBackend) -> None:
+    if kind.reuses_workers:
+        pytest.skip("only a sandbox has a scratch folder")
+    backend = make_backend(sandbox=SandboxPolicy.standard(), limits=Limits(scratch_bytes=_MB))
+    code = """
+import os, time
+def f():
+    with open(os.environ["TMPDIR"] + "/large", "wb", 0) as file:
+        file.write(bytes(5 << 20))
+    time.sleep(600)
+"""
+    outcome = asyncio.run(backend.run(WorkerCall(code, "f"), deadline_s=30))
+    assert outcome.status is OutcomeStatus.SCRATCH_EXCEEDED, outcome
+    assert type(outcome.error) is ScratchExceededError
+    assert outcome.error.summary == "used 5 MiB of scratch space, limit 1 MiB"
+    assert asyncio.run(backend.execute(WorkerCall("def f(): return 1", "f"), deadline_s=30)) == 1

@@ -10,6 +10,7 @@ import pickle
 import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -133,6 +134,19 @@ def test_every_limit_has_an_error_and_a_status_of_its_own() -> None:
     assert len({spec.error.status for spec in specs}) == len(specs)
     for name, spec in LIMIT_SPECS.items():
         assert spec.error.status == f"{name.removesuffix('_bytes').removesuffix('_s')}_exceeded"
+
+
+def test_every_limit_status_and_error_is_on_its_page() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    limits = (docs / "how-to" / "limits.md").read_text("utf-8")
+    for name, spec in LIMIT_SPECS.items():
+        assert re.search(rf"^\| `{name}` \|.*\| `{spec.error.status}` \|$", limits, re.MULTILINE), name
+    reference = (docs / "reference" / "errors.md").read_text("utf-8")
+    assert [status for status in OutcomeStatus if f"\n| `{status}` |" not in reference] == []
+    ours = [kind.__name__ for kind in ALL_ERRORS if kind.__module__ == "gigaexec.errors"]
+    assert [name for name in ours if not re.search(rf"^    .*\b{name} ", reference + " ", re.MULTILINE)] == [
+        "GigaexecError"
+    ]
 
 
 def test_every_status_but_ok_has_an_error() -> None:
