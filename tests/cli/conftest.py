@@ -1,4 +1,4 @@
-"""What tests of the command share: a way to run it, and a problem that takes no time."""
+"""Fixtures for tests of the command: a way to run it, and a problem that is evaluated quickly."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ specs:
 
 @pytest.fixture
 def gigaexec_command() -> RunCommand:
-    """Run the command and return what it wrote and its exit status."""
+    """Return a function that runs the command and returns its output and exit status."""
 
     def run(
         *arguments: str | Path, stdin: str = "", environment: dict[str, str] | None = None

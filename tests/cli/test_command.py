@@ -1,4 +1,4 @@
-"""What holds for the whole command: version, help, completion, missing parts."""
+"""The command as a whole: version, help, completion, missing packages."""
 
 from __future__ import annotations
 

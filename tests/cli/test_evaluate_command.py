@@ -50,7 +50,7 @@ def test_files_and_folders_in_place_of_the_initial_programs(
     one = problem / "initial_programs" / "best.py"
     done = gigaexec_command("evaluate", problem, folder, one, one)
     assert done.stderr.startswith("2 programs in ")
-    # Two programs of one name are told apart by their paths.
+    # Programs that share a name are shown with their paths.
     assert "candidates/best.py" in done.stdout
     assert "initial_programs/best.py" in done.stdout
 

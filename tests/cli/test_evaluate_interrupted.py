@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during `gigaexec evaluate`, and what a terminal sees."""
+"""Ctrl-C and SIGTERM during `gigaexec evaluate`, and the output on a terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.cli.conftest import COMMAND, PROGRAMS
 from tests.conftest import wait_until
 from tests.contract.recorded_pids import NOTE_PROCESS, RecordedPids
 
-# Tells its process, then never ends. It shields itself from the terminal's own signal.
+# Writes its process ID to a file, then never ends. It ignores the SIGINT that a terminal sends to the group.
 _SPINS = """
 import signal
 
@@ -49,7 +49,7 @@ def _is_running(ready: Path, results: Path) -> bool:
 
 @contextmanager
 def _piped(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """The command, killed when the block is left: a failed assertion must not wait for an endless program."""
+    """Run the command, and kill it on exit: a failed assertion must not wait for an endless program."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         try:
             yield running
@@ -93,13 +93,13 @@ def test_impatience_gets_the_same_end_as_one_ctrl_c(problem: Path, ready: Path, 
 
 
 class _Terminal:
-    """The command on a terminal of its own, as in a shell's foreground."""
+    """The command on a terminal of its own, in the foreground."""
 
     def __init__(self, command: list[str], columns: int) -> None:
-        # The other side stays open here: a moment in which nobody holds it would read as its end.
+        # The slave stays open here: while no process has it open, a read of the master fails with EIO.
         self._master, self._slave = pty.openpty()
         name = os.ttyname(self._slave)
-        # A session leader that opens a terminal makes it its own: then Ctrl-C signals the whole group.
+        # A session leader that opens a terminal gets it as its controlling terminal, whose Ctrl-C signals it.
         script = f'stty cols {columns} rows 40 <"$0"; exec "$@" <"$0" >"$0" 2>&1'
         environment = {**os.environ, "TERM": "xterm-256color"}
         environment.pop("COLUMNS", None)
@@ -110,7 +110,7 @@ class _Terminal:
         self.seen = ""
 
     def read(self) -> None:
-        """Take in what has been written since, or wait a moment for it."""
+        """Read new output, waiting up to 0.05 s for it."""
         readable, _, _ = select.select([self._master], [], [], 0.05)
         if readable:
             self.seen += os.read(self._master, 65536).decode(errors="replace")

@@ -1,4 +1,4 @@
-"""`gigaexec run`, as a user types it."""
+"""`gigaexec run`: values, failures, JSON and exit statuses."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def evaluate(
     from gigaexec.evaluation.problems import Problem
 
     if overwrite and output is None:
-        raise typer.BadParameter("has no effect without --output", param_hint="--overwrite")
+        raise typer.BadParameter("has no effect without --output", param_hint="'--overwrite'")
     options = PoolOptions(
         backend=backend,
         sandbox=sandbox,

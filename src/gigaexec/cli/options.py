@@ -44,7 +44,7 @@ SandboxOption = Annotated[
     SandboxLevel,
     typer.Option(
         help="standard: every protection this machine offers; strict: refuse to run if one is missing. "
-        "Values are then plain data.",
+        "Both return plain data only.",
     ),
 ]
 PreloadOption = Annotated[

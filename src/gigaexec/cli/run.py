@@ -78,8 +78,8 @@ def run(
     call = WorkerCall(
         code=_read_program(file),
         function_name=function,
-        args=_parse_json(list, args, option="--args", example="[1, 2]"),
-        kwargs=_parse_json(dict, kwargs, option="--kwargs", example='{"n": 1}'),
+        args=_parse_json(list, args, option="'--args'", example="[1, 2]"),
+        kwargs=_parse_json(dict, kwargs, option="'--kwargs'", example='{"n": 1}'),
         python_path=_import_folders(file, python_path or []),
     )
     options = PoolOptions(
@@ -155,7 +155,8 @@ def _json_mistake(error: json.JSONDecodeError) -> str:
         position = f"at line {error.lineno}, column {error.colno}"
     missing = re.fullmatch(r"Expecting (?:'(?P<mark>.)' delimiter|(?P<what>.+))", error.msg)
     if missing is None:
-        return f"{error.msg.removesuffix(' at').removesuffix(' starting')} {position}"
+        message = error.msg.removesuffix(" at").removesuffix(" starting")
+        return f"{message[:1].lower()}{message[1:]} {position}"
     mark, what = missing.group("mark", "what")
     return f'"{mark}" expected {position}' if mark else f"{what} expected {position}"
 

@@ -1,4 +1,4 @@
-"""Which programs a command line names."""
+"""The programs that a command line names."""
 
 from __future__ import annotations
 

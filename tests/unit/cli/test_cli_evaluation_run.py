@@ -1,4 +1,4 @@
-"""What a run of `gigaexec evaluate` does with one evaluation."""
+"""The treatment of one evaluation by `gigaexec evaluate`."""
 
 from __future__ import annotations
 

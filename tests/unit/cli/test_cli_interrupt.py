@@ -15,7 +15,7 @@ from gigaexec.cli.interrupt import run_interruptibly
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """What an interrupted run leaves in place until its process ends is taken back."""
+    """Restore the handlers that an interrupted run leaves in place until its process ends."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
@@ -56,7 +56,7 @@ def test_signals_after_the_first_change_nothing(later: signal.Signals) -> None:
 
     with pytest.raises(Interrupted) as raised:
         run_interruptibly(work())
-    os.kill(os.getpid(), later)  # as while the interpreter exits
+    os.kill(os.getpid(), later)  # as if the interpreter were exiting
     assert raised.value.signal_number == signal.SIGINT
     assert seen == ["cleaned"]
 

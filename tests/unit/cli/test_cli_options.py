@@ -1,4 +1,4 @@
-"""Options of limits are made from the specs of the limits."""
+"""The options that commands share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gigaexec.limits import LIMIT_SPECS, Limits
 
 
 def run(*arguments: str) -> tuple[Any, Limits | None]:
-    """Run a command that takes limits. Return what the command line said, and the limits."""
+    """Run a command that takes limits. Return the result of the command line, and the limits."""
     seen: list[Limits] = []
 
     def command(name: str, limits: Limits, loud: bool = False) -> None:

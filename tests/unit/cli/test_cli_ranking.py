@@ -89,6 +89,33 @@ def test_narrow_terminal_puts_reasons_on_lines_of_their_own() -> None:
     assert lines[at + 1].strip().startswith("ValueError: the points")
 
 
+def test_wide_terminal_puts_reasons_into_the_last_column() -> None:
+    header, *rows = _lines(250)[1:6]
+    at = header.index("reason")
+    bad = next(row for row in rows if row.startswith("-  bad"))
+    assert bad[at:].startswith("ValueError: the points do not lie")
+    assert bad.endswith("...")
+    assert len(bad) <= 250
+    assert not [row for row in rows if row is not bad and len(row) > at]
+
+
+def test_numbers_are_aligned_at_their_right() -> None:
+    header, *rows = _lines(None)[1:6]
+    end = header.index(" area") + len(" area")
+    assert [row[:end].split()[-1] for row in rows[:3]] == ["1.500!", "0.500", "0.250"]
+    assert len({row.index(" MiB") for row in rows[:3]}) == 1
+
+
+def test_r10_markup_in_the_text_of_a_program_is_shown_as_it_is() -> None:
+    bad = ProgramEvaluation(
+        "[red]name", "id", status=OutcomeStatus.ERROR, reason="[bold]x[/] [/nothing] :smile:"
+    )
+    for width in (None, 60):
+        lines = [line.plain for line in ranking_table(rank([bad], METRICS), METRICS, width=width)]
+        assert "[red]name" in "".join(lines)
+        assert "[bold]x[/] [/nothing] :smile:" in "".join(lines)
+
+
 def test_very_narrow_terminal_loses_the_costs_before_the_primary_metric() -> None:
     lines = _lines(40)
     assert lines[0].split() == ["#", "program", "valid", "area", "wall"]

@@ -12,7 +12,7 @@ from gigaexec.cli.streams import log_warnings_to_stderr
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """The library's logger keeps no handler of a test."""
+    """Remove the handlers that a test adds to the library's logger."""
     library = logging.getLogger("gigaexec")
     before = list(library.handlers)
     yield
