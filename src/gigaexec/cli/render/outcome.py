@@ -15,22 +15,19 @@ from gigaexec.untrusted.json_text import is_json, json_line, safe_repr
 from gigaexec.untrusted.log_text import block, one_line
 
 
-def value_text(value: object) -> str:
-    """Return a value as JSON if JSON can hold it, else as its repr, cleaned of control characters."""
-    return json_line(value) if is_json(value) else block(safe_repr(value))
-
-
 def show_outcome(outcome: Outcome) -> None:
     """Print the value to stdout, or the error to stderr. The program's output goes to stderr too."""
     if outcome.error is None:
         _write_to_stderr(outcome.output.as_report())
-        print(value_text(outcome.value))
+        print(_value_text(outcome.value))
         return
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     heading, _, rest = str(outcome.error).strip().partition("\n")
-    console.print(
-        Text(outcome.status.value.replace("_", " "), style="bold red"), Text(one_line(heading)), sep=": "
-    )
+    status = outcome.status.value.replace("_", " ")
+    # "timed out after 5 s" has its status in it.
+    text = Text(one_line(heading if heading.startswith(status) else f"{status}: {heading}"))
+    text.stylize("bold red", 0, len(status))
+    console.print(text)
     if rest.strip() != heading:
         _write_to_stderr(rest)
     if outcome.output and outcome.output.as_report().strip() not in rest:
@@ -58,6 +55,10 @@ def outcome_as_json(outcome: Outcome) -> str:
         "confinement": [asdict(step) for step in outcome.confinement],
     }
     return json_line(fields)
+
+
+def _value_text(value: object) -> str:
+    return json_line(value) if is_json(value) else block(safe_repr(value))
 
 
 def _error_as_dict(error: Exception) -> dict[str, Any]:
