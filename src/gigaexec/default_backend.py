@@ -94,11 +94,11 @@ def _shared_backend(name_or_url: str) -> ExecutorBackend:
         return found
     # Two threads may both make one. That starts nothing, so the second can be dropped.
     found = _shared.setdefault(name_or_url, make_backend(name_or_url))
-    _close_at_exit()
+    _register_exit()
     return found
 
 
-def _close_at_exit() -> None:
+def _register_exit() -> None:
     global _exit_pid
     if _exit_pid != os.getpid():
         _exit_pid = os.getpid()
