@@ -17,8 +17,8 @@ from gigaexec.cli.interrupt import run_interruptibly
 from gigaexec.cli.pool import PoolOptions, open_pool
 from gigaexec.cli.render.progress import EvaluationProgress
 from gigaexec.cli.render.ranking import ranking_table
-from gigaexec.cli.render.short_texts import seconds_text
 from gigaexec.cli.results_file import ResultsFile
+from gigaexec.cli.short_texts import seconds_text
 from gigaexec.evaluation import ProgramEvaluation, evaluate_programs, rank
 from gigaexec.evaluation.problems import Problem
 from gigaexec.untrusted.log_text import one_line

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 from rich.cells import cell_len
 
-from gigaexec.cli.render.short_texts import (
+from gigaexec.cli.short_texts import (
     break_at_underscores,
     memory_text,
     seconds_text,

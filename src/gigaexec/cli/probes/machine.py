@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from gigaexec.cli.probes.finding import Finding, State
-from gigaexec.cli.render.short_texts import memory_text
+from gigaexec.cli.short_texts import memory_text
 from gigaexec.config import WorkerConfig, allowed_cpu_count
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")

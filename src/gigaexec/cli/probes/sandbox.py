@@ -11,7 +11,7 @@ from gigaexec.backends.local.forkserver import ForkserverBackend
 from gigaexec.calls import ConfinementStep, Outcome
 from gigaexec.cli.probes.finding import Finding, State
 from gigaexec.cli.probes.workers import run_trial_twice, total_time_s
-from gigaexec.cli.render.short_texts import seconds_text
+from gigaexec.cli.short_texts import seconds_text
 from gigaexec.config import WorkerConfig
 from gigaexec.sandbox.policy import SandboxPolicy
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from gigaexec.cli.probes.finding import Finding, State
-from gigaexec.cli.render.short_texts import memory_text
+from gigaexec.cli.short_texts import memory_text
 from gigaexec.errors import SpillDirectoryError
 from gigaexec.pool.files.spill import prepare_directory
 

@@ -18,7 +18,7 @@ from gigaexec.backends.local.base import LocalBackend
 from gigaexec.backends.local.loky import LokyBackend
 from gigaexec.calls import Outcome, WorkerCall
 from gigaexec.cli.probes.finding import Finding, State
-from gigaexec.cli.render.short_texts import seconds_text
+from gigaexec.cli.short_texts import seconds_text
 from gigaexec.config import WorkerConfig
 
 _CALL_TOPIC = "a call"

@@ -21,7 +21,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from gigaexec.cli.render.short_texts import (
+from gigaexec.cli.short_texts import (
     break_at_underscores,
     memory_text,
     seconds_text,
