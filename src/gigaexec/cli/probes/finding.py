@@ -24,8 +24,8 @@ class Finding:
     Args:
         topic: The subject, one or two words.
         state: The severity.
-        fact: What was measured or tried, for a person.
-        advice: What the user can do; "" is nothing.
+        fact: What was measured or tried, in one or more lines.
+        advice: What the user can do, in one or more lines; "" is nothing.
         data: The same facts, for programs.
     """
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from gigaexec.backends.local.forkserver import ForkserverBackend
-from gigaexec.calls import ConfinementStep, Outcome
+from gigaexec.calls import ConfinementStep
 from gigaexec.cli.probes.finding import Finding, State
 from gigaexec.cli.probes.workers import run_trial_twice, total_time_s
 from gigaexec.cli.short_texts import seconds_text
@@ -57,23 +58,33 @@ def probe_sandbox(config: WorkerConfig) -> Finding:
     if failed is not None:
         fact = f"a call failed ({failed.status.value}): {failed.error}"
         return Finding(_TOPIC, State.WARNING, fact, "Use --backend loky, and only for code that you trust.")
-    return _finding(warm)
+    return sandbox_finding(warm.confinement, took_s=total_time_s(warm))
 
 
-def _finding(outcome: Outcome) -> Finding:
-    missing = [step for step in outcome.confinement if not step.held]
-    data = {"steps": [asdict(step) for step in outcome.confinement]}
-    total = len(outcome.confinement)
+def sandbox_finding(steps: Sequence[ConfinementStep], *, took_s: float) -> Finding:
+    """Return the finding about the steps of a call.
+
+    Args:
+        steps: The steps of its confinement.
+        took_s: Time from the submission of the call to its outcome, seconds.
+    """
+    missing = [step for step in steps if not step.held]
+    data = {"steps": [asdict(step) for step in steps]}
+    total = len(steps)
     if not missing:
-        took = seconds_text(total_time_s(outcome))
-        return Finding(_TOPIC, State.OK, f"all {total} steps hold, so strict works; {took} a call", data=data)
-    fact = f"{total - len(missing)} of {total} steps hold; missing: {', '.join(map(_step_text, missing))}"
-    consequences = "; ".join(
-        f"{step.name}: {_CONSEQUENCES.get(step.name, 'see docs/security.md')}" for step in missing
-    )
-    advice = f"The strict sandbox is not available on this machine. {consequences}."
+        fact = f"all {total} steps hold, so strict works; {seconds_text(took_s)} a call"
+        return Finding(_TOPIC, State.OK, fact, data=data)
+    fact = f"{total - len(missing)} of {total} steps hold. Missing:\n{_missing_text(missing)}"
+    consequences = [
+        f"Without {step.name}: {_CONSEQUENCES.get(step.name, 'see docs/security.md')}." for step in missing
+    ]
+    advice = "\n".join(["The strict sandbox is not available on this machine.", *consequences])
     return Finding(_TOPIC, State.WARNING, fact, advice, data)
 
 
-def _step_text(step: ConfinementStep) -> str:
-    return f"{step.name} ({step.detail})" if step.detail else step.name
+def _missing_text(missing: list[ConfinementStep]) -> str:
+    """Return a line for each reason, with the names of the steps that are missing for it."""
+    names_by_reason: dict[str, list[str]] = {}
+    for step in missing:
+        names_by_reason.setdefault(step.detail or "no reason is known", []).append(step.name)
+    return "\n".join(f"{', '.join(names)}: {reason}" for reason, names in names_by_reason.items())

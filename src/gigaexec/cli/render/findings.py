@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.table import Column, Table
 from rich.text import Text
 
 from gigaexec.cli.probes import Finding, State
@@ -14,18 +13,17 @@ from gigaexec.untrusted.json_text import json_line
 from gigaexec.untrusted.log_text import one_line
 
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.PROBLEM: "bold red"}
-# Wide enough that nothing is wrapped.
-_WIDTH_WITHOUT_TERMINAL = 100_000
+_STATE_WIDTH = max(map(len, State))
+_TOPIC_WIDTH = len("spill directory")
+_MIN_TEXT_WIDTH = 20
 
 
 def show_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Print each finding as soon as its probe is done, then a conclusion. Return all findings."""
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _WIDTH_WITHOUT_TERMINAL
     shown = []
     for finding in findings:
-        console.print(_row(finding))
+        _show(console, finding)
         shown.append(finding)
     console.print()
     console.print(_conclusion(shown), style="bold")
@@ -42,19 +40,18 @@ def has_problem(findings: Sequence[Finding]) -> bool:
     return any(finding.state is State.PROBLEM for finding in findings)
 
 
-def _row(finding: Finding) -> Table:
-    # A table of one row: the widths are fixed, because later findings are not known yet.
-    row = Table.grid(
-        Column(width=max(map(len, State))),
-        Column(width=len("spill directory")),
-        Column(overflow="fold"),
-        padding=(0, 2, 0, 0),
+def _show(console: Console, finding: Finding) -> None:
+    head = Text(f"{finding.state:<{_STATE_WIDTH}}  {finding.topic:<{_TOPIC_WIDTH}}  ")
+    head.stylize(_STYLES[finding.state], 0, len(finding.state))
+    text = Text("\n").join(
+        [Text(one_line(line)) for line in finding.fact.splitlines()]
+        + [Text(one_line(line), style="bold") for line in finding.advice.splitlines()]
     )
-    text = Text("\n".join(map(one_line, finding.fact.splitlines())))
-    if finding.advice:
-        text.append(f"\n{one_line(finding.advice)}", style="bold")
-    row.add_row(Text(finding.state, style=_STYLES[finding.state]), Text(finding.topic), text)
-    return row
+    width = max(_MIN_TEXT_WIDTH, console.width - len(head))
+    lines = text.wrap(console, width) if console.is_terminal else text.split("\n")
+    indent = Text(" " * len(head))
+    for index, line in enumerate(lines):
+        console.print((indent if index else head) + line, soft_wrap=True)
 
 
 def _conclusion(findings: Sequence[Finding]) -> str:
