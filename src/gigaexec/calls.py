@@ -44,8 +44,8 @@ class WorkerCall:
         python_path: Folders to put at the front of `sys.path` for this call, in this order. A relative folder
             is relative to the driver's current folder.
         env: Environment variables for this call only: name -> value; None unsets the variable.
-        seed: Seed of `random` and of numpy's global generator for this call, from 0 to 2**64 - 1.
-            `PYTHONHASHSEED` is set to the seed modulo 2**32 for processes that the program starts; the
+        seed: Seed of `random` and of numpy's global generator for this call, from 0 to `2**64 - 1`.
+            `PYTHONHASHSEED` is set to the seed modulo `2**32` for processes that the program starts; the
             hashing of a running interpreter cannot be changed. None: a fresh process draws a seed, and a
             reused worker keeps its generators' state. `ExecutionMetrics.seed` has the seed that was used.
 

@@ -1,4 +1,4 @@
-"""The table of attacks for docs/security.md: `python -m tests.security.page` writes it there."""
+"""Writes the tables of attacks into docs/security-attacks.md: `python -m tests.security.page`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.security.attack import Attack, Verdict, Where
 from tests.security.table import GROUPS
 
-PAGE = Path(__file__).parents[2] / "docs" / "security.md"
+PAGE = Path(__file__).parents[2] / "docs" / "security-attacks.md"
 
 _BEGIN, _END = "<!-- attacks: begin -->", "<!-- attacks: end -->"
 _COLUMNS = {
@@ -22,7 +22,7 @@ _WORDS = {Verdict.STOPPED: "stopped", Verdict.THROUGH: "**through**", Verdict.DE
 
 
 def table() -> str:
-    """All attacks with what comes of them, in Markdown."""
+    """Return all attacks with their verdicts, in Markdown."""
     return "\n\n".join(f"### {name}\n\n{_table_of(attacks)}" for name, attacks in GROUPS.items())
 
 
@@ -43,7 +43,7 @@ def _word(attack: Attack, where: Where) -> str:
 
 
 def parts_of(page: str) -> tuple[str, str, str]:
-    """What comes before the table, the table, and what comes after it."""
+    """Return the text before the tables, the tables, and the text after them."""
     before, _, rest = page.partition(_BEGIN)
     found, _, after = rest.partition(_END)
     return before + _BEGIN, found.strip(), _END + after

@@ -72,7 +72,7 @@ class ValueOutput(StageModel):
 class ValidationOutput(StageModel):
     """The value that a validator returned, split into its two parts.
 
-    Args:
+    Attributes:
         metrics: The metrics, not yet judged.
         artifact: The artifact, or None.
     """
@@ -128,7 +128,7 @@ class FetchArtifactInputs(StageModel):
 class RuntimeOutput(StageModel):
     """Output of `RuntimeFitnessStage`.
 
-    Args:
+    Attributes:
         metrics: `execution_time_sec` (the median, seconds), `fitness` (its inverse), `warmup_runs` and
             `timed_runs`.
         value: The value that the last timed run returned. Validating it validates a run that was timed.

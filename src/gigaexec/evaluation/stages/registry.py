@@ -18,7 +18,7 @@ StageClass = TypeVar("StageClass", bound=type[Stage])
 class StageDescription(BaseModel):
     """One stage of a described pipeline.
 
-    Args:
+    Attributes:
         stage: Name of the stage's class in the registry.
         options: Arguments of its constructor.
         inputs: Input name -> source; see `Pipeline`.
@@ -34,7 +34,7 @@ class StageDescription(BaseModel):
 class PipelineDescription(BaseModel):
     """A pipeline as data.
 
-    Args:
+    Attributes:
         stages: Stage name -> its description.
     """
 
