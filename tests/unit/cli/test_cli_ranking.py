@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,18 @@ def test_numbers_are_aligned_at_their_right() -> None:
     end = header.index(" area") + len(" area")
     assert [row[:end].split()[-1] for row in rows[:3]] == ["1.500!", "0.500", "0.250"]
     assert len({row.index(" MiB") for row in rows[:3]}) == 1
+
+
+@given(st.lists(st.text(st.characters(categories=["L", "N", "P", "S"])), min_size=2, unique=True))
+def test_columns_are_aligned_whatever_the_width_of_a_character(names: list[str]) -> None:
+    metrics = MetricsSpec({"area": METRICS.specs["area"]})
+    evaluations = [replace(_valid("", 0.5), name=name, metrics={"area": 0.5}) for name in names]
+    for width in (None, 60):
+        lines = [line.plain for line in ranking_table(rank(evaluations, metrics), metrics, width=width)]
+        rows = lines[1 : 1 + len(names)]
+        # The last text of this kind: a name may contain it, too.
+        assert len({cell_len(row[: row.rindex("  yes  ")]) for row in rows}) == 1
+        assert len({cell_len(row) for row in rows}) == 1
 
 
 def test_r10_markup_in_the_text_of_a_program_is_shown_as_it_is() -> None:
