@@ -1,4 +1,4 @@
-"""docs/security-attacks.md lists the attacks with their verdicts, docs/security.md the steps of the sandbox."""
+"""docs/security-attacks.md lists all attacks with verdicts, docs/security.md all steps of the sandbox."""
 
 from __future__ import annotations
 

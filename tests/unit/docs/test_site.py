@@ -1,4 +1,4 @@
-"""The documentation site: every public name is in its API reference, every requirement number is explained."""
+"""The documentation site has every public name in its API reference, and explains every requirement."""
 
 from __future__ import annotations
 
