@@ -50,3 +50,11 @@ def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
     pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
     assert {page for page in pages if f": {page}\n" not in navigation} == set()
+
+
+def test_every_link_of_the_readme_works_on_a_package_page_and_leads_to_a_file_of_the_repository() -> None:
+    base = "https://github.com/gigaexec/gigaexec/blob/main/"
+    for link in re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text("utf-8")):
+        if not link.startswith("#"):
+            assert link.startswith(base), link
+            assert (ROOT / link.removeprefix(base).partition("#")[0]).exists(), link
