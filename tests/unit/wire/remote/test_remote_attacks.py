@@ -91,6 +91,11 @@ def test_hostile_bytes_give_one_kind_of_error_soon(decode: Callable[[bytes], obj
     assert len(str(refusal.value)) < 1000
 
 
+def test_the_number_of_items_is_limited_before_they_are_made() -> None:
+    with pytest.raises(RemoteFormatError, match="more than 1000000 items"):
+        decode_call(ATTACKS["two million items"])
+
+
 @given(st.binary(max_size=80), st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_random_bytes_give_a_message_or_the_error(data: bytes, is_framed: bool) -> None:

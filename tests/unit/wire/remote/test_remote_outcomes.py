@@ -27,7 +27,7 @@ from gigaexec.sandbox.policy import ResultFormat
 from gigaexec.wire.buffers import write_aligned
 from gigaexec.wire.data.encoder import encode_data
 from gigaexec.wire.encoded import EncodedOutcome
-from gigaexec.wire.remote.failures import _CHECKS, _CLASSES, _fields_of
+from gigaexec.wire.remote.failures import _CHECKS, _CLASSES, _fields_of, failure_as_record
 from gigaexec.wire.remote.message import RemoteFormatError, encode_message
 from gigaexec.wire.remote.outcomes import decode_outcome, encode_outcome
 from gigaexec.wire.values_in import ValueBytes
@@ -164,8 +164,28 @@ def test_a_pickled_value_is_not_decoded_unless_it_was_asked_for() -> None:
     received = over_the_wire(EncodedOutcome(Outcome(OutcomeStatus.OK, index=3), value))
     refused = received.decode(ResultFormat.DATA)
     assert isinstance(refused.error, ValueNotReadableError)
+    assert str(refused.error) == "the result has the format 'pickle'; 'data' was asked for"
     assert (refused.status, refused.index, refused.value) == (OutcomeStatus.ERROR, 3, None)
     assert received.decode(ResultFormat.PICKLE).value == [1]
+
+
+def test_an_array_in_a_value_is_writable_if_the_message_is_not() -> None:
+    array = np.arange(100_000.0)
+    received = over_the_wire(EncodedOutcome(Outcome(OutcomeStatus.OK), value_bytes(array)))
+    value = received.decode(ResultFormat.DATA).value
+    value[0] = 5
+    assert np.array_equal(value[1:], array[1:])
+
+
+class BackendError(WorkerCrashedError):
+    """An error of a backend that is not part of gigaexec."""
+
+
+def test_an_error_of_another_package_is_sent_as_its_nearest_base_in_gigaexec() -> None:
+    record = failure_as_record(BackendError("m", signal_name="SIGKILL"))
+    assert record["classes"] == ["WorkerCrashedError", "ExecRunnerError", "CallError", "GigaexecError"]
+    received = over_the_wire(failed(BackendError("m", signal_name="SIGKILL"))).outcome.error
+    assert facts_of(received) == facts_of(WorkerCrashedError("m", signal_name="SIGKILL"))
 
 
 def header_with(value: ValueBytes | None = None, **changes: Any) -> bytes:
