@@ -1,4 +1,4 @@
-"""Scratch folders: the one place that a confined program may write to."""
+"""Scratch folders, the only place that a confined program may write to by default."""
 
 from __future__ import annotations
 
@@ -14,39 +14,42 @@ logger = logging.getLogger(__name__)
 _PLACE_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-# An empty file takes up a name and an inode. Counted as nothing, any number would not count.
+# An empty file uses a name and an inode. Counted as 0 bytes, any number of files would be free.
 _SMALLEST_ENTRY_BYTES = 4096
 
-# Levels of a tree whose folders stay open while what is below is walked. Below them the way back is "..",
-# which a program that moves folders can mislead: then the rest of that branch is not seen.
+# Levels of a tree whose folders stay open while the levels below are walked. Deeper folders are left through
+# "..". If a program moves such a folder meanwhile, the rest of its branch is not counted.
 _MOST_OPEN_LEVELS = 32
 
 
 class Scratch:
-    """One call's folder, from its creation to `remove`.
+    """The scratch folder of one call, until `remove`.
 
     Args:
-        path: A path that does not exist yet, in a folder of this user alone.
+        path: A path that does not exist yet, in a folder that only this user can use.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The folder cannot be created.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        os.mkdir(path, 0o700)  # noqa: PTH102 - for every call
+        os.mkdir(path, 0o700)  # noqa: PTH102 - runs for every call; pathlib doubles its cost
 
     def used_bytes(self, max_entries: int) -> int:
-        """Disk space under it, in bytes; of at most so many entries, however deep. Links are not followed.
+        """Return the disk space of the folder's contents, in bytes. Links are not followed.
 
-        The program may be running, and change what it wants. Folders that it has closed are opened.
+        The program may be running and changing them. Folders whose mode forbids reading are opened anyway.
+
+        Args:
+            max_entries: Number of entries after which counting stops.
         """
         return _Walk(max_entries).used_bytes(self.path)
 
     def remove(self) -> None:
-        """Remove it with all that is in it, however deep. Does not raise. No process of the call may run."""
+        """Remove the folder and its contents, at any depth. Does not raise. The call must be dead."""
         try:
-            os.rmdir(self.path)  # noqa: PTH106 - mostly it is empty
+            os.rmdir(self.path)  # noqa: PTH106 - it is usually empty
             return
         except FileNotFoundError:
             return
@@ -60,9 +63,9 @@ class Scratch:
 
 @dataclass(slots=True)
 class _Level:
-    """A folder on the way down, and the names of folders in it that are still to be visited.
+    """A folder on the path to the current one, and the names of its subfolders that remain to be walked.
 
-    `descriptor` is None where it was closed, to keep the number of open ones small.
+    `descriptor` is None if it was closed, to keep the number of open descriptors small.
     """
 
     descriptor: int | None
@@ -76,7 +79,10 @@ class _Level:
 
 
 class _Walk:
-    """Adds up a tree that a program may change meanwhile. By descriptors: a path can be too long to open."""
+    """Adds up the size of a tree that a program may be changing.
+
+    Folders are opened relative to descriptors, because a path can be too long to open.
+    """
 
     def __init__(self, max_entries: int) -> None:
         self._entries_left = max_entries
@@ -101,7 +107,7 @@ class _Walk:
         try:
             folder = _open_folder(parent, name)
         except OSError:
-            return  # it is gone
+            return  # it was removed
         if len(self._levels) > _MOST_OPEN_LEVELS:
             self._levels[-1].close()
         level = _Level(folder, _identity(folder), [])
@@ -114,7 +120,7 @@ class _Walk:
                         return
                     self._add(entry, level)
         except OSError:
-            pass  # it is gone
+            pass  # it was removed
 
     def _add(self, entry: os.DirEntry[str], level: _Level) -> None:
         try:
@@ -123,7 +129,7 @@ class _Walk:
             if entry.is_dir(follow_symlinks=False):
                 level.pending.append(entry.name)
         except OSError:
-            pass  # it is gone
+            pass  # it was removed
 
     def _leave(self) -> None:
         left = self._levels.pop()
@@ -152,16 +158,16 @@ def _open_if_same(parent: int, name: str, identity: tuple[int, int]) -> int | No
 
 
 def remove_folder(path: str) -> None:
-    """Remove a folder that a hostile program has filled. Follows no link, and no depth is too great.
+    """Remove a folder whose contents a hostile program made. Links are not followed; any depth is allowed.
 
-    A folder in it is moved up before its turn, so that no path grows long and no recursion deep.
+    Subfolders are moved to the top before they are removed, so that paths stay short and nothing recurses.
 
     Raises:
-        OSError: Something cannot be removed.
+        OSError: An entry cannot be removed.
     """
     top = _open_folder(None, path)
     try:
-        prefix, moved = uuid.uuid4().hex, 0  # a name that nobody has taken
+        prefix, moved = uuid.uuid4().hex, 0  # a name that the program cannot have used
         pending = _remove_files(top)
         while pending:
             name = pending.pop()
@@ -170,7 +176,7 @@ def remove_folder(path: str) -> None:
                 for inner in _remove_files(folder):
                     moved += 1
                     new_name = f"{prefix}-{moved}"
-                    os.close(_open_folder(folder, inner))  # to move a folder is to write its ".."
+                    os.close(_open_folder(folder, inner))  # makes it writable: moving it changes its ".."
                     os.rename(inner, new_name, src_dir_fd=folder, dst_dir_fd=top)
                     pending.append(new_name)
             finally:
@@ -182,7 +188,7 @@ def remove_folder(path: str) -> None:
 
 
 def _remove_files(folder: int) -> list[str]:
-    """Remove what is no folder; return the names of the folders."""
+    """Remove all entries that are not folders; return the names of the folders."""
     folders = []
     for name in os.listdir(folder):
         if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
@@ -193,13 +199,13 @@ def _remove_files(folder: int) -> list[str]:
 
 
 def _open_folder(parent: int | None, name: str) -> int:
-    """Open a folder, and to its owner if it is closed even to that.
+    """Open a folder, after giving its owner access if the mode denies it.
 
-    Never by changing the mode of a name: a program can exchange the folder with a link at any moment, and
-    what the link leads to would be changed.
+    The mode is changed by descriptor, never by name: a program can replace the folder by a link at any time,
+    and the link's target would be changed.
 
     Raises:
-        OSError: There is none, or it is a link, or it belongs to somebody else.
+        OSError: The folder does not exist, is a link, or belongs to another user.
     """
     place = os.open(name, _PLACE_FLAGS, dir_fd=parent)
     try:

@@ -1,12 +1,12 @@
 """The spill directory: a file for each result too large to travel on a socket.
 
-    <spill_dir>/pool-<token>.lock          held with flock(2) for as long as the pool lives
+    <spill_dir>/pool-<token>.lock          held with flock(2) as long as the pool lives
     <spill_dir>/pool-<token>-<n>.spill     the result of one call; the driver names it, the worker writes it
     <spill_dir>/pool-<token>-<n>.scratch/  the scratch folder of one confined call
 
-A pool whose lock can be taken is dead, whatever killed it, and its files are swept by the next pool that
-uses the directory. A lock works across pid namespaces and survives the reuse of pids; process ids in file
-names were rejected for that reason.
+A pool whose lock can be taken is dead, whatever killed it. The next pool that uses the directory removes its
+files. Process ids in file names were rejected: unlike locks, they mean nothing in another PID namespace, and
+are reused.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ _SCRATCH_SUFFIX = ".scratch"
 
 
 def prepare_directory(path: Path) -> None:
-    """Make the directory with mode 0700 where it is missing, and check that it is this user's alone.
+    """Create the directory with mode 0700 if it is missing, and check that only this user can use it.
 
     Raises:
-        SpillDirectoryError: It is none, or another user's, or open to others, or cannot be made.
+        SpillDirectoryError: It is not a directory, belongs to another user, is open to others, or cannot be
+            created.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
     except OSError as error:
         raise SpillDirectoryError(
-            f"the spill directory {path} cannot be made: {error.strerror}. "
+            f"the spill directory {path} cannot be created: {error.strerror}. "
             "Set spill_dir, or GIGAEVO_EXECUTOR_SPILL_DIR, to a folder on a writable disk."
         ) from error
     if not stat.S_ISDIR(found.st_mode):
@@ -49,7 +50,7 @@ def prepare_directory(path: Path) -> None:
     if found.st_uid != os.getuid():
         raise SpillDirectoryError(
             f"the spill directory {path} belongs to uid {found.st_uid}, this process is uid {os.getuid()}. "
-            "Results are read with pickle, so the folder must be yours: set another spill_dir."
+            "Results are unpickled, so the folder must be yours: set another spill_dir."
         )
     if found.st_mode & 0o077:
         raise SpillDirectoryError(
@@ -59,10 +60,10 @@ def prepare_directory(path: Path) -> None:
 
 
 class SpillDirectory:
-    """One pool's use of a spill directory, from its creation to `close`."""
+    """The files of one pool in a spill directory, until `close`."""
 
     def __init__(self, path: Path) -> None:
-        """Prepare the directory, take a lock in it and sweep what dead pools left.
+        """Prepare the directory, take a lock in it and remove the files of dead pools.
 
         Raises:
             SpillDirectoryError: The directory cannot be used.
@@ -75,27 +76,27 @@ class SpillDirectory:
             self._token, self._lock = _take_lock(path)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise  # it says nothing about the directory
+                raise  # the directory is not the cause
             raise SpillDirectoryError(
-                f"nothing can be written to the spill directory {path}: {error.strerror}. "
+                f"the spill directory {path} is not writable: {error.strerror}. "
                 "Set spill_dir, or GIGAEVO_EXECUTOR_SPILL_DIR, to a folder on a writable disk."
             ) from error
         try:
             _sweep(path)
-        except OSError as error:  # this pool can do without; so does the next one that tries
-            logger.warning("the spill directory %s could not be swept: %s", path, error)
+        except OSError as error:  # this pool does not need it, and the next one tries again
+            logger.warning("files of dead pools in %s could not be removed: %s", path, error)
 
     def new_path(self) -> str:
-        """Name a file that does not exist yet, for one call's result."""
+        """Return the path of a file that does not exist yet, for one call's result."""
         return f"{self._path}/pool-{self._token}-{next(self._numbers)}{_SPILL_SUFFIX}"
 
     @property
     def folder(self) -> str:
-        """The directory itself."""
+        """Path of the directory."""
         return str(self._path)
 
     def new_scratch(self) -> Scratch:
-        """Make a folder for one call's files. Raises OSError."""
+        """Create a folder for one call's files. Raises OSError."""
         try:
             return self._make_scratch()
         except FileNotFoundError:
@@ -106,39 +107,39 @@ class SpillDirectory:
         return Scratch(f"{self._path}/pool-{self._token}-{next(self._numbers)}{_SCRATCH_SUFFIX}")
 
     def repair(self) -> None:
-        """Make the directory anew where somebody removed it, a cleaner of temporary files say."""
+        """Recreate the directory if it was removed, for example by a cleaner of temporary files."""
         if self._lock is None or (self._path / f"pool-{self._token}{_LOCK_SUFFIX}").exists():
             return
-        logger.warning("the spill directory %s was removed while in use; it is made anew", self._path)
+        logger.warning("the spill directory %s was removed while in use; recreating it", self._path)
         try:
             prepare_directory(self._path)
             token, lock = _take_lock(self._path)
         except (OSError, SpillDirectoryError) as error:
-            logger.warning("the spill directory cannot be made anew: %s", error)
+            logger.warning("the spill directory cannot be recreated: %s", error)
             return
         os.close(self._lock)
         self._token, self._lock = token, lock
 
     def close(self) -> None:
-        """Remove all files of this pool and let the lock go. Twice is safe."""
+        """Remove all files of this pool and release the lock. Calling it twice is safe."""
         if self._lock is None:
             return
         lock, self._lock = self._lock, None
         try:
             _remove_pool(self._path, self._token)
-        except OSError as error:  # no descriptor is free to list the folder, say; the next pool sweeps it
-            logger.warning("the spill directory %s could not be cleaned: %s", self._path, error)
+        except OSError as error:  # for example no free descriptor to list it; the next pool tries again
+            logger.warning("files in %s could not be removed: %s", self._path, error)
         os.close(lock)
 
     def close_after_fork(self) -> None:
-        """In a forked child: let go of the lock's descriptor, leave the files to the parent."""
+        """Close the lock's descriptor in a forked child. The files and the lock remain the parent's."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
 
 def remove_spill(path: str) -> None:
-    """Remove a spill file if it is there."""
+    """Remove a spill file if it exists. Does not raise."""
     try:
         os.unlink(path)  # noqa: PTH108 - a system call for every call; pathlib doubles its cost
     except FileNotFoundError:
@@ -158,7 +159,7 @@ def _take_lock(directory: Path) -> tuple[str, int | None]:
                 return token, descriptor
         except BlockingIOError:
             pass
-        # A sweeper saw the file between its creation and its lock and took the pool for dead.
+        # Another pool locked the file before this one could, and removed it as that of a dead pool.
         os.close(descriptor)
 
 
@@ -167,7 +168,7 @@ def _sweep(directory: Path) -> None:
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
-            continue  # it ended just now
+            continue  # its pool ended just now
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove_pool(directory, lock.name.removeprefix("pool-").removesuffix(_LOCK_SUFFIX))

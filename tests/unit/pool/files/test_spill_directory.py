@@ -71,21 +71,21 @@ def test_r21_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
 
 def test_r21_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(SpillDirectoryError, match=r"file cannot be made: File exists"):
+    with pytest.raises(SpillDirectoryError, match=r"file cannot be created: File exists"):
         prepare_directory(tmp_path / "file")
 
 
 def test_r21_a_folder_that_cannot_be_made_is_refused_with_what_to_set(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(
-        SpillDirectoryError, match=r"cannot be made: Not a directory.*GIGAEVO_EXECUTOR_SPILL_DIR"
+        SpillDirectoryError, match=r"cannot be created: Not a directory.*GIGAEVO_EXECUTOR_SPILL_DIR"
     ):
         SpillDirectory(tmp_path / "file" / "spill")
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that refuses even root")
 def test_r21_a_folder_that_cannot_be_written_is_refused() -> None:
-    with pytest.raises(SpillDirectoryError, match="cannot be made"):
+    with pytest.raises(SpillDirectoryError, match="cannot be created"):
         SpillDirectory(Path("/proc/self/spill"))
 
 
