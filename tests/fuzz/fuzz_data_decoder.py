@@ -152,7 +152,7 @@ def _leaf(provider: Any) -> Any:
 
 
 def _use(value: Any) -> None:
-    """What was made is data again, and can be shown and worked with."""
+    """Encode a decoded value again, show it and index with it: none of these may fail."""
     encoded = encode_data(value)
     again = decode_data(encoded.head, [memoryview(bytearray(buffer)) for buffer in encoded.buffers])
     # Sets have no order: the same characters are near enough.

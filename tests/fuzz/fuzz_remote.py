@@ -126,7 +126,7 @@ def _message_of_fields(provider: Any) -> bytes:
 
 
 def _use(decoded: EncodedCall | EncodedOutcome) -> None:
-    """What was decoded can be encoded again, and gives the same bytes."""
+    """Encode a decoded message again: the second round gives the same bytes."""
     if isinstance(decoded, EncodedCall):
         again = b"".join(encode_call(decoded))
         assert b"".join(encode_call(decode_call(again))) == again

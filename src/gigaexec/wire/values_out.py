@@ -187,7 +187,7 @@ def _encode(
     try:
         buffers = write_head(sink)
         head_bytes = sink.total_bytes
-        spans, _ = write_aligned(sink.write, head_bytes, buffers)
+        spans = write_aligned(sink.write, head_bytes, buffers)[0] if buffers else ()
         return sink.finish(ValueLayout(name, head_bytes, spans, sink.total_bytes))
     except BaseException:
         sink.discard()

@@ -20,7 +20,7 @@ def test_an_answer_gets_out_of_a_program_that_replaced_json(monkeypatch: pytest.
 
 
 def result_frame(**changes: object) -> bytes:
-    """What a worker would send that failed, with changes in its JSON."""
+    """A frame of a worker whose call failed, with changes in its JSON."""
     facts = {
         "error": ["Traceback", 1, "user", "ValueError: x", None],
         "metrics": [0] * 4 + [1, "", "", *[0] * 10],

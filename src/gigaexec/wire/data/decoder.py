@@ -1,6 +1,6 @@
 """Data -> a value. The bytes may come from a hostile process. format.py draws the format.
 
-What an attacker could try, and what prevents it:
+Attacks, and the defence against each:
 
 run code            only types of a closed table are made, from items whose types are checked
 overflow C's stack  msgspec accepts one flat array of scalars; the walk below keeps its own stack

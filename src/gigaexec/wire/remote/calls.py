@@ -99,7 +99,7 @@ def _read_environment(fields: Fields) -> dict[str, str | None]:
 
 
 def _read_limits(fields: Fields) -> Limits:
-    # The one place where an unknown name is not skipped: the sender relies on every limit being enforced.
+    # Unlike other fields an unknown limit is not skipped: the sender relies on every limit being enforced.
     unknown = [name for name, _ in fields.items() if name not in _LIMIT_NAMES]
     if unknown:
         raise ProtocolError(f"limits.{unknown[0]:.80} is not a limit that this gigaexec knows")

@@ -1,4 +1,4 @@
-"""What is data and what is not: places, limits, and how instances become records."""
+"""Values that are data and values that are not: places, limits, and instances as records."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def header_with(**changes: Any) -> bytes:
 
 
 def arguments_in_worker(call: EncodedCall) -> tuple[list[Any], dict[str, Any]]:
-    """What the function gets."""
+    """Decode the arguments as a worker does."""
     header = CallHeader(CODE, "f", [], {}, "", arguments=call.arguments.layout)
     return load_arguments(ReceivedCall(header, bytearray(call.arguments.contents), []))
 
