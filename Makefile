@@ -31,7 +31,7 @@ check: $(STAMP) ## the tests alone
 	$(BIN)/pytest -n auto
 
 docs: $(STAMP) ## the documentation site, in build/site
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 test: lint types docs check ## all checks
 
