@@ -248,7 +248,7 @@ class WorkerResult:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one call ended, and its cost. A failure of the call is in `error` and is not raised.
+    """End of one call, and its cost. A failure of the call is in `error` and is not raised.
 
     Args:
         status: How the call ended.

@@ -43,7 +43,7 @@ from gigaexec.measured import CapturedOutput, ExecutionMetrics, LimitHit
 
 
 class OutcomeStatus(enum.StrEnum):
-    """How a call ended. Every backend uses the same statuses."""
+    """The end of a call, in one word. Every backend uses the same statuses."""
 
     OK = "ok"
     """The call returned, and its value was read."""

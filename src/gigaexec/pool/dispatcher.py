@@ -149,7 +149,7 @@ class Dispatcher:
 
     @property
     def failure(self) -> str:
-        """Why this pool can run no more calls, or ""."""
+        """The reason why this pool can run no more calls, or ""."""
         return self._failure
 
     def join(self, timeout_s: float | None = None) -> bool:

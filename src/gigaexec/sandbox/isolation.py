@@ -64,7 +64,7 @@ class Isolation:
         """True if each call gets a PID namespace of its own."""
         self.call_is_as_expected = False
         self.landlock_failure = ""
-        """Why Landlock could not be applied to this call, although the machine has it; else ""."""
+        """The reason why Landlock could not be applied to this call, although the machine has it; else ""."""
         self.has_namespaces = False
         """True if this process is in a user and a mount namespace, and its next child in a PID namespace."""
 

@@ -162,7 +162,7 @@ def _as_object(value: object) -> str:
 
 
 def _has_digits(number: int) -> bool:
-    """Whether Python writes the number in decimal; it refuses to for very long ones."""
+    """Return True if Python can write the number in decimal: by default it refuses above 4,300 digits."""
     if number.bit_length() < _BITS_ALWAYS_WRITTEN:
         return True
     try:

@@ -1,4 +1,4 @@
-"""What a value of a program is, told without running any code of its class.
+"""Type names and kinds of a program's values, found without running any code of their classes.
 
 `isinstance` asks a value for its `__class__`, `hash` and `==` of a type ask its metaclass, and `repr` asks
 the value itself. Each of these can raise `SystemExit` in the driver or never return, so here types are

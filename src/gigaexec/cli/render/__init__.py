@@ -1,1 +1,1 @@
-"""What a command found, written for a terminal or for a program."""
+"""Output of the commands: text for a terminal, JSON for other programs."""

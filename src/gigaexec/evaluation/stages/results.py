@@ -25,7 +25,7 @@ class StageOutputError(CallError):
 
 
 class StageState(enum.StrEnum):
-    """How a stage ended."""
+    """The end of a stage, in one word."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -35,7 +35,7 @@ class StageState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageError:
-    """Why a stage did not complete, as text.
+    """The reason why a stage did not complete, as text.
 
     Args:
         type: Name of the error's class, such as "ExecRunnerError" or "SpillError"; "StageSkipped" if the
@@ -67,7 +67,7 @@ class StageError:
 
 @dataclass(frozen=True, slots=True)
 class ProgramStageResult:
-    """How one stage ended for one program.
+    """Result of one stage for one program.
 
     Args:
         stage: Name of the stage.

@@ -5,7 +5,9 @@ encoder         the walk over a value; the leaves, ops, raw bytes and buffers th
 decoder         the walk over ops that a hostile process may have made
 simple_types    types made of a fixed few items (dates, Decimal, UUID, ...): both ends of each
 containers_out  dicts, sets and records -> items
-containers_in   items -> dicts, sets and records, with a time budget for hashing keys
+containers_in   items -> dicts, sets and records
+hashing         the time limit on inserting keys into sets and dicts
+context         services of an encoding and of a decoding that the modules above use
 arrays_out      numpy arrays and scalars -> items
 arrays_in       items -> numpy arrays and scalars, checked
 instances       the fields of an instance of a program's class

@@ -20,7 +20,7 @@ from gigaexec.wire.data.format import BadDataError
 from gigaexec.wire.data.simple_types import exactly
 
 if TYPE_CHECKING:
-    from gigaexec.wire.data.decoder import Decoding
+    from gigaexec.wire.data.context import DecodingContext
 
 # Kind and size, and the unit of dates. Never O (objects) or T (strings by address); never a size of 0.
 _SIMPLE_DTYPE = re.compile(
@@ -39,7 +39,7 @@ _LAST_CODE_POINT = 0x10FFFF
 _LEAF_SCALAR_TYPES = {"b": bool, "i": int, "u": int, "f": float}
 
 
-def make_array(items: Sequence[Any], decoding: Decoding) -> numpy.ndarray[Any, Any]:
+def make_array(items: Sequence[Any], decoding: DecodingContext) -> numpy.ndarray[Any, Any]:
     """Return an array on its content, which it keeps alive; it is writable if the content is.
 
     Raises:

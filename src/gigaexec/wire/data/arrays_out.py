@@ -14,7 +14,7 @@ from gigaexec.wire.data import format as fmt
 from gigaexec.wire.data.format import UnfitValueError
 
 if TYPE_CHECKING:
-    from gigaexec.wire.data.encoder import Encoding
+    from gigaexec.wire.data.context import EncodingContext
 
 _SIMPLE_KINDS = "biufcmMSUV"
 
@@ -28,7 +28,7 @@ def is_numpy(value: Any, class_name: str) -> bool:
     return numpy is not None and isinstance(value, getattr(numpy, class_name))
 
 
-def take_array(value: Any, encoding: Encoding) -> tuple[int, Sequence[Any]]:
+def take_array(value: Any, encoding: EncodingContext) -> tuple[int, Sequence[Any]]:
     """Return code and items of an array.
 
     Raises:
@@ -68,7 +68,7 @@ def _contiguous_content(value: Any, order: str) -> memoryview:
     return memoryview(flat.view(numpy.ndarray).view(numpy.uint8))
 
 
-def take_scalar(value: Any, _: Encoding) -> tuple[int, Sequence[Any]]:
+def take_scalar(value: Any, _: EncodingContext) -> tuple[int, Sequence[Any]]:
     """Return code and items of a numpy scalar. Raises UnfitValueError if its dtype is not data."""
     numpy = sys.modules["numpy"]
     if isinstance(value, numpy.str_):

@@ -13,32 +13,32 @@ from gigaexec.wire.data.record import DataRecord
 from gigaexec.wire.data.simple_types import SIMPLE_TYPES
 
 if TYPE_CHECKING:
-    from gigaexec.wire.data.encoder import Encoding
+    from gigaexec.wire.data.context import EncodingContext
 
 
-def take_dict(value: dict[Any, Any], _: Encoding) -> tuple[int, Sequence[Any]]:
+def take_dict(value: dict[Any, Any], _: EncodingContext) -> tuple[int, Sequence[Any]]:
     """Return code and items of a dict. Raises UnfitValueError if its keys would clash in the driver."""
     _check_keys(value)
     return fmt.DICT, [*value, *value.values()]
 
 
-def take_record(value: Any, _: Encoding) -> tuple[int, Sequence[Any]]:
+def take_record(value: Any, _: EncodingContext) -> tuple[int, Sequence[Any]]:
     """Return code and items of an instance or a DataRecord. Raises UnfitValueError if it is no record."""
     record = _record_of(value)
     return fmt.RECORD, [record.type_name, *record.fields, *record.fields.values()]
 
 
-def _take_set(value: set[Any], _: Encoding) -> tuple[int, Sequence[Any]]:
+def _take_set(value: set[Any], _: EncodingContext) -> tuple[int, Sequence[Any]]:
     _check_keys(value)
     return fmt.SET, list(value)
 
 
-def _take_frozenset(value: frozenset[Any], _: Encoding) -> tuple[int, Sequence[Any]]:
+def _take_frozenset(value: frozenset[Any], _: EncodingContext) -> tuple[int, Sequence[Any]]:
     _check_keys(value)
     return fmt.FROZENSET, list(value)
 
 
-CONTAINERS: dict[type, Callable[[Any, Encoding], tuple[int, Sequence[Any]]]] = {
+CONTAINERS: dict[type, Callable[[Any, EncodingContext], tuple[int, Sequence[Any]]]] = {
     list: lambda value, _: (fmt.LIST, value),
     tuple: lambda value, _: (fmt.TUPLE, value),
     dict: take_dict,

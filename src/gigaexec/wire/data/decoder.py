@@ -22,8 +22,9 @@ import msgspec
 
 from gigaexec.errors import ValueNotReadableError
 from gigaexec.wire.data import format as fmt
-from gigaexec.wire.data.containers_in import CONTAINER_MAKERS, HashingBudget
+from gigaexec.wire.data.containers_in import CONTAINER_MAKERS
 from gigaexec.wire.data.format import BadDataError
+from gigaexec.wire.data.hashing import HashingBudget
 from gigaexec.wire.data.simple_types import SIMPLE_TYPES, exactly
 
 _HEAD = msgspec.msgpack.Decoder(tuple[list[bool | int | float | str | None], bytes, bytes])

@@ -22,8 +22,7 @@ from gigaexec.wire.data.format import BadDataError, UnfitValueError
 from gigaexec.wire.data.instances import type_name_of
 
 if TYPE_CHECKING:
-    from gigaexec.wire.data.decoder import Decoding
-    from gigaexec.wire.data.encoder import Encoding
+    from gigaexec.wire.data.context import DecodingContext, EncodingContext
 
 # Names of the time zone database. No dots, so that none leads out of its folder.
 _ZONE_KEY = re.compile(r"[A-Za-z0-9_+-]{1,32}(?:/[A-Za-z0-9_+-]{1,32}){0,3}")
@@ -47,8 +46,8 @@ class SimpleType:
 
     kind: type
     code: int
-    take_apart: Callable[[Any, Encoding], Sequence[Any]]
-    make: Callable[[Sequence[Any], Decoding], Any]
+    take_apart: Callable[[Any, EncodingContext], Sequence[Any]]
+    make: Callable[[Sequence[Any], DecodingContext], Any]
 
 
 def exactly(items: Sequence[Any], *types: type) -> Sequence[Any]:
@@ -71,12 +70,12 @@ class BigInt:
     value: int
 
 
-def _take_big_int(marked: BigInt, _: Encoding) -> Sequence[Any]:
+def _take_big_int(marked: BigInt, _: EncodingContext) -> Sequence[Any]:
     value = marked.value
     return (value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True),)
 
 
-def _make_big_int(items: Sequence[Any], decoding: Decoding) -> int:
+def _make_big_int(items: Sequence[Any], decoding: DecodingContext) -> int:
     (data,) = exactly(items, bytes)
     decoding.hashing.has_large_int |= len(data) > _LARGE_INT_BYTES
     return int.from_bytes(data, "little", signed=True)
@@ -89,41 +88,41 @@ class SurrogateStr:
     value: str
 
 
-def _take_surrogate_str(marked: SurrogateStr, _: Encoding) -> Sequence[Any]:
+def _take_surrogate_str(marked: SurrogateStr, _: EncodingContext) -> Sequence[Any]:
     return (marked.value.encode("utf-8", "surrogatepass"),)
 
 
-def _make_surrogate_str(items: Sequence[Any], _: Decoding) -> str:
+def _make_surrogate_str(items: Sequence[Any], _: DecodingContext) -> str:
     text: str = exactly(items, bytes)[0].decode("utf-8", "surrogatepass")
     return text
 
 
-def _take_complex(value: complex, _: Encoding) -> Sequence[Any]:
+def _take_complex(value: complex, _: EncodingContext) -> Sequence[Any]:
     return (value.real, value.imag)
 
 
-def _make_complex(items: Sequence[Any], _: Decoding) -> complex:
+def _make_complex(items: Sequence[Any], _: DecodingContext) -> complex:
     return complex(*exactly(items, float, float))
 
 
-def _take_bytearray(value: bytearray, encoding: Encoding) -> Sequence[Any]:
+def _take_bytearray(value: bytearray, encoding: EncodingContext) -> Sequence[Any]:
     # A copy: other threads of the program may resize the original meanwhile.
     return (encoding.content(memoryview(bytes(value))),)
 
 
-def _make_bytearray(items: Sequence[Any], decoding: Decoding) -> bytearray:
+def _make_bytearray(items: Sequence[Any], decoding: DecodingContext) -> bytearray:
     return bytearray(decoding.content(*items))
 
 
-def _take_date(value: datetime.date, _: Encoding) -> Sequence[Any]:
+def _take_date(value: datetime.date, _: EncodingContext) -> Sequence[Any]:
     return (value.year, value.month, value.day)
 
 
-def _make_date(items: Sequence[Any], _: Decoding) -> datetime.date:
+def _make_date(items: Sequence[Any], _: DecodingContext) -> datetime.date:
     return datetime.date(*exactly(items, int, int, int))
 
 
-def _take_time(value: datetime.time | datetime.datetime, _: Encoding) -> tuple[Any, ...]:
+def _take_time(value: datetime.time | datetime.datetime, _: EncodingContext) -> tuple[Any, ...]:
     zone = value.tzinfo
     if type(zone) not in _ZONE_TYPES:
         raise UnfitValueError(
@@ -133,48 +132,48 @@ def _take_time(value: datetime.time | datetime.datetime, _: Encoding) -> tuple[A
     return (value.hour, value.minute, value.second, value.microsecond, value.fold, zone)
 
 
-def _make_time(items: Sequence[Any], _: Decoding) -> datetime.time:
+def _make_time(items: Sequence[Any], _: DecodingContext) -> datetime.time:
     hour, minute, second, microsecond, fold = exactly(items[:5], int, int, int, int, int)
     (zone,) = items[5:]
     return datetime.time(hour, minute, second, microsecond, zone, fold=fold)
 
 
-def _take_datetime(value: datetime.datetime, encoding: Encoding) -> Sequence[Any]:
+def _take_datetime(value: datetime.datetime, encoding: EncodingContext) -> Sequence[Any]:
     return (value.year, value.month, value.day, *_take_time(value, encoding))
 
 
-def _make_datetime(items: Sequence[Any], decoding: Decoding) -> datetime.datetime:
+def _make_datetime(items: Sequence[Any], decoding: DecodingContext) -> datetime.datetime:
     return datetime.datetime.combine(_make_date(items[:3], decoding), _make_time(items[3:], decoding))
 
 
-def _take_timedelta(value: datetime.timedelta, _: Encoding) -> Sequence[Any]:
+def _take_timedelta(value: datetime.timedelta, _: EncodingContext) -> Sequence[Any]:
     return (value.days, value.seconds, value.microseconds)
 
 
-def _make_timedelta(items: Sequence[Any], _: Decoding) -> datetime.timedelta:
+def _make_timedelta(items: Sequence[Any], _: DecodingContext) -> datetime.timedelta:
     return datetime.timedelta(*exactly(items, int, int, int))
 
 
-def _take_timezone(value: datetime.timezone, _: Encoding) -> Sequence[Any]:
+def _take_timezone(value: datetime.timezone, _: EncodingContext) -> Sequence[Any]:
     # Only __getinitargs__ tells a name that was given from one that tzname() derives.
     offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]
     return (offset.days, offset.seconds, offset.microseconds, *name)
 
 
-def _make_timezone(items: Sequence[Any], decoding: Decoding) -> datetime.timezone:
+def _make_timezone(items: Sequence[Any], decoding: DecodingContext) -> datetime.timezone:
     offset = _make_timedelta(items[:3], decoding)
     if len(items) == 3:
         return datetime.timezone(offset)  # for no offset the singleton timezone.utc
     return datetime.timezone(offset, *exactly(items[3:], str))
 
 
-def _take_zone_info(value: zoneinfo.ZoneInfo, _: Encoding) -> Sequence[Any]:
+def _take_zone_info(value: zoneinfo.ZoneInfo, _: EncodingContext) -> Sequence[Any]:
     if value.key is None:  # made by ZoneInfo.from_file
         raise UnfitValueError("is a ZoneInfo without a key, which is not data")
     return (value.key,)
 
 
-def _make_zone_info(items: Sequence[Any], _: Decoding) -> zoneinfo.ZoneInfo:
+def _make_zone_info(items: Sequence[Any], _: DecodingContext) -> zoneinfo.ZoneInfo:
     (key,) = exactly(items, str)
     if not _ZONE_KEY.fullmatch(key):
         raise BadDataError(f"not a time zone key: {key!r:.80}")
@@ -184,20 +183,20 @@ def _make_zone_info(items: Sequence[Any], _: Decoding) -> zoneinfo.ZoneInfo:
 _ZONE_TYPES = (type(None), datetime.timezone, zoneinfo.ZoneInfo)
 
 
-def _take_decimal(value: decimal.Decimal, _: Encoding) -> Sequence[Any]:
+def _take_decimal(value: decimal.Decimal, _: EncodingContext) -> Sequence[Any]:
     return (str(value),)
 
 
-def _make_decimal(items: Sequence[Any], decoding: Decoding) -> decimal.Decimal:
+def _make_decimal(items: Sequence[Any], decoding: DecodingContext) -> decimal.Decimal:
     decoding.hashing.has_decimal = True
     return decimal.Decimal(*exactly(items, str))
 
 
-def _take_uuid(value: uuid.UUID, _: Encoding) -> Sequence[Any]:
+def _take_uuid(value: uuid.UUID, _: EncodingContext) -> Sequence[Any]:
     return (value.int >> 64, value.int & (1 << 64) - 1)
 
 
-def _make_uuid(items: Sequence[Any], _: Decoding) -> uuid.UUID:
+def _make_uuid(items: Sequence[Any], _: DecodingContext) -> uuid.UUID:
     high, low = exactly(items, int, int)
     return uuid.UUID(int=high << 64 | low)
 

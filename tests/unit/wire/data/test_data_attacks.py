@@ -18,9 +18,10 @@ from hypothesis import example, given, settings, strategies as st
 
 from gigaexec.errors import ValueNotReadableError
 from gigaexec.untrusted.json_text import safe_repr
-from gigaexec.wire.data import containers_in, format as fmt
+from gigaexec.wire.data import format as fmt
 from gigaexec.wire.data.decoder import decode_data
 from gigaexec.wire.data.encoder import encode_data
+from gigaexec.wire.data.hashing import HashingBudget
 from gigaexec.wire.data.record import DataRecord
 
 # All ints whose hash is 0: pairwise collisions.
@@ -245,7 +246,7 @@ def test_s16_colliding_keys_are_refused_before_they_cost_seconds(members: list[A
 
 
 def test_s16_a_few_large_keys_are_measured_like_many_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers_in.HashingBudget, "_BASE_S", 0.001)
+    monkeypatch.setattr(HashingBudget, "_BASE_S", 0.001)
     with pytest.raises(ValueNotReadableError, match="keys of its sets and dicts collide"):
         decode_data(*hostile_set([n * ((1 << 61) - 1) for n in range(1 << 400_000, (1 << 400_000) + 60)]))
 
