@@ -47,14 +47,14 @@ IDEAL_STORM_S = (160 * 0.01 + 20 * DEADLINE_S) / WORKERS
 
 
 def run_program(code: str, argument: Any) -> Any:
-    """What a pool without gigaexec runs in its worker."""
+    """Run a program in the worker of a pool without gigaexec."""
     namespace: dict[str, Any] = {}
     exec(code, namespace)
     return namespace["f"](argument)
 
 
 def run_in_new_interpreter(code: str, argument: Any, deadline_s: float) -> Any:
-    """What is used for safety today: an interpreter for each program."""
+    """Run a program in an interpreter of its own, the usual way to be safe."""
     script = f"{code}\nimport json\nprint(json.dumps(f({argument!r})))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, timeout=deadline_s, check=True, text=True

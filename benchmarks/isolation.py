@@ -1,4 +1,4 @@
-"""What a fresh process for every call costs, confined or not, beside what people use today."""
+"""Cost of a fresh process for every call, confined or not, compared with the usual alternatives."""
 
 from __future__ import annotations
 

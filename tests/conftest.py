@@ -1,4 +1,4 @@
-"""What every test gets: a spill directory of its own, and a check that it leaves nothing behind."""
+"""Give every test a spill directory of its own, and check that it leaves nothing behind."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture(params=sorted(BACKENDS))
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """What is known of the backend under test."""
+    """Properties of the backend under test."""
     return BACKENDS[request.param]
 
 

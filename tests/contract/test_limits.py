@@ -1,4 +1,4 @@
-"""What a call may use: each limit ends it with a status of its own, and harms nobody else."""
+"""Limits of a call: each ends it with a status of its own, and harms no other call."""
 
 from __future__ import annotations
 

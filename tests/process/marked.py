@@ -23,7 +23,7 @@ class Mark:
 
     @property
     def env(self) -> dict[str, str]:
-        """What to add to the environment of the process under test."""
+        """Variables to add to the environment of the process under test."""
         return {NAME: self._value}
 
     def pids(self) -> set[int]:
@@ -32,7 +32,7 @@ class Mark:
         return {pid for pid in _all_pids() if wanted in _environment_of(pid) and is_running(pid)}
 
     def worker_pids(self) -> set[int]:
-        """Those of them that are workers, or that a worker started."""
+        """Marked processes that are workers, or that a worker started."""
         return {
             pid
             for pid in self.pids()

@@ -1,4 +1,4 @@
-"""What lies in the driver's current folder is imported by none of its processes, unless it is on sys.path."""
+"""No process of a driver imports modules from its current folder, unless the folder is on sys.path."""
 
 from __future__ import annotations
 

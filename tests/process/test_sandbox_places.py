@@ -1,4 +1,4 @@
-"""What a confined program may read of folders that hold more than programs."""
+"""Read access of a confined program to folders that hold more than programs."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ print(json.dumps(gigaexec.run(sys.argv[1], "f", names)))
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a program sees whose driver has secrets in its environment."""
+    """Return the environment that a program sees if its driver has secrets in its own."""
     env = {
         **dict.fromkeys(SECRET_NAMES, SECRET),
         "LC_ALL": "C.UTF-8",

@@ -140,7 +140,7 @@ def f():
 
 
 def completions(backend: LokyBackend) -> list[tuple[ExecutionMetrics | None, BaseException | None]]:
-    """What `on_complete` is told from now on."""
+    """Collect the arguments of `on_complete` from now on."""
     told: list[tuple[ExecutionMetrics | None, BaseException | None]] = []
     backend.on_complete(lambda _, metrics, error: told.append((metrics, error)))
     return told

@@ -1,4 +1,4 @@
-"""What an attack is: a program, and how to see from outside whether it got through."""
+"""An attack: a program, and a check from outside whether it succeeded."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOWHERE: frozenset[Where] = frozenset()
 
 
 class Verdict(enum.StrEnum):
-    """What must come of an attack."""
+    """The required result of an attack."""
 
     THROUGH = "gets through"
     STOPPED = "stopped"
@@ -125,7 +125,7 @@ def read(path, **where):
         os.close(descriptor)
 
 def attempts(*functions):
-    """What each returns, or its error as text."""
+    """Return the result of each, or its error as text."""
     results = []
     for function in functions:
         try:

@@ -38,7 +38,7 @@ _MET_BY_DRIVER = frozenset({*RESOURCES, *FORGING}) - {ATTACKS["memory-in-device"
 
 
 def attacks_at(where: Where) -> list[Attack]:
-    """Those that are tried there. Where the network is allowed, only what concerns it."""
+    """Return the attacks for this policy. If it allows the network, only those on the network."""
     if where in NETWORK:
         return list(NETWORK_ATTACKS)
     left_out = _MET_BY_DRIVER if where in NO_LANDLOCK else frozenset()

@@ -1,4 +1,4 @@
-"""What is laid out for an attack, outside of what its program may touch: files, servers and processes."""
+"""Targets of an attack, which its program must not reach: files, servers and processes."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Targets:
         return bool(self._survivors())
 
     def has_old_scratch(self) -> bool:
-        """Whether a scratch folder that is not empty is still there a while after its call."""
+        """Return True if a scratch folder with files still exists some time after its call."""
         return not wait_for(lambda: not any(map(_holds_deep, self._spill.glob("*.scratch"))), 5.0)
 
     def log_has(self, text: str) -> bool:

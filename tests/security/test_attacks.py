@@ -41,7 +41,7 @@ _GROUPS = [pytest.param(user, where, id=f"{user}-{where}") for user in _USERS fo
 
 
 def _has_rights_of_root() -> bool:
-    """Whether this process has the capabilities that attacks need of a root user of the machine."""
+    """Return True if this process has the capabilities that attacks by the machine's root need."""
     if sys.platform != "linux" or os.getuid() != 0:
         return False
     line = Path("/proc/self/status").read_text().partition("CapEff:")[2]
@@ -50,7 +50,7 @@ def _has_rights_of_root() -> bool:
 
 
 class Reports:
-    """What came of all attacks, by user and preset. Some drivers run at once: mostly they wait.
+    """Results of all attacks, by user and preset. Several drivers run at once, because they mostly wait.
 
     Args:
         folder: Shared with the other processes of a parallel test run: one of them makes each report.

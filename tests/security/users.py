@@ -54,7 +54,7 @@ def driver_environment(secret: str) -> dict[str, str]:
 
 
 def why_not(uid: int) -> str:
-    """Why the driver cannot be run as that user here, or ""."""
+    """Return the reason why the driver cannot run as that user here, or ""."""
     if uid == os.getuid():
         return ""
     if os.getuid() != 0:

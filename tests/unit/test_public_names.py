@@ -90,7 +90,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def effects_of(statement: str, *, watch_environment: str) -> list[str]:
-    """What the statement does to a fresh process, apart from loading modules."""
+    """Return the effects of a statement on a fresh process, apart from loaded modules."""
     script = f"""
     import json, os, sys, threading
     seen = []

@@ -1,4 +1,4 @@
-"""What one call leaves for the next."""
+"""State that one call leaves for the next."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from tests.security.attack import (
 
 
 def _succeeds(name: str, what: str, expression: str) -> Attack:
-    """What root can do in a user namespace of its own, and some machines refuse."""
+    """Attacks with the rights of root in a user namespace, which some machines refuse."""
     return Attack(name, what, f"def attack(at): return {expression}", said_so, depends=OFF)
 
 

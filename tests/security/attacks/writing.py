@@ -14,7 +14,7 @@ def _changes(name: str, what: str, body: str) -> Attack:
 
 
 def _changes_attributes(name: str, what: str, body: str) -> Attack:
-    """What Landlock does not control."""
+    """Changes of metadata, which Landlock does not control."""
     return Attack(name, what, f"def attack(at): {body}", changed, through=OFF | NO_NAMESPACES)
 
 

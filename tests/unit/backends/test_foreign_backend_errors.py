@@ -1,4 +1,4 @@
-"""What a backend that somebody else wrote raises says nothing about the program."""
+"""Exceptions that a backend of another package raises are no verdict on the program."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class ChildKilled(AssertionError):
 
 
 def in_child(function: Callable[[], object], user: int | None = None) -> Any:
-    """What `function` returned in a forked child with one thread, through JSON.
+    """Return what `function` returned in a forked child with one thread, through JSON.
 
     Args:
         function: What to run there.
@@ -79,7 +79,7 @@ def become(user: int) -> None:
 
 
 def errno_of(function: Callable[[], object]) -> str:
-    """How it fails, "EACCES" for example; "" if it does not."""
+    """Return the name of the error with which it fails, such as "EACCES"; "" if it does not fail."""
     try:
         function()
     except OSError as error:

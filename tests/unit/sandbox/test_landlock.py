@@ -1,4 +1,4 @@
-"""What Landlock refuses and what it leaves, as root and as a plain user."""
+"""Operations that Landlock refuses and allows, as root and as an ordinary user."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs_scopes = pytest.mark.skipif(ABI < 6, reason=f"Landlock ABI {ABI}: scopes n
 
 
 def confined(folders: Folders, user: int, attempt: Callable[[], object], **network: object) -> object:
-    """What `attempt` returns in a child that may use the scratch folder, /dev/null and programs."""
+    """Return the result of `attempt` in a child that may use the scratch folder, /dev/null and programs."""
 
     def confine() -> object:
         landlock.restrict_self([(str(folders.scratch), Access.WRITE), ("/nowhere", Access.WRITE)])

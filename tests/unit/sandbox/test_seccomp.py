@@ -126,7 +126,7 @@ def test_a_socket_that_was_open_cannot_connect_by_sending(user: int) -> None:
 
 
 def test_a_stream_pair_cannot_be_turned_to_another_socket(folders: Folders, user: int) -> None:
-    """Why stream pairs are allowed and datagram pairs are not."""
+    """The reason why stream pairs are allowed and datagram pairs are not."""
     path = str(folders.outside / "socket")
 
     def attempts(kind: int) -> Callable[[], object]:

@@ -1,4 +1,4 @@
-"""What programs use goes on working under the filter."""
+"""Libraries that programs use keep working under the filter."""
 
 from __future__ import annotations
 

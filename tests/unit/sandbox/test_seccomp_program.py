@@ -20,7 +20,7 @@ MACHINES = pytest.mark.parametrize("machine", ARCHITECTURES)
 
 
 def run(program: bytes, architecture: int, number: int, arguments: tuple[int, ...] = ()) -> int:
-    """What the filter returns for one call, as linux/filter.h defines its instructions."""
+    """Return the action of the filter for one system call, as linux/filter.h defines its instructions."""
     padded = [value & 0xFFFFFFFFFFFFFFFF for value in (*arguments, *(0,) * 6)][:6]
     data = struct.pack("=IIQ6Q", number, architecture, 0, *padded)
     code = list(struct.iter_unpack("=HBBI", program))

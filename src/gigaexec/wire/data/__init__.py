@@ -7,7 +7,7 @@ simple_types    types made of a fixed few items (dates, Decimal, UUID, ...): bot
 containers_out  dicts, sets and records -> items
 containers_in   items -> dicts, sets and records
 hashing         the time limit on inserting keys into sets and dicts
-context         services of an encoding and of a decoding that the modules above use
+context         services of an encoding and of a decoding that the types use
 arrays_out      numpy arrays and scalars -> items
 arrays_in       items -> numpy arrays and scalars, checked
 instances       the fields of an instance of a program's class

@@ -127,7 +127,7 @@ def test_r35_a_stopped_process_can_be_killed(bystander: subprocess.Popen[bytes])
 
 
 def is_gone(group: int) -> bool:
-    """Whether a process group has no member. A look at /proc would miss one of a chain."""
+    """Return True if a process group has no member. A scan of /proc could miss a short-lived one."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What a look at the processes of a call sees."""
+"""Samples of the processes of a call."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def unloaded_after() -> Iterator[None]:
 
 
 def report_of(code: str) -> WorkerError:
-    """What is reported when `f` of the code is called."""
+    """Return the report of a call of the code's `f`."""
     with pytest.raises(BaseException) as raised:
         find_function(load_program(code), "f")()
     assert raised.value.__traceback__ is not None
