@@ -251,7 +251,7 @@ class Dispatcher:
             pass
         self._staffing.close()
         self._disposer.close()
-        self._disposer.join()  # it may still be removing what the resources remove
+        self._disposer.join()  # otherwise both might remove the same files
         self._resources.close()
         self._staffing.orphans.close()
         self._selector.close()

@@ -67,7 +67,7 @@ class WorkerEvents:
     def kill(self, worker: WorkerHandle, death: Death) -> None:
         """Kill a worker for a cause. If it is dying already, the first cause stands."""
         if worker.state is WorkerState.DYING:
-            # But a call that nobody wants any more must not be requeued.
+            # A cancelled call must not be requeued.
             if death.kind is EndingKind.CANCELLED and worker.death.kind is EndingKind.WORKER_DIED:
                 worker.death = death
             return
@@ -90,7 +90,7 @@ class WorkerEvents:
             self.kill(worker, Death(EndingKind.CANCELLED))
         elif worker.state is WorkerState.ENDING:
             self._take_last_sample(worker)
-            worker.kill()  # its answer stands
+            worker.kill()  # the answer remains valid
         elif worker.state is WorkerState.DYING:
             self._unblock_death(worker)
         elif worker.call is not None and worker.call.job.started_at is not None:
@@ -140,7 +140,7 @@ class WorkerEvents:
 
     def _on_answer(self, worker: WorkerHandle, call: RunningCall, answer: Answer) -> None:
         worker.drain_output()
-        if worker.state is not WorkerState.BUSY:  # it had written more than it may
+        if worker.state is not WorkerState.BUSY:  # the unread output exceeded a limit and ended the call
             answer.close()
             return
         worker.calls_done += 1
@@ -184,7 +184,7 @@ class WorkerEvents:
         if call is not None:
             self.staffing.keep_spare()
         self._workers.remove(worker)
-        worker.drain_output()  # it may hit a limit
+        worker.drain_output()  # the output may exceed a limit
         exit_code = worker.process.exit_code()
         output, steps = worker.captured_output(), worker.reports.steps
         ending = None if call is None else ending_by_death(call, worker.death, exit_code, output, steps)

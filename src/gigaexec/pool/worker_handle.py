@@ -213,7 +213,7 @@ class WorkerHandle:
 
     def _kill_tree(self) -> None:
         if self.state is WorkerState.IDLE:
-            self._enter(WorkerState.DYING)  # it takes no call any more
+            self._enter(WorkerState.DYING)  # the worker takes no further call
         if self._handshake is not None:
             self._abort_handshake()
         elif self._pidfd is not None or not self.process.has_ended():

@@ -49,7 +49,7 @@ class Workers:
     def next_idle(self) -> WorkerHandle | None:
         """Return the idle worker that takes the next call, or None. It stays idle until `unidle`."""
         while self._idle and self._idle[-1].state is not WorkerState.IDLE:
-            self._idle.pop()  # its channel broke; its death is on the way
+            self._idle.pop()  # the channel broke; the death will be reported
         return self._idle[-1] if self._idle else None
 
     def count(self, *states: WorkerState) -> int:

@@ -85,7 +85,7 @@ def reason_for_no_user_namespace(error: OSError) -> str:
             with open(f"/proc/sys/{setting.replace('.', '/')}", "rb") as file:
                 is_forbidden = file.read().strip() == value.encode()
         except OSError:
-            continue  # this kernel has no such setting
+            continue  # the kernel has no such setting
         if is_forbidden:
             return f"user namespaces are not allowed ({setting} is {value})"
     return str(error)

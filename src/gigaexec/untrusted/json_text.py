@@ -51,7 +51,7 @@ def is_json(value: Any) -> bool:
     """Tell whether JSON holds `value` without loss, a tuple being an array, in a text that can be handled."""
     try:
         return _json_size(value, {}) <= _MOST_CHARACTERS
-    except RecursionError:  # it nests deeper than the encoder goes
+    except RecursionError:  # the value is nested deeper than the encoder can recurse
         return False
 
 
@@ -78,7 +78,7 @@ def safe_repr(value: object, *, most_characters: int = _MOST_CHARACTERS) -> str:
                 return "".join([*text, piece[:room], "..."])
             room -= len(piece)
             text.append(piece)
-    except RecursionError:  # it contains itself, or nests too deep
+    except RecursionError:  # the value contains itself, or is nested too deep
         return _as_object(value)
     return "".join(text)
 

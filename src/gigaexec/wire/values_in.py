@@ -48,7 +48,7 @@ class ValueBytes:
             )
         view = memoryview(self.contents)
         if view.readonly and (layout.buffers or expected is ResultFormat.DATA):
-            view = memoryview(bytearray(view))  # so that arrays on it are writable
+            view = memoryview(bytearray(view))  # a copy, so that arrays on it are writable
         head = view[: layout.head_bytes]
         buffers = [view[offset : offset + size] for offset, size in layout.buffers]
         if expected is ResultFormat.DATA:

@@ -51,7 +51,7 @@ def _reap_ended_children() -> None:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
     except ChildProcessError:
-        pass  # none left
+        pass  # no child is left
 
 
 def _end_child(pid: int) -> bool:

@@ -246,7 +246,7 @@ class LocalBackend(ABC):
 
     def _live_pool(self) -> Pool:
         if self._owner_pid != os.getpid():
-            self._become_owner()  # this is a forked child, and the pool belongs to its parent
+            self._become_owner()  # in a forked child: the pool belongs to the parent
         with self._lock:
             if self._pool is not None and self._pool.has_failed:
                 self._retire_pool()

@@ -107,7 +107,7 @@ class _Walk:
         try:
             folder = _open_folder(parent, name)
         except OSError:
-            return  # it was removed
+            return  # the entry was removed meanwhile
         if len(self._levels) > _MOST_OPEN_LEVELS:
             self._levels[-1].close()
         level = _Level(folder, _identity(folder), [])
@@ -120,7 +120,7 @@ class _Walk:
                         return
                     self._add(entry, level)
         except OSError:
-            pass  # it was removed
+            pass  # the entry was removed meanwhile
 
     def _add(self, entry: os.DirEntry[str], level: _Level) -> None:
         try:
@@ -129,7 +129,7 @@ class _Walk:
             if entry.is_dir(follow_symlinks=False):
                 level.pending.append(entry.name)
         except OSError:
-            pass  # it was removed
+            pass  # the entry was removed meanwhile
 
     def _leave(self) -> None:
         left = self._levels.pop()

@@ -83,7 +83,7 @@ class SpillDirectory:
             ) from error
         try:
             _sweep(path)
-        except OSError as error:  # this pool does not need it, and the next one tries again
+        except OSError as error:  # harmless for this pool; the next one tries again
             logger.warning("files of dead pools in %s could not be removed: %s", path, error)
 
     def new_path(self) -> str:
@@ -168,12 +168,12 @@ def _sweep(directory: Path) -> None:
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
-            continue  # its pool ended just now
+            continue  # the lock's pool ended just now
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove_pool(directory, lock.name.removeprefix("pool-").removesuffix(_LOCK_SUFFIX))
         except OSError:
-            continue  # its pool is alive
+            continue  # the lock's pool is alive
         finally:
             os.close(descriptor)
 

@@ -78,7 +78,7 @@ class ForkedProcess(SupervisedProcess):
         try:
             return not Path(f"/proc/{self.root_pid}/task/{self.root_pid}/children").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
-            return True  # it has just ended
+            return True  # the process has just ended
         except OSError:
             return False  # unknown
 
@@ -94,7 +94,7 @@ class ForkedProcess(SupervisedProcess):
         try:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         except ProcessLookupError:
-            pass  # it has ended already
+            pass  # the process has ended already
         return True
 
     def exit_code(self) -> int | None:

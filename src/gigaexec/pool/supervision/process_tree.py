@@ -44,7 +44,7 @@ def kill_tree(root: int, root_pidfd: int | None) -> bool:
         return False
     try:
         return _kill_descendants(root)
-    except OSError as error:  # this process is out of descriptors or memory
+    except OSError as error:  # the driver is out of descriptors or memory
         logger.warning("the descendants of process %d cannot be listed: %s", root, error)
         return False
     finally:
@@ -129,7 +129,7 @@ def _descendants_by_psutil(root: int) -> list[int]:
     try:
         return [child.pid for child in psutil.Process(root).children(recursive=True)]
     except psutil.Error:
-        return []  # it ended in between
+        return []  # the process ended meanwhile
 
 
 def children_of_thread(pid: int, thread: str) -> list[int]:
@@ -192,7 +192,7 @@ def _carries(pid: int, markers: set[bytes]) -> bool:
     try:
         environment = (_PROC / str(pid) / "environ").read_bytes()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return False  # it ended, or is another user's
+        return False  # the process ended, or belongs to another user
     return not markers.isdisjoint(environment.split(b"\0"))
 
 

@@ -158,7 +158,7 @@ def _tree(roots: set[int]) -> set[int]:
             # Two links are the folder's own, the others are threads (proc_task_getattr, fs/proc/base.c).
             more_threads = os.stat(f"/proc/{pid}/task").st_nlink - 3
         except OSError:
-            continue  # it ended
+            continue  # the process ended
         threads_left -= more_threads
         if threads_left < 0:
             return _tree_by_parents(roots)
@@ -180,7 +180,7 @@ def _tree_by_parents(roots: set[int]) -> set[int]:
             try:
                 parent = int(_read(f"/proc/{name}/stat").rpartition(b")")[2].split(None, 2)[1])
             except OSError:
-                continue  # it ended
+                continue  # the process ended
             children_of.setdefault(parent, []).append(int(name))
     unvisited, found = list(roots), set(roots)
     while unvisited:
@@ -194,7 +194,7 @@ def _children(pid: int, thread: str) -> list[int]:
     try:
         return children_of_thread(pid, thread)
     except OSError:
-        return []  # this process is out of descriptors; the next sample may succeed
+        return []  # the driver is out of descriptors; the next sample may succeed
 
 
 def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
@@ -246,7 +246,7 @@ def _open_files(place: str) -> tuple[dict[int, int], dict[int, int]]:
             found = os.stat(path)
             kind[found.st_ino] = found.st_blocks * 512
         except OSError:
-            continue  # it was closed
+            continue  # the descriptor was closed
     return memory_files, deleted_files
 
 

@@ -73,7 +73,7 @@ def take_scalar(value: Any, _: EncodingContext) -> tuple[int, Sequence[Any]]:
     numpy = sys.modules["numpy"]
     if isinstance(value, numpy.str_):
         _check_scalar_type(value, numpy.str_)
-        return fmt.NUMPY_STR, (str.__str__(value),)  # its own __str__ drops trailing NULs
+        return fmt.NUMPY_STR, (str.__str__(value),)  # numpy.str_.__str__ drops trailing NULs
     if isinstance(value, numpy.bytes_):
         _check_scalar_type(value, numpy.bytes_)
         return fmt.NUMPY_BYTES, (bytes(value),)

@@ -88,7 +88,7 @@ def decode_plain(head: bytes | memoryview, *, max_depth: int, max_count: int) ->
 def _described(error: Exception) -> str:
     try:
         text = str(error)
-    except ValueError:  # it quotes an int of thousands of digits, which str() refuses
+    except ValueError:  # the error quotes an int of thousands of digits, which str() refuses
         text = ""
     # Other libraries quote their arguments in full.
     return f"{type(error).__name__}: {text[:300]}"

@@ -315,7 +315,7 @@ def _step(opened: _Open) -> str:
 def _short(key: Any) -> str:
     if type(key) in LEAF_TYPES:
         return reprlib.repr(key)
-    return f"<{type(key).__name__}>"  # its repr may run code, and be long
+    return f"<{type(key).__name__}>"  # a repr may run code of the program, and be long
 
 
 def _with_unfit_marked(items: Sequence[Any]) -> Sequence[Any]:

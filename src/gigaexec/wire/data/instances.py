@@ -55,7 +55,7 @@ def _add(fields: dict[str, Any], name: str, value: Any) -> None:
     try:
         fields[name] = getattr(value, name)
     except AttributeError:
-        pass  # it has no value
+        pass  # the slot has no value
 
 
 def _is_named_tuple(value: Any) -> bool:

@@ -28,7 +28,7 @@ def failure_as_record(error: GigaexecError) -> dict[str, Any]:
         # Most specific first: a receiver that does not know the class takes the first base that it knows.
         "classes": names,
         "message": str(error.args[0]) if error.args else "",
-        # Both are those of the outcome, and sent once.
+        # The outcome already holds both; they are sent once.
         "has_output": getattr(error, "output", None) is not None,
         "has_metrics": getattr(error, "metrics", None) is not None,
     }

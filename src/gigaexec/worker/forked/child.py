@@ -234,7 +234,7 @@ def _answer(ended: FinishedCall, channel: WorkerChannel) -> None:
 def _current_folder() -> str:
     try:
         return os.getcwd()
-    except OSError:  # it was removed
+    except OSError:  # the folder was removed
         return "/"
 
 

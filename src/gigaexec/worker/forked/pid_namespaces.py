@@ -132,7 +132,7 @@ def end_init(init: int) -> None:
     try:
         signal.pidfd_send_signal(init, signal.SIGKILL)
     except ProcessLookupError:
-        pass  # it has ended already
+        pass  # the process has ended already
     os.close(init)
 
 
