@@ -1,4 +1,4 @@
-"""Checks of the numbers that callers pass. To Python a bool is an int; here it is a mistake."""
+"""Checks of the numbers that callers pass. A bool is an int in Python, but a mistake here."""
 
 from __future__ import annotations
 

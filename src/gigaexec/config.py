@@ -210,7 +210,7 @@ def _resolved(folder: Any) -> Path:
 
 
 def _as_names(names: object) -> frozenset[str]:
-    # A str is iterable, too: it would give its letters.
+    # A str is iterable, too, and would be read as its letters.
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise ConfigurationError(f"env_whitelist must be a set of names, not {names!r}")
     found = frozenset(names)

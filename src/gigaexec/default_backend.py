@@ -113,5 +113,5 @@ def _close_shared(pid: int) -> None:
             continue  # a local backend, which was shut down before Python waited for its threads
         try:
             asyncio.run(asyncio.wait_for(backend.shutdown(wait=True), _SHUTDOWN_LIMIT_S))
-        except Exception:  # the others must be shut down all the same
+        except Exception:  # the other backends must still be shut down
             logger.exception("backend %s could not be shut down at exit", redacted_url(name))

@@ -85,7 +85,7 @@ async def run_call(
     limits: Limits | None = None,
     backend: ExecutorBackend | str | None = None,
 ) -> Outcome:
-    """Run a call on any backend and return how it ended.
+    """Run a call on any backend and return its outcome.
 
     An exception of the backend that is not an error of gigaexec, such as a lost connection, gives an outcome
     with status infrastructure.

@@ -73,7 +73,7 @@ class ExecutorBackend(Protocol):
 
 @runtime_checkable
 class OutcomeBackend(ExecutorBackend, Protocol):
-    """A backend that reports outcomes: the cost, the output and the clocks of a call beside its value."""
+    """A backend that reports outcomes: the value of a call with its cost, output and clocks."""
 
     async def run(
         self,
@@ -83,7 +83,7 @@ class OutcomeBackend(ExecutorBackend, Protocol):
         queue_timeout_s: float | None = None,
         limits: Limits | None = None,
     ) -> Outcome:
-        """Run one call and return how it ended. A failure of the call is in the outcome, not raised.
+        """Run one call and return its outcome. A failure of the call is in the outcome, not raised.
 
         Args:
             call: The call.

@@ -84,8 +84,8 @@ def _load(name: str) -> Any:
         return operator.attrgetter(qualified_name)(importlib.import_module(module))
     except GigaexecError:
         raise
-    except Exception as error:  # importing a package of somebody else may raise anything
-        if _is_exiting():  # concurrent.futures, which loky imports, cannot be imported then
+    except Exception as error:  # importing another package may raise anything
+        if _is_exiting():  # at exit, concurrent.futures, which loky imports, cannot be imported
             raise BackendClosedError("the interpreter is exiting; no call can be run any more") from error
         raise ConfigurationError(
             f"backend {name!r} cannot be imported from {place}: {type(error).__name__}: {error}"

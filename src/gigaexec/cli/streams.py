@@ -83,14 +83,15 @@ class _StderrHandler(logging.Handler):
 def _occupy_closed_descriptors() -> None:
     """Open /dev/null on each of 0, 1 and 2 that is closed.
 
-    Otherwise a pipe or a file of ours could get that number, and output for a stream would go into it. The
-    mode is the wrong one on purpose: reads of stdin and writes to the others fail with EBADF, as if closed.
+    Otherwise the next pipe or file that the command opens gets that number, and receives the output of a
+    stream. The mode is the wrong one on purpose: reads of stdin and writes to the others fail with EBADF, as
+    if closed.
     """
     for descriptor, mode in ((_STDIN_FD, os.O_WRONLY), (_STDOUT_FD, os.O_RDONLY), (_STDERR_FD, os.O_RDONLY)):
         try:
             os.fstat(descriptor)
         except OSError:
-            # open() returns the lowest free number: this descriptor, as lower ones are open by now.
+            # open() returns the lowest free number, which is this descriptor: all lower ones are open.
             os.set_inheritable(os.open(os.devnull, mode), True)
 
 

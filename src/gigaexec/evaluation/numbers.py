@@ -21,7 +21,7 @@ def finite_float(value: Any) -> float | None:
     elif is_a(held, int):
         try:
             number = float(int.__int__(held))
-        except OverflowError:  # above the range of floats
+        except OverflowError:  # an int above the range of floats
             return None
     else:
         return None

@@ -1,4 +1,4 @@
-"""Gives calls to worker processes of this machine, one at a time each, and ends those that must end.
+"""Run calls in worker processes of this machine, one at a time in each, and end workers when they must end.
 
 pool            one life of a local backend: a call in, its outcome out
 request         a checked call with its encoded arguments

@@ -126,7 +126,7 @@ class Dispatcher:
 
     def submit(self, job: Job) -> None:
         """Queue a job. Its `on_ended` is called exactly once, also when the pool stops. Never blocks."""
-        # Not past commands that wait in the inbox: jobs are served in the order they came.
+        # Never ahead of commands that wait in the inbox: jobs are served in the order of their arrival.
         if self._inbox or not self._lock.acquire(blocking=False):
             self._tell(lambda: self._accept(job))
             return
@@ -153,7 +153,7 @@ class Dispatcher:
         return self._failure
 
     def join(self, timeout_s: float | None = None) -> bool:
-        """Wait until `stop` is done: no worker process, no thread, no spill file is left.
+        """Wait until `stop` is done: no worker process, thread or spill file is left.
 
         Returns:
             True if it is done, False if `timeout_s` passed first.
@@ -168,7 +168,7 @@ class Dispatcher:
 
     def close_after_fork(self) -> None:
         """In a forked child: close the inherited descriptors, so that workers end with the parent alone."""
-        self._is_foreign = True  # no lock may be touched either: another thread may have held it at the fork
+        self._is_foreign = True  # and take no lock: another thread may have held it at the fork
         for worker in self._workers:
             worker.close_after_fork()
         self._selector.close()
@@ -294,8 +294,8 @@ class Dispatcher:
     def _plan_wake(self) -> float:
         """Choose how long to wait at most, in seconds.
 
-        A planned moment is kept although the call that it was for has ended. So in a steady stream of calls a
-        submitting thread finds that the dispatcher wakes early enough anyway, and need not wake it.
+        A planned wake-up is kept when its call ends early. In a steady stream of calls, the dispatcher is
+        then due to wake before the deadline of the next call, and the submitting thread need not wake it.
         """
         with self._lock:
             now = time.monotonic()

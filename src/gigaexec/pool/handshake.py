@@ -1,4 +1,4 @@
-"""The handshake with a supervised worker: its first message brings the pidfds of its root and of itself."""
+"""The handshake with a supervised worker: its first message carries the pidfds of root and worker."""
 
 from __future__ import annotations
 

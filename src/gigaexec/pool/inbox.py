@@ -19,7 +19,8 @@ class Inbox:
 
     def __init__(self) -> None:
         self._commands: deque[Command] = deque()
-        # Reentrant: the collector may run anywhere, and finalise a backend that puts a command here.
+        # Reentrant: garbage collection may start on this thread at any point and finalize a backend, which
+        # puts a command here.
         self._lock = threading.RLock()
         self._is_awake = False
         self._is_closed = False
@@ -31,7 +32,7 @@ class Inbox:
         return bool(self._commands)
 
     def put(self, command: Command) -> None:
-        """Add a command and wake the dispatcher. After `close` it is run at once, by the caller's thread."""
+        """Add a command and wake the dispatcher. After `close`, run it at once on the caller's thread."""
         with self._lock:
             self._commands.append(command)
             if not self._is_awake and not self._is_closed:
@@ -61,7 +62,7 @@ class Inbox:
             command()
 
     def close(self, when_closed: Command) -> None:
-        """Close the inbox, which no dispatcher reads any more: run the commands that wait, close the pipe.
+        """Close the inbox when no dispatcher reads it any more: run the waiting commands and close the pipe.
 
         Args:
             when_closed: Called just before `put` begins to run commands on the caller's thread.
@@ -73,7 +74,7 @@ class Inbox:
         self.close_pipe()
 
     def close_pipe(self) -> None:
-        """Close the descriptors alone: in a forked child, where no lock may be touched."""
+        """In a forked child: close the descriptors without the lock, which another thread may have held."""
         os.close(self.reader)
         os.close(self._writer)
 

@@ -9,15 +9,15 @@ from itertools import islice
 
 from gigaexec.pool.jobs import Ending, EndingKind, Job
 
-# How soon to check a job again whose wait is over, but which a starting worker is about to take.
+# Seconds until a job whose wait is over is checked again, if a starting worker is about to take it.
 _NEXT_CHECK_S = 0.02
 
 
 class JobQueue:
     """A queue of jobs. Each job has its own limit on the time that it may wait.
 
-    A job that ended while it waited stays until it comes to the front: taking it out of the middle would
-    walk through up to a hundred thousand jobs.
+    A job that ended while it waited is dropped when it reaches the front: removing it from the middle would
+    scan up to a hundred thousand jobs.
     """
 
     def __init__(self) -> None:

@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """End of a job. It is made when the call's process is idle or dead, and its children are dead.
+    """End of a job. When an instance exists, the call's process is idle or dead, and its children are dead.
 
     Args:
         kind: The event that ended it.

@@ -27,7 +27,7 @@ def add(pool: StoppablePool) -> None:
 
 
 def begin_end(pool: StoppablePool) -> None:
-    """Remove a pool that is about to close its descriptors: a forked child must not close reused numbers."""
+    """Remove a pool that is about to close its descriptors: a forked child must not close reused ones."""
     _ending.add(pool)
     _live.discard(pool)
 

@@ -34,12 +34,12 @@ class OutputPipes:
         return sum(buffer.total_bytes for buffer in self._buffers.values())
 
     def clear(self) -> None:
-        """Drop the output that was read: another call begins."""
+        """Drop the output of the previous call."""
         for buffer in self._buffers.values():
             buffer.clear()
 
     def read(self, descriptor: int, count: int = _READ_BYTES) -> None:
-        """Read at most `count` bytes that wait in a pipe. At its end the pipe leaves `open`."""
+        """Read at most `count` available bytes of a pipe. At end of file the pipe is removed from `open`."""
         try:
             data = os.read(descriptor, count)
         except BlockingIOError:
@@ -52,7 +52,7 @@ class OutputPipes:
     def read_all(self) -> None:
         """Read the output that was written up to now.
 
-        Not until the pipes block: a thread that a program left behind may write faster than this reads.
+        Does not read until the pipes block, because a thread that a program left may write faster.
         """
         for descriptor in tuple(self.open):
             if waiting := _waiting_bytes(descriptor):

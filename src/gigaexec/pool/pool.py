@@ -113,7 +113,7 @@ class Pool:
 
     def _keep(self, encoded: EncodedOutcome) -> EncodedOutcome:
         if encoded.value is not None and encoded.value.layout.format != self._results:
-            return EncodedOutcome(encoded.decode(self._results))  # an outcome that says so
+            return EncodedOutcome(encoded.decode(self._results))  # the outcome holds the error
         return encoded
 
     async def _ending(self, request: Request, place: str) -> Ending:
@@ -136,7 +136,7 @@ class Pool:
         except asyncio.CancelledError:
             self._dispatcher.cancel(job)
             try:
-                await asyncio.wait([ended])  # until the worker is dead
+                await asyncio.wait([ended])  # wait until the worker is dead
             finally:
                 self._remove_result(place)  # the worker may have answered before it was killed
             raise
@@ -166,7 +166,7 @@ class Pool:
         Programs that can write to a common folder can open each other's files, keep one open, and truncate
         it later.
         """
-        if self._results is ResultFormat.PICKLE:  # such programs are trusted
+        if self._results is ResultFormat.PICKLE:  # programs without a sandbox are trusted
             return True
         held = {step.name for step in ending.steps if step.held}
         is_apart = "seccomp" in held and not held.isdisjoint({"landlock_files", "read_only_mounts"})

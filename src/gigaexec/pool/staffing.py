@@ -1,4 +1,4 @@
-"""Starting workers: when one is missing, what to do when a start fails, and templates that hang."""
+"""Starts missing workers, and handles failed starts and templates that hang."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NewHandle = Callable[[str, WorkerProcess, WorkerPipes], WorkerHandle]
 
 
 class Staffing:
-    """Keeps a pool in workers. Used on the dispatcher's thread only, or under its lock.
+    """Keeps a pool supplied with workers. Used on the dispatcher's thread only, or under its lock.
 
     Args:
         pool_id: For the log.
@@ -96,7 +96,7 @@ class Staffing:
         return lacks and (wanted > 0 or self._owes_spares)
 
     def start_missing(self) -> None:
-        """Start one missing worker, not all: results and deadlines are served between two starts."""
+        """Start one missing worker. Not all at once: between two starts, results and deadlines are served."""
         self._must_start_more = False
         if self.is_stopped or not self.lacks_workers():
             return
@@ -109,17 +109,17 @@ class Staffing:
         self.is_stopped = True
 
     def keep_spare(self) -> None:
-        """Keep a worker ready: one was killed, and the next may be."""
+        """Keep a spare worker ready from now on, because one was killed."""
         self._spares = max(self._spares, _SPARES_AFTER_FIRST_KILL)
 
     def on_call_taken(self, worker: WorkerHandle) -> None:
-        """Take note of a worker that took a call."""
+        """Record that a worker took a call."""
         # A worker that ends with its call is replaced even if no other call waits. Replacements are not
         # replaced again, so that the last workers may end of idleness.
         self._owes_spares = worker.supervised is not None
 
     def on_ready(self) -> None:
-        """Take note of a worker that has started."""
+        """Record that a worker has started."""
         self._failures.end()
 
     def on_death(self, worker: WorkerHandle) -> None:
@@ -128,15 +128,15 @@ class Staffing:
         self._starter.forget(worker.process)
         self._disposer.dispose_of(worker.process)
         if self._starter.leaves_orphans:
-            # If the worker ended by itself, what it had started belongs to init by now.
+            # If the worker ended by itself, init has adopted the processes that it had started.
             self.orphans.kill_those_of(worker.worker_id, worker.process.pid, is_tree_dead=worker.is_tree_dead)
 
     def on_idle(self) -> None:
-        """End what no worker needs: the last worker ended of idleness."""
+        """Release resources that no worker needs: the last worker ended because it was idle."""
         self._starter.on_idle()
 
     def on_dead_start(self, worker: WorkerHandle, exit_code: int | None, output: str) -> None:
-        """Decide what follows from a worker that died before it was ready."""
+        """Handle a worker that died before it was ready: retry, or fail calls."""
         supervised = worker.supervised
         failure = supervised.start_failure() if supervised is not None and exit_code is None else None
         is_shortage = not worker.is_hung and (
@@ -201,7 +201,7 @@ class Staffing:
         process, pipes = self._starter.start_worker(worker_id)
         try:
             return self._new_handle(worker_id, process, pipes)
-        except BaseException:  # the user's epoll watches are used up, say
+        except BaseException:  # for example the user's epoll watches are used up
             process.kill(None)
             pipes.close()
             self._starter.forget(process)

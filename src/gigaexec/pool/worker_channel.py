@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 _READ_BYTES = 256 * 1024
 
-# The first message of a forked worker brings two, an answer at most one.
+# Descriptors with one message: two with the first of a forked worker, at most one with an answer.
 _MAX_DESCRIPTORS_OF_MESSAGE = 2
 
 
 class WorkerChannel:
-    """Never blocks. Used on the dispatcher's thread only.
+    """The driver's end of a worker's channel. Never blocks. Used on the dispatcher's thread only.
 
     Args:
         connection: The socket. Whoever made the channel closes it.
@@ -57,8 +57,7 @@ class WorkerChannel:
         """Read once.
 
         Returns:
-            Bytes for `messages`, b"" at the end of the channel, None if nothing waits or nothing more can be
-            believed.
+            Bytes for `messages`, b"" at the end of the channel, None if nothing waits, or after `distrust`.
 
         Raises:
             DescriptorsLostError: A message and its descriptors were lost: this process is out of descriptors.
@@ -90,7 +89,7 @@ class WorkerChannel:
         """Decode the messages that `data` completes.
 
         Raises:
-            ProtocolError: The worker sends no such message: a program wrote into the channel.
+            ProtocolError: A message is not one that workers send: a program wrote into the channel.
         """
         if len(self._files) > _MAX_DESCRIPTORS_OF_MESSAGE:
             raise ProtocolError("more than one message's descriptors")
@@ -98,12 +97,12 @@ class WorkerChannel:
             yield decode_message(frame)
 
     def take_files(self) -> list[OwnedDescriptor]:
-        """Return the files that came with the message at hand."""
+        """Return the files that came with the current message."""
         files, self._files = self._files, []
         return files
 
     def distrust(self) -> None:
-        """Read nothing more: what follows a bad or lost message may be a part of it."""
+        """Stop reading: the bytes after a bad or lost message may be a part of it."""
         self._is_corrupt = True
         for file in self.take_files():
             file.close()
@@ -140,7 +139,7 @@ class WorkerChannel:
         return outgoing is not None and outgoing.is_untouched
 
     def fetch_file(self, process: SupervisedProcess | None, number: int) -> OwnedDescriptor:
-        """Open the file that a worker has open as descriptor `number`, and tell the worker to go on.
+        """Open the file that a worker has open as descriptor `number`, and let the worker continue.
 
         Raises:
             ProtocolError: There is no such file, or the worker's files have names.
@@ -192,7 +191,7 @@ class _OutgoingCall:
             OSError: The call cannot be sent.
         """
         while self._unsent:
-            # Before the part is sent: the program may be running by the time this thread runs again.
+            # Taken before the part is sent: the program may already run when this thread runs again.
             self.last_part_at = time.monotonic()
             sent = send_with_descriptors(self._channel, self._unsent, self._unsent_descriptors)
             self._unsent_descriptors = []

@@ -8,14 +8,14 @@ import time
 from gigaexec.config import WorkerConfig
 from gigaexec.pool.jobs import Job
 
-# A process that ends closes its channel a moment before its end can be seen. If the channel closes and the
-# worker lives longer than this, its program closed the channel.
+# Seconds. A process that ends closes its channel shortly before the kernel reports its end. If a worker lives
+# longer than this after its channel closed, its program closed the channel.
 _EXIT_GRACE_S = 0.1
 
 # A worker of one call ends right after its answer. A worker whose program prevents that is killed.
 _END_GRACE_S = 0.5
 
-# How soon a killed worker must end: its template may hang, and not reap it.
+# Seconds in which a killed worker must end; after that, its template hangs and does not reap it.
 _DEATH_GRACE_S = 2.0
 
 
@@ -24,13 +24,13 @@ class WorkerState(enum.Enum):
     IDLE = enum.auto()
     BUSY = enum.auto()
     ENDING = enum.auto()
-    """It has answered its one call; its processes are about to end."""
+    """The worker has answered its one call, and its processes are about to end."""
     DYING = enum.auto()
-    """Killed; its end is not confirmed yet."""
+    """The worker was killed, and its end is not confirmed yet."""
 
 
 class WorkerClock:
-    """Made when the worker starts. All times are seconds on the monotonic clock.
+    """The times of one worker's states, in seconds on the monotonic clock. Made when the worker starts.
 
     Args:
         config: How workers run.
@@ -53,7 +53,7 @@ class WorkerClock:
         self._state_since = time.monotonic()
 
     def mark_channel_lost(self) -> None:
-        """Record that the channel closed; the end of the process is probably on the way."""
+        """Record that the channel closed; the process is probably ending."""
         self._channel_lost_at = time.monotonic()
 
     def mark_death_overdue(self) -> None:

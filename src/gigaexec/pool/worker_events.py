@@ -65,7 +65,7 @@ class WorkerEvents:
         )
 
     def kill(self, worker: WorkerHandle, death: Death) -> None:
-        """Kill a worker for a cause. If it is dying already, the first cause stands."""
+        """Kill a worker for a cause. If it is dying already, the first cause is kept."""
         if worker.state is WorkerState.DYING:
             # A cancelled call must not be requeued.
             if death.kind is EndingKind.CANCELLED and worker.death.kind is EndingKind.WORKER_DIED:
@@ -150,12 +150,12 @@ class WorkerEvents:
             answer.close()
             self._on_limit(worker, LimitHit("result_bytes", limit, layout.total_bytes))
         elif worker.supervised is not None:
-            worker.await_end(call, answer)  # the job ends when its processes have: see `_on_death`
+            worker.await_end(call, answer)  # `_on_death` ends the job when the processes have ended
         else:
             self._end_answered(worker, call, answer)
 
     def _end_answered(self, worker: WorkerHandle, call: RunningCall, answer: Answer) -> None:
-        """End the call of a reused worker, which goes on or is replaced."""
+        """End the call of a reused worker, and keep or replace the worker."""
         worker.finish_call()
         ending = ending_by_answer(call, answer, worker.captured_output(), worker.reports.steps)
         reason = answer.result.retire_reason

@@ -72,7 +72,7 @@ class WorkerHandle:
         self.is_hung = False
         """True if the worker took too long to start."""
         self.is_abandoned = False
-        """True if the worker was killed because its template hangs: its failed start says nothing more."""
+        """True if the worker was killed because its template hangs: its failed start is not counted."""
         self.is_short_of_resources = False
         """True if a transient shortage of the machine ended the worker."""
         self._config = config
@@ -95,7 +95,7 @@ class WorkerHandle:
                 os.close(self._pidfd)
             raise
 
-    # The dispatcher's orders.
+    # Commands of the dispatcher.
 
     def send(self, job: Job, pool_not_full_since: float) -> None:
         """Give the worker a call. Output of the time since its last call is dropped.
@@ -122,11 +122,11 @@ class WorkerHandle:
         self._enter(WorkerState.IDLE)
 
     def finish_call(self) -> None:
-        """Let go of a call that was answered."""
+        """Forget the call that was answered."""
         self.call = None
 
     def await_end(self, call: RunningCall, answer: Answer) -> None:
-        """Wait for the end of a supervised worker's processes, with which its answered call ends."""
+        """Wait for the end of a supervised worker's processes; the answered call ends with them."""
         self._enter(WorkerState.ENDING)
         call.answer = answer
         call.job.mark_answered()
@@ -165,7 +165,7 @@ class WorkerHandle:
         return self.clock.expiry(self.state, self.call.job if self.call is not None else None)
 
     def end_for_lost_channel(self) -> None:
-        """Kill a worker that has lost its channel, unless its end is on the way."""
+        """Kill a worker that has lost its channel, unless it is ending already."""
         supervised = self.supervised
         if supervised is not None and supervised.is_worker_dead() and not self._is_end_overdue:
             self._is_end_overdue = True
@@ -175,7 +175,7 @@ class WorkerHandle:
         if self._is_end_overdue:
             if supervised is not None and supervised.is_dead_unreaped():
                 self.kill()
-            return  # otherwise a supervisor is killing what the worker left
+            return  # otherwise a supervisor is still killing processes that the worker left
         if self.call is None or self.call.job.started_at is not None:
             self._blame("the program closed its worker's channel to the driver")
         self.kill()
@@ -186,7 +186,7 @@ class WorkerHandle:
         return self._output.captured()
 
     def drain_output(self) -> None:
-        """Read the call's output up to now. The call may hit its output limit by that."""
+        """Read the call's output up to now. The call may thereby hit its output limit."""
         self._output.read_all()
         self._after_output()
 
@@ -201,7 +201,7 @@ class WorkerHandle:
         self._channel.close()
 
     def close_after_fork(self) -> None:
-        """In a forked child: close the descriptors, so that the workers' life depends on the parent alone."""
+        """In a forked child: close the descriptors, so that the workers end when the parent ends."""
         self._pipes.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
@@ -220,7 +220,7 @@ class WorkerHandle:
             self.is_tree_dead = self.process.kill(self._pidfd)
 
     def _blame(self, fault: str) -> None:
-        """Give the cause of the worker's death, unless it has one already."""
+        """Set the cause of the worker's death, unless it is set already."""
         if self.death == Death():
             self.death = Death(message=fault)
 
@@ -345,7 +345,7 @@ class WorkerHandle:
             self.call.was_left_unread = self._channel.was_reset
         self._watches.remove(self._channel.number)
         if self._handshake is not None:
-            return  # the handshake descriptor ends as well, and may bring the reason
+            return  # the handshake descriptor will report end of file, and perhaps the reason
         if self._pidfd is None:
             self._kill_tree()  # `poll` will find it dead
         elif self.state not in (WorkerState.DYING, WorkerState.ENDING):
@@ -354,7 +354,7 @@ class WorkerHandle:
     def _on_lost_message(self, error: DescriptorsLostError) -> None:
         self._channel.distrust()
         if self.state is WorkerState.DYING:
-            return  # the cause of its death stands
+            return  # the cause of the death is known already
         if self.state is WorkerState.BUSY:
             death = Death(EndingKind.ANSWER_LOST, f"the answer of a call that ran was lost: {error}")
         else:

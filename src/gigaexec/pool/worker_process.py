@@ -49,7 +49,7 @@ class WorkerProcess(ABC):
     """A started worker process. Made by a starter, owned by a `WorkerHandle`."""
 
     pid: int
-    """Its process id; 0 before it is known."""
+    """Process id; 0 before it is known."""
 
     @abstractmethod
     def open_pidfd(self) -> int | None:
@@ -135,7 +135,7 @@ class WorkerStarter(ABC):
     """Starts the workers of one pool. Used on the dispatcher's thread only."""
 
     spares: int = 0
-    """Number of workers to keep ready beyond the running calls, from the start."""
+    """Number of idle workers to keep ready in addition to the running calls, from the start."""
 
     leaves_orphans: bool = False
     """True if a worker that dies may leave processes behind, which must be searched for and killed."""
@@ -153,11 +153,11 @@ class WorkerStarter(ABC):
         return
 
     def on_idle(self) -> None:
-        """End what no worker needs: the pool's last worker ended of idleness. The next start restarts it."""
+        """Release resources that no worker needs: the last one ended because it was idle."""
         return
 
     def close(self) -> None:
-        """Release everything: the pool's last worker is gone, or dies as its channels close."""
+        """Release everything. Called when the pool's last worker is gone, or dies when its channels close."""
         return
 
     def close_after_fork(self) -> None:

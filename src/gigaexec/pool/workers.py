@@ -10,7 +10,7 @@ from gigaexec.pool.worker_handle import WorkerHandle
 
 
 class Workers:
-    """Used on the dispatcher's thread only, or under its lock."""
+    """The workers of one pool. Used on the dispatcher's thread only, or under its lock."""
 
     def __init__(self) -> None:
         self._all: set[WorkerHandle] = set()
@@ -38,11 +38,12 @@ class Workers:
     def make_idle(self, worker: WorkerHandle) -> None:
         """Offer a worker for the next call."""
         worker.become_idle()
-        # Last in, first out: the worker whose caches are warm goes on, the others may end of idleness.
+        # Last in, first out: the worker with the warmest caches is used again, and the others may end when
+        # idle.
         self._idle.append(worker)
 
     def unidle(self, worker: WorkerHandle) -> None:
-        """Offer a worker for no call any more."""
+        """Offer the worker for no further call."""
         if worker in self._idle:
             self._idle.remove(worker)
 

@@ -1,4 +1,4 @@
-"""Confining a freshly forked process before it runs code that is not trusted. Linux only.
+"""Confines a forked process before it runs untrusted code. Linux only.
 
 system_calls  system calls that Python does not offer
 namespaces    namespaces of users, processes, mounts, network and System V IPC

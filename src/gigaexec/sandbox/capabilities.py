@@ -31,7 +31,7 @@ def drop_all_capabilities() -> None:
     """Empty the bounding, ambient, inheritable, permitted and effective sets. Sets NO_NEW_PRIVILEGES first.
 
     On return this process has no capability in any user namespace, and no program that it executes gains one.
-    A plain user may not empty the bounding set; then NO_NEW_PRIVILEGES alone stops setuid programs.
+    An ordinary user may not empty the bounding set; then NO_NEW_PRIVILEGES alone stops setuid programs.
 
     Raises:
         OSError: A step failed; some of the sets may be empty.

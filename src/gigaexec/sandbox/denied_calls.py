@@ -1,7 +1,7 @@
 """The system calls that a confined process is denied, in groups with their reasons.
 
-A list of denied calls and not of allowed ones: the next release of a numerical library may make calls that no
-list of today contains. Calls newer than the table of numbers fail with ENOSYS.
+The list denies calls instead of allowing some, because the next release of a numerical library may make calls
+that no allow list of today contains. Calls newer than the table of numbers fail with ENOSYS.
 
 Not in the list, because a filter sees numbers and no paths: chmod, chown, utime and setxattr on files outside
 of the scratch folder (`namespaces.remount_read_only` stops them). Not in the list, because libraries use it:
@@ -92,11 +92,11 @@ _REFUSED_ALWAYS = (
 
 # Denied with ENOSYS, for which libraries have fallbacks. io_uring makes sockets and opens files past this
 # filter. clone3 passes its flags in memory, which a filter cannot read. A memory file that is queued in a
-# socket is open in no process, so our limits miss it; /dev/shm, which has a size, replaces memory files.
+# socket is open in no process, so the limits miss it; programs use /dev/shm instead, whose size is limited.
 _NOT_THERE = (
     *("io_uring_setup", "io_uring_enter", "io_uring_register", "clone3"),
     *("memfd_create", "memfd_secret"),
-    # Pins whole pages of memory in pipes, where our limits miss them.
+    # vmsplice pins whole pages of memory in pipes, where the limits miss them.
     "vmsplice",
     # The number of asynchronous I/O requests is limited for the whole machine.
     "io_setup",

@@ -96,7 +96,7 @@ class FileRules:
         try:
             entries = list(os.scandir(folder))
         except OSError:
-            return  # missing, or closed to this user
+            return  # missing, or not readable by this user
         for entry in entries:
             if entry.name.endswith(".py") and entry.is_file():
                 yield entry.path, Access.READ

@@ -1,4 +1,4 @@
-"""Mapping all ids into a new user namespace, which only a process outside of it may do."""
+"""Maps all ids into a new user namespace, which only a process outside of that namespace may do."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class IdMapper:
         os.close(reader)
 
     def map_all(self) -> bool:
-        """Map all ids to themselves. Returns False if this user may not."""
+        """Map all ids to themselves. Returns False if this user lacks the privilege."""
         os.write(self._start, b"\0")
         _, status = os.waitpid(self._pid, 0)
         self._pid = 0

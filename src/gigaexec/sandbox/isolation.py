@@ -8,7 +8,7 @@
 
 Every step is tried and its result recorded; nothing is inferred from versions. With the sandbox off, the
 user, PID and mount namespaces are still made: the end of a PID namespace kills every process that a program
-started, however it hides.
+started, even if it hides.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SHARED_MEMORY_BYTES = 64 * 2**20
 """Room for semaphores and small blocks. Its contents are charged to no process, so the size is the limit."""
 
 # A process that can open /dev/zero for writing can map it shared. That memory is charged to no process, so
-# our limits miss it. Landlock gives programs read access only; a read-only mount does not prevent writing to
+# the limits miss it. Landlock gives programs read access only; a read-only mount does not prevent writing to
 # a device.
 _SHARED_ZEROS = "/dev/zero"
 
@@ -75,7 +75,7 @@ class Isolation:
 
     @property
     def expected_steps(self) -> Steps:
-        """In the template: the `steps` of a worker in which all of its own steps hold."""
+        """In the template: the `steps` of a worker in which all steps of the worker hold."""
         names = ("private_proc", "ipc_namespace") if self._policy.confines else ("private_proc",)
         return (*self._steps, *(ConfinementStep(name, True) for name in names))
 
@@ -100,7 +100,8 @@ class Isolation:
         self._steps += [ConfinementStep(name, True) for name in _NAMESPACES]
         self.has_namespaces = self.has_pid_namespaces = True
         if self._policy.confines and not self._policy.network:
-            # One for all calls: a namespace takes the kernel 0.9 ms, and calls cannot meet in it.
+            # One network namespace for all calls: making one takes 0.9 ms, and calls cannot reach each other
+            # in it.
             with self._step("network_namespace"):
                 namespaces.unshare(namespaces.NEW_NETWORK)
 
@@ -113,8 +114,8 @@ class Isolation:
         self.has_pid_namespaces = False
         self._steps = [step for step in self._steps if step.name != "pid_namespace"]
         self._miss("pid_namespace", reason)
-        # Supervisors find what to kill by the numbers that /proc shows, which must be those of the namespace
-        # that the template is in.
+        # Supervisors find processes by the ids that /proc shows, which must be those of the template's PID
+        # namespace.
         namespaces.unshare(namespaces.NEW_MOUNTS)
         namespaces.mount_proc(is_read_only=False)
 
@@ -148,7 +149,7 @@ class Isolation:
             self._miss("seccomp", str(error))
 
     def isolate_call(self, scratch: str) -> None:
-        """Isolate the call. In the worker, first of all. Sets `call_is_as_expected`."""
+        """In the worker, before anything else: isolate the call. Sets `call_is_as_expected`."""
         missing_before = self._missing_count()
         self._isolate_call(scratch)
         self.call_is_as_expected = self.has_pid_namespaces and self._missing_count() == missing_before
@@ -164,7 +165,7 @@ class Isolation:
             namespaces.mount_proc(is_read_only=self._policy.confines)
         if not self._policy.confines:
             if os.geteuid() != 0:
-                # A plain user has none outside, and programs may rely on errors for lack of them.
+                # An ordinary user has no capabilities outside, and programs may rely on the resulting errors.
                 give_up_capabilities()
             return
         with self._step("ipc_namespace"):
@@ -176,7 +177,7 @@ class Isolation:
                 self._has_own_shared_memory = True
 
     def confine_program(self, scratch: str, python_path: list[str]) -> None:
-        """Confine this process and everything that it runs, irrevocably. In the worker, last of all."""
+        """In the worker, just before the program: irrevocably confine this process and its children."""
         assert self._landlock is not None
         before = len(self._steps)
         with self._step("no_capabilities"):
@@ -199,7 +200,7 @@ class Isolation:
         if self._filter is not None:
             with self._step("seccomp"):
                 self._filter.install()
-        # Each of the three steps sets NO_NEW_PRIVILEGES first, so it holds if one of them did.
+        # Each of the three steps sets NO_NEW_PRIVILEGES first, so this step holds if one of them did.
         held = any(step.held for step in self._steps[before:])
         self._steps.insert(before, ConfinementStep("no_new_privileges", held))
 

@@ -41,7 +41,7 @@ _RULE_PATH_BENEATH = 1
 _RULESET = struct.Struct("=QQQ")
 _PATH_BENEATH = struct.Struct("=Qi")
 
-# Transient shortages. The rule must not be left out: programs could not read files that they may read.
+# Transient shortages. The rule must not be left out, or programs could not read files that the policy allows.
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
@@ -50,8 +50,8 @@ class Access(enum.Enum):
 
     LIST allows listing folders. READ adds reading files, EXECUTE adds executing them.
 
-    WRITE allows everything except making devices. It includes executing: programs compile helpers, and
-    refusing it would be no boundary, because a loader or interpreter can run any readable file. The right to
+    WRITE allows everything except making devices. It includes executing, because programs compile helpers.
+    Refusing execution would protect nothing: a loader or interpreter can run any readable file. The right to
     use a device's ioctl, or to connect to a socket, needs a rule for that file itself.
     """
 
@@ -197,4 +197,4 @@ def _open(place: str | int) -> int | None:
     except OSError as error:
         if error.errno in _SHORTAGES:
             raise
-        return None  # missing, or closed to this user: leaving the rule out only removes rights
+        return None  # missing, or not readable by this user: leaving the rule out only removes rights

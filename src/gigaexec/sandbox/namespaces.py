@@ -1,6 +1,6 @@
 """Namespaces of users, processes, mounts, network and System V IPC.
 
-In this order each step has the privileges that it needs, and the cost is lowest:
+This order gives each step the privileges that it needs at the lowest cost:
 
     ids = user_and_group()
     unshare(NEW_USER | NEW_PID | NEW_NETWORK | NEW_IPC | NEW_MOUNTS)
@@ -109,7 +109,7 @@ def write_identity_map(user: int, group: int) -> None:
         OSError: The kernel refused. EACCES also if the process is not dumpable (PR_SET_DUMPABLE), for
             example after it changed its user id.
     """
-    # First: an unprivileged process may write the group map only after setgroups was denied.
+    # Deny setgroups first: only then may an unprivileged process write the group map.
     _write("/proc/self/setgroups", "deny")
     _write("/proc/self/uid_map", f"{user} {user} 1")
     _write("/proc/self/gid_map", f"{group} {group} 1")
@@ -119,7 +119,7 @@ def write_full_identity_map(pid: int) -> None:
     """Map all ids to themselves in another process's new user namespace.
 
     The process's capabilities then give access to the files of all users: it must drop them before it runs
-    foreign code.
+    untrusted code.
 
     Args:
         pid: The process. The caller must be in the parent namespace, with CAP_SETUID and CAP_SETGID.
@@ -152,8 +152,8 @@ def mount_proc(target: str = "/proc", *, is_read_only: bool = False) -> None:
     `make_mounts_private` first.
 
     Raises:
-        OSError: EPERM also if other mounts cover parts of the present /proc, as in containers: an
-            unprivileged process must not uncover them.
+        OSError: EPERM also if other mounts cover parts of the current /proc, as in containers: an
+        unprivileged process must not uncover them.
     """
     flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | (_MS_RDONLY if is_read_only else 0)
     library_call("mount", b"proc", os.fsencode(target), b"proc", flags, None)

@@ -52,7 +52,7 @@ class SandboxPolicy:
         results: Format of return values. None means `data` for a confined program, otherwise `pickle`.
 
     Raises:
-        ConfigurationError: A value makes no sense (a `ValueError`).
+        ConfigurationError: A value is invalid (a `ValueError`).
     """
 
     level: SandboxLevel = SandboxLevel.OFF
@@ -121,7 +121,7 @@ def _choice(name: str, value: Any, choices: type[enum.StrEnum]) -> Any:
 
 
 def _folders(name: str, paths: Any) -> tuple[str, ...]:
-    # A plain string is a collection too, of its letters.
+    # A str is a collection too, of its letters.
     if isinstance(paths, str) or not isinstance(paths, Iterable):
         raise ConfigurationError(f"{name} must be a list of paths, not {type(paths).__name__}: {paths!r:.80}")
     found = []

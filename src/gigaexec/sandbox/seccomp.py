@@ -142,7 +142,7 @@ def _test(condition: Condition) -> _Code:
             equal = [(_JUMP_EQUAL, _NOT_DENIED, 0, value) for value in values]
             return [load, (_AND, 0, 0, mask), *equal]
         case OneOf(_, values):
-            # Each match jumps over the comparisons that follow; the last comparison decides.
+            # A match jumps over the remaining comparisons; the last comparison decides.
             last = len(values) - 1
             equal = [(_JUMP_EQUAL, last - i, 0, value) for i, value in enumerate(values[:-1])]
             return [load, *equal, (_JUMP_EQUAL, 0, _NOT_DENIED, values[-1])]

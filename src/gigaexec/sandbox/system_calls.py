@@ -252,10 +252,10 @@ def _load_library() -> ctypes.CDLL:
     return library
 
 
-# At import, because the first use is in a forked child: each child would load the library again, in 1.5 ms.
+# Loaded at import: otherwise each forked child would load the library again, which takes 1.5 ms.
 _LIBRARY = _load_library()
 
 
 def _failure(name: str, number: int) -> OSError:
-    # The third argument is shown like a file name: "[Errno 1] Operation not permitted: 'unshare'".
+    # OSError shows its third argument like a file name: "[Errno 1] Operation not permitted: 'unshare'".
     return OSError(number, os.strerror(number), name)

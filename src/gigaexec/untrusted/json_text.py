@@ -10,9 +10,9 @@ from typing import Any
 
 from gigaexec.untrusted.plain_values import is_a, is_numpy_data, type_name
 
-# More than anybody reads, and a second of work for the thread that writes it.
+# More than anybody reads. Writing that many takes a second.
 _MOST_CHARACTERS = 100_000_000
-# Below 640 digits, the least that `sys.set_int_max_str_digits` can be set to.
+# Ints of that many bits have fewer than 640 digits, the smallest value of `sys.set_int_max_str_digits`.
 _BITS_ALWAYS_WRITTEN = 2048
 _SHOWN_BY_REPR = (
     NoneType,
@@ -31,15 +31,14 @@ _SHOWN_BY_REPR = (
 
 
 def json_line(value: object) -> str:
-    """Return `value` as JSON without a newline in it.
+    """Return `value` as JSON in one line that is safe for a terminal.
 
     Letters of every language stay readable. Control characters, bidirectional overrides, lone surrogates
-    and whatever else does not print are written as `\\u` escapes, so the line can go to a terminal and
-    reads back equal.
+    and other unprintable characters are written as `\\u` escapes, so nothing is lost.
 
     Raises:
-        TypeError: It holds something that JSON has no form for.
-        ValueError: It holds NaN or an infinity, or it contains itself.
+        TypeError: A part of the value has a type that JSON cannot represent.
+        ValueError: The value holds NaN or an infinity, or contains itself.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     if text.isprintable():
@@ -48,7 +47,7 @@ def json_line(value: object) -> str:
 
 
 def is_json(value: Any) -> bool:
-    """Tell whether JSON holds `value` without loss, a tuple being an array, in a text that can be handled."""
+    """Return True if JSON can hold `value` without loss, tuples as arrays, in a text of acceptable length."""
     try:
         return _json_size(value, {}) <= _MOST_CHARACTERS
     except RecursionError:  # the value is nested deeper than the encoder can recurse
@@ -56,7 +55,7 @@ def is_json(value: Any) -> bool:
 
 
 def metric_as_json(value: Any) -> object:
-    """Return a metric in a form that JSON holds: NaN and infinities as None, other objects as repr."""
+    """Return a metric in a form that JSON can hold: NaN and infinities as None, objects as their repr."""
     if is_a(value, float):
         number = float.__float__(value)
         return number if math.isfinite(number) else None
@@ -64,11 +63,11 @@ def metric_as_json(value: Any) -> object:
 
 
 def safe_repr(value: object, *, most_characters: int = _MOST_CHARACTERS) -> str:
-    """Return the repr of what consists of builtin types and numpy's; no code of any other class is run.
+    """Return the repr of a value of builtin types and numpy's; no code of any other class runs.
 
     Args:
-        value: Anything. An object of another class is shown as `<Name object>`.
-        most_characters: About how long the text may become; `...` stands for the rest.
+        value: Any object. An instance of another class is shown as `<Name object>`.
+        most_characters: Approximate length at which the text is cut and marked with `...`.
     """
     text: list[str] = []
     room = most_characters
@@ -84,10 +83,10 @@ def safe_repr(value: object, *, most_characters: int = _MOST_CHARACTERS) -> str:
 
 
 def _json_size(value: Any, sizes: dict[int, float]) -> float:
-    """About how many characters the JSON has; infinite where JSON has no form for the value.
+    """Estimate the length of the JSON text in characters; infinite if JSON cannot represent the value.
 
-    A list that holds the same list twice, and that one another list twice, and so on, is small and its
-    text is not. Each container is therefore looked at once; `sizes` keeps what came of it, by id.
+    A small value can have a huge text: a list that holds a second list twice, which holds a third list twice,
+    and so on. So each container is measured once, and `sizes` caches the result by id.
     """
     kind = type(value)
     if value is None or kind is bool:
@@ -101,7 +100,7 @@ def _json_size(value: Any, sizes: dict[int, float]) -> float:
     if kind is not list and kind is not tuple and kind is not dict:
         return math.inf
     if id(value) not in sizes:
-        sizes[id(value)] = math.inf  # what it is if it contains itself
+        sizes[id(value)] = math.inf  # the result if it contains itself
         size: float = 2
         if kind is dict:
             size += sum(len(key) + 4 if type(key) is str else math.inf for key in value)
@@ -152,8 +151,8 @@ def _numpy_repr(value: object) -> str:
     try:
         return repr(value)
     except Exception:  # noqa: BLE001 - whatever numpy raises
-        # numpy refuses to write some of what it holds, such as dates without a unit. It runs no code of a
-        # program: what it raises tells nothing that the name of the class does not.
+        # numpy cannot write some values, such as dates without a unit. Its error says no more than the name
+        # of the class.
         return _as_object(value)
 
 
@@ -173,6 +172,6 @@ def _has_digits(number: int) -> bool:
 
 
 def _escape(character: str) -> str:
-    # JSON writes what lies beyond the 16-bit plane as a pair of surrogates.
+    # JSON writes characters above U+FFFF as a pair of surrogates.
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[index]:02x}{units[index + 1]:02x}" for index in range(0, len(units), 2))

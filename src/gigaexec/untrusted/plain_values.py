@@ -10,25 +10,25 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-# Looked up on a class, these may be properties of its metaclass.
+# Taken from `type`: on a class, a metaclass may replace these attributes by properties.
 _name_of_type = type.__dict__["__name__"].__get__
 _mro_of_type = type.__dict__["__mro__"].__get__
-# Booleans, numbers, dates and text: what holds no Python object and no fields.
+# Booleans, numbers, dates and text: kinds without Python objects and without fields.
 _NUMPY_DATA_KINDS = "biufcmMSU"
 
 
 def type_name(value: object) -> str:
-    """Return the name of the value's class, whatever its metaclass says."""
+    """Return the name of the value's class without asking its metaclass."""
     return str.__str__(_name_of_type(type(value)))
 
 
 def is_a(value: object, kind: type) -> bool:
-    """Tell whether the value is an instance of `kind` or of a subclass, whatever it says itself."""
+    """Return True if the value is an instance of `kind` or a subclass, without asking the value."""
     return any(base is kind for base in _mro_of_type(type(value)))
 
 
 def is_numpy_data(value: Any) -> bool:
-    """Tell whether the value is an array or a scalar of numpy's own classes that holds no Python objects."""
+    """Return True if the value is an array or scalar of numpy's own classes without Python objects."""
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return False

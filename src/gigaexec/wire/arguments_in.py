@@ -67,7 +67,7 @@ def _decode(contents: bytearray, layout: ValueLayout) -> tuple[list[Any], dict[s
     try:
         contents.clear()
     except BufferError:
-        pass  # arrays are built on it, and keep it alive
+        pass  # arrays are built on the map and keep it alive
     return args, kwargs
 
 

@@ -155,8 +155,8 @@ def encode_arguments(call: WorkerCall) -> EncodedArguments:
     return EncodedArguments(pickled, tuple(maps), tuple(files), inodes, shared_bytes)
 
 
-# Each waiting call with a large argument holds one file. Above this number large arguments are copied into
-# the pickle, because descriptors are few and a queue may be long.
+# Each waiting call with a large argument holds one file. Above this number of files, large arguments are
+# copied into the pickle, because a long queue would use up the descriptors.
 _MOST_OWN_FILES = 64
 _own_files: weakref.WeakSet[OwnedDescriptor] = weakref.WeakSet()
 

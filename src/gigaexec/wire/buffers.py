@@ -15,7 +15,7 @@ from typing import Any
 from cloudpickle import CloudPickler as _CloudPickler
 
 SEPARATE_BUFFER_BYTES = 64 * 1024
-"""From this size on, a buffer is worth its own place in a file."""
+"""Buffers of this size or more are written outside of the pickle."""
 
 # A cache line. Vector instructions prefer it, and no dtype needs more.
 _ALIGNMENT_BYTES = 64
@@ -82,8 +82,8 @@ def map_privately(descriptor: int, size: int, *, writable: bool = True) -> memor
     """Map a file copy-on-write, without keeping a descriptor.
 
     Until Python 3.13, which has `trackfd=False`, `mmap.mmap` keeps a duplicate of the descriptor as long as
-    the map lives, so a thousand arrays that a caller keeps would use up the descriptors of the process: there
-    the file is mapped by mmap(2) over an anonymous map of Python's, which has no descriptor.
+    the map lives, so a thousand arrays that a caller keeps would use up the descriptors of the process.
+    There, mmap(2) maps the file over an anonymous map of Python, which has no descriptor.
 
     Args:
         descriptor: An open file of at least that size. It may be closed afterwards.

@@ -82,5 +82,5 @@ def require_metrics(fields: dict[str, Any]) -> ExecutionMetrics:
 
 
 def _shown(value: Any) -> str:
-    # The repr of an int may take long or be refused; that of other types runs no code: they are from JSON.
+    # The repr of an int may take long or be refused. Other types come from JSON, and their repr runs no code.
     return f"{value}" if type(value) is float else type(value).__name__

@@ -55,11 +55,11 @@ def open_file_of(pid: int, number: int) -> OwnedDescriptor:
 
 
 MAX_DESCRIPTORS = 250
-"""Linux carries 253 in one message (SCM_MAX_FD)."""
+"""Linux sends at most 253 in one message (SCM_MAX_FD)."""
 
 
 class DescriptorsLostError(OSError):
-    """Descriptors were sent, and this process may open no more files."""
+    """Descriptors arrived and were lost, because this process can open no more files."""
 
 
 class TooManyDescriptorsError(OSError):

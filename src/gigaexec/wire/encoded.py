@@ -4,8 +4,8 @@
     EncodedCall.from_call           runs an EncodedCall              decodes the arguments, runs the call,
     EncodedOutcome.decode           passes an EncodedOutcome on      encodes the value
 
-Arguments and values are decoded only at the two ends: the agent in between never decodes what a program or a
-caller made. `wire.remote` holds the byte form of both records.
+Arguments and values are decoded only at the two ends: the agent in between never decodes data of a program or
+a caller. `wire.remote` holds the byte form of both records.
 """
 
 from __future__ import annotations

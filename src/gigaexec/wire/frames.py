@@ -1,4 +1,4 @@
-"""Frames on a stream socket: eight bytes of length, big-endian, then that many bytes."""
+"""Frames on a stream socket: a length of eight bytes, big-endian, then that many bytes."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _METRICS_FIELDS = tuple(each.name for each in fields(ExecutionMetrics))
 MAX_INLINE_BYTES = 64 * 1024
 """A larger value is in a file, and is decoded on another thread than the event loop's."""
 
-# Bound at import: programs replace `json.dumps` to support their types, and their answer must still get out.
+# Bound at import: programs replace `json.dumps` to support their types, and the answer must not depend on it.
 _encode_json = json.JSONEncoder().encode
 
 
@@ -155,7 +155,7 @@ def decode_message(frame: bytes) -> Message:
         return _DECODERS[kind](facts, inline)
     except ProtocolError:
         raise
-    except Exception as error:  # a malformed frame that no check foresaw must not end the driver
+    except Exception as error:  # a malformed frame that passes all checks must not end the driver
         raise ProtocolError(f"not a worker's message: {type(error).__name__}") from error
 
 

@@ -87,8 +87,8 @@ def read_value_file(
 
     Raises:
         ValueNotReadableError: It is not a regular file of this user without a name, or not of the size that
-            was declared, or has holes, or cannot be read, or there is no memory for it. A worker sends no
-            such file, but its program can.
+            was declared, or has holes, or cannot be read, or there is no memory for it. Workers never send
+            such a file, but programs can.
     """
     try:
         problem = _problem_of(file.number, layout.total_bytes, may_have_name=False)

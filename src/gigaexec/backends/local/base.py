@@ -71,7 +71,7 @@ class LocalBackend(ABC):
         self._become_owner()
 
     _names_results: bool
-    """True if a large result goes to a file that the driver names; False if to a file without a name."""
+    """True if the driver names the file of a large result; False if the file has no name."""
 
     @abstractmethod
     def _new_starter(self, spill: SpillDirectory) -> WorkerStarter:
@@ -115,10 +115,10 @@ class LocalBackend(ABC):
         queue_timeout_s: float | None = None,
         limits: Limits | None = None,
     ) -> Outcome:
-        """Run one call and return how it ended. See `OutcomeBackend.run`.
+        """Run one call and return its outcome. See `OutcomeBackend.run`.
 
         On return the call's process is idle or dead, the processes that it started are dead, and its spill
-        file is removed. If the awaiting task is cancelled, all this is so before `CancelledError` is raised.
+        file is removed. If the awaiting task is cancelled, the same holds before `CancelledError` is raised.
         """
         request = Request(call, deadline_s, queue_timeout_s, self._limits_with(limits))
         return await self._observed(call, functools.partial(self._run, request), _itself)
@@ -158,8 +158,8 @@ class LocalBackend(ABC):
         """End all workers. Running and queued calls end as cancelled.
 
         Args:
-            wait: Return when all workers are dead and every spill file is removed. Otherwise both happen soon
-                after the return.
+            wait: Return when all workers are dead and every spill file is removed. False returns at once, and
+            both happen soon.
         """
         pools = self._begin_shutdown()
         if wait:

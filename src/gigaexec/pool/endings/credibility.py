@@ -30,7 +30,7 @@ class WorkerReports:
         """The steps of the sandbox that the worker has reported."""
 
     def add(self, report: Ready | Confined) -> None:
-        """Take a report on the worker's start or sandbox."""
+        """Record a report on the worker's start or sandbox."""
         if isinstance(report, Ready):
             self._require_first(report, self.is_ready)
             self.is_ready = True
@@ -40,7 +40,7 @@ class WorkerReports:
         self.steps = report.steps
 
     def check(self, result: WorkerResult, call: RunningCall | None) -> None:
-        """Check a result for the call that runs."""
+        """Check a result of the running call."""
         require_credible_limit(result, call.job.limits if call is not None else Limits())
         require_credible_failure(result, self._level, self.steps, is_confined=self._is_confined)
         if call is None or call.supervised is None:
@@ -55,7 +55,7 @@ class WorkerReports:
 
 
 def require_credible_limit(result: WorkerResult, limits: Limits) -> None:
-    """Raise `ProtocolError` if only a program can have claimed the limit hit that the result reports."""
+    """Raise `ProtocolError` if the result reports a limit hit that no honest worker reports."""
     hit = result.error.hit if result.error is not None else None
     if hit is None:
         return

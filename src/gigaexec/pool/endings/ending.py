@@ -63,9 +63,9 @@ def ending_by_death(
 def may_be_requeued(call: RunningCall, death: Death) -> bool:
     """True if a call whose worker died can wait for another worker.
 
-    Only if the worker cannot have run the call, because it never read the whole of it: an idle worker was
-    killed from outside. And only once if a part of it arrived: receiving huge arguments may itself be what
-    kills workers.
+    That is the case if the worker never read the whole call, and so cannot have run it: an idle worker was
+    killed from outside. A call of which a part arrived is requeued only once, because huge arguments may be
+    what kills the workers.
     """
     if death.kind is not EndingKind.WORKER_DIED:
         return False

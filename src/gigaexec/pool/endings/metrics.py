@@ -36,8 +36,8 @@ def metrics_of(call: RunningCall, result: WorkerResult | None) -> ExecutionMetri
         outside = _measured_from_outside(call)
         if outside is None:
             return metrics
-        # The worker was killed. If it had answered, it did not end after its answer, and the answer's numbers
-        # are not credible.
+        # The worker was killed. If it had answered, it failed to end after the answer, so the numbers in the
+        # answer are not credible.
         measured = {name: getattr(metrics, name) for name in ("seed", "bytes_in", "bytes_out")}
         return replace(outside, **measured, peak_rss_kb=max(outside.peak_rss_kb, call.peak_tree_kb))
     metrics = _within(metrics, call.job)

@@ -1,4 +1,4 @@
-"""Make the `Outcome` that the caller gets of the ending of a job."""
+"""Turn the ending of a job into the `Outcome` that the caller gets."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def failed_outcome(
         ending: How the call ended.
         deadline_s: The deadline of the call, for the message.
         queue_timeout_s: The longest time that the call may wait for a worker, for the message.
-        unreadable: Why the value that the worker sent could not be read.
+        unreadable: The error of reading the value that the worker sent, or None.
     """
     if ending.kind is EndingKind.LIMIT_HIT:
         assert ending.hit is not None
@@ -79,7 +79,7 @@ def _reported_failure(ending: Ending) -> GigaexecError:
     if failure.kind is ErrorKind.LIMIT:
         if failure.hit is not None and failure.hit.name in LIMIT_SPECS:
             return _limit_failure(ending, failure.hit, stderr=stderr, summary=failure.summary)
-        kind = ExecRunnerError  # a program that took its worker over made the answer
+        kind = ExecRunnerError  # the answer is forged: the program controls its worker
     assert issubclass(kind, ExecRunnerError)
     return kind(
         failure.summary,

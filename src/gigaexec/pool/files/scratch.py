@@ -113,7 +113,7 @@ class _Walk:
         level = _Level(folder, _identity(folder), [])
         self._levels.append(level)
         try:
-            with os.scandir(folder) as entries:  # not as a list: there may be a million
+            with os.scandir(folder) as entries:  # one entry at a time: there may be a million
                 for entry in entries:
                     self._entries_left -= 1
                     if self._entries_left < 0:
@@ -176,7 +176,7 @@ def remove_folder(path: str) -> None:
                 for inner in _remove_files(folder):
                     moved += 1
                     new_name = f"{prefix}-{moved}"
-                    os.close(_open_folder(folder, inner))  # makes it writable: moving it changes its ".."
+                    os.close(_open_folder(folder, inner))  # makes it writable: a move changes its ".."
                     os.rename(inner, new_name, src_dir_fd=folder, dst_dir_fd=top)
                     pending.append(new_name)
             finally:

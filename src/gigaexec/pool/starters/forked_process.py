@@ -88,7 +88,7 @@ class ForkedProcess(SupervisedProcess):
     def kill(self, pidfd: int | None) -> bool:
         """Kill the root, and all processes of the call with it."""
         if pidfd is None:
-            return True  # no handshake: nothing runs in it, and it ends with its channels
+            return True  # no handshake: the worker runs nothing, and ends when its channels close
         if not self._has_namespace:
             return process_tree.kill_tree(self.root_pid, pidfd)
         try:
@@ -110,7 +110,7 @@ class ForkedProcess(SupervisedProcess):
         self._read_report()
         if self._refusal is not None or self._report is not None:
             return self._refusal
-        # A living template that closes the socket without a word could not receive the request.
+        # A living template that closes the socket without a message could not receive the request.
         lost = StartRefusal(
             "the template process could not receive the descriptors for a worker", is_shortage=True
         )
@@ -125,7 +125,7 @@ class ForkedProcess(SupervisedProcess):
     def open_file_of_worker(self, number: int) -> OwnedDescriptor:
         file = open_file_of(self.pid, number)
         if self.is_worker_dead():
-            file.close()  # another process may have the number by now
+            file.close()  # the process id may have been reused
             raise ProcessLookupError("the worker has ended")
         return file
 

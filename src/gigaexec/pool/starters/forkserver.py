@@ -26,7 +26,7 @@ class ForkserverStarter(WorkerStarter):
     """Starts the workers of a ForkserverBackend, and their template process.
 
     The template starts with the first worker, and again after it has died. A template that hangs, or that
-    takes no more requests, is retired: its calls go on, and it ends with the last of them.
+    takes no more requests, is retired: its calls continue, and it ends with the last of them.
 
     Args:
         config: How workers run.
@@ -108,7 +108,7 @@ class ForkserverStarter(WorkerStarter):
         self.close()
 
     def close(self) -> None:
-        """End the templates and whatever is left of their workers."""
+        """End the templates and the remaining processes of their workers."""
         running, self._running = self._running, None
         retired, self._retired = self._retired, set()
         if running is not None:
@@ -163,7 +163,7 @@ class ForkserverStarter(WorkerStarter):
             template.end(may_hang=True)
 
     def _warn(self, text: str) -> None:
-        if text != self._last_warning:  # during a shortage the same text comes twice a second
+        if text != self._last_warning:  # a shortage repeats the text twice a second
             self._last_warning = text
             logger.warning("pool %s: %s", self._config.pool_id, text)
 

@@ -66,8 +66,8 @@ class LokyProcess(WorkerProcess):
         if ended is not None:
             self._process.join(0)  # reaps it
             return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-        # Reaped: by loky's own thread, which then stores the code in the process object at once; or by an
-        # application that ignores SIGCHLD or waits for any child, and then the code is lost.
+        # Already reaped. If loky's own thread reaped it, that thread stores the code in the process object at
+        # once. If the application ignores SIGCHLD or waits for any child, the code is lost.
         limit = time.monotonic() + _REAPER_LIMIT_S
         while self._process.exitcode is None and time.monotonic() < limit:
             time.sleep(0.001)
@@ -81,12 +81,13 @@ class LokyProcess(WorkerProcess):
         """End the executor's thread and pipes."""
         # kill_workers: the thread must not wait for the task, nor for a pipe that an orphan may hold open.
         self._executor.shutdown(wait=True, kill_workers=True)
-        # loky does not always join its queue's thread, a daemon that holds semaphores. The exit of the
-        # interpreter would stop it anywhere: between removing a semaphore and telling loky's tracker, say.
+        # loky does not always join its queue's thread, a daemon that holds semaphores. At exit the
+        # interpreter would stop that thread at any point, for example between removing a semaphore and
+        # reporting it to loky's tracker.
         feeder = self._call_queue._thread
         if feeder is not None:
             feeder.join(_FEEDER_LIMIT_S)
-        # multiprocessing keeps every process it started, with a pipe and a semaphore, until it is joined.
+        # Without a join, multiprocessing keeps the process object, a pipe and a semaphore.
         self._process.join()
 
 
@@ -121,7 +122,7 @@ class LokyStarter(WorkerStarter):
 
 
 class _InheritedDescriptor:
-    """Unpickles, in a process that loky starts, as the number of the inherited descriptor."""
+    """A descriptor that a process started by loky inherits. Unpickles there as the descriptor's number."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -175,7 +176,7 @@ def _require_current_folder() -> None:
 
 
 def _pipe(reader_owner: ExitStack, writer_owner: ExitStack) -> tuple[int, int]:
-    """Make a pipe whose ends are closed by their owners."""
+    """Return the ends of a new pipe, each owned by an object that closes it."""
     reader, writer = os.pipe()
     reader_owner.callback(os.close, reader)
     writer_owner.callback(os.close, writer)
@@ -183,7 +184,7 @@ def _pipe(reader_owner: ExitStack, writer_owner: ExitStack) -> tuple[int, int]:
 
 
 class _StartedProcesses(dict[int, Any]):
-    """An executor's processes by pid. The executor drops one that ends at once; `last` keeps it."""
+    """An executor's processes by pid. The executor drops a process that ends at once; `last` keeps it."""
 
     last: Any = None
 
@@ -202,10 +203,12 @@ def _start_process(config: WorkerConfig, settings: WorkerSettings) -> LokyProces
     started = executor._processes = _StartedProcesses()
     try:
         executor.submit(serve)
-        # As the interpreter exits, loky joins its threads; this thread waits for a task that only our own
-        # shutdown ends. loky registers its exit hook with every executor, so ours cannot come first by order.
+        # When the interpreter exits, loky joins its threads, and this thread waits for a task that only the
+        # shutdown of the backend ends. loky registers its exit hook with every executor, so the order of exit
+        # hooks cannot be chosen.
         process_executor._threads_wakeups.pop(executor._executor_manager_thread, None)
-        # loky means to register its hook once, forgets that it did, and would keep an entry for every worker.
+        # loky intends to register its hook once but does not record it: without this, each worker leaves an
+        # entry.
         process_executor.process_pool_executor_at_exit = True
         process = started.last
         assert process is not None

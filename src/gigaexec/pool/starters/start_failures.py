@@ -1,15 +1,15 @@
-"""When to retry a failed start, and when to fail a waiting call."""
+"""Rules for failed starts: when to retry, and when to fail a waiting call."""
 
 from __future__ import annotations
 
 import errno
 import time
 
-# Three failures in a row may be chance; they harm no call.
+# Up to three failures in a row may be chance, and fail no call.
 _FAILURES_ALLOWED = 3
 
-# The pause after each failure but the first. So a pool whose workers cannot start neither spins nor takes
-# long to report it.
+# Pauses after failures, from the second one on. They keep a pool whose workers cannot start from spinning,
+# and are short enough to report the failure soon.
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 
@@ -28,7 +28,7 @@ def shortage_behind(error: BaseException | None) -> OSError | None:
     while error is not None:
         if isinstance(error, OSError) and error.errno in _SHORTAGES:
             return error
-        # loky's clean-up after EMFILE raises another error, with this one as its context.
+        # loky's cleanup after EMFILE raises another error, whose context is the shortage.
         error = error.__cause__ or error.__context__
     return None
 

@@ -16,12 +16,12 @@ from gigaexec.wire.descriptors import send_with_descriptors
 
 _STDERR_BYTES = 8 * 1024
 
-# How long a template may take to end by itself, and then to end when its lifeline is cut.
+# Seconds that a template may take to end by itself, and then to end after its lifeline is closed.
 _END_LIMIT_S = 1.0
 
-# sys.path is set first, because site-packages may lie elsewhere than a bare interpreter looks. Before that,
-# nothing may be imported from a file: the current folder would come first, and anybody may write to it. -P
-# keeps the interpreter itself from it: since 3.13 it imports a module to run what follows -c.
+# sys.path is set first, because a bare interpreter may not find the driver's site-packages. Before that,
+# nothing may be imported from a file: the current folder would be searched first, and anybody may be able to
+# write to it. -P keeps the interpreter from doing so itself: since 3.13 it imports a module to run -c.
 _BOOT = (
     "import sys; sys.path[:] = sys.argv[3:]; "
     "from gigaexec.worker.forked.template import main; main(int(sys.argv[1]), int(sys.argv[2]))"
@@ -122,8 +122,8 @@ class TemplateProcess:
             Its exit code and the end of its stderr.
         """
         self._requests.close()
-        # The launcher ends after the template, with the template's exit code. The cut lifeline kills both,
-        # also while the template is busy importing.
+        # The launcher ends after the template, with the template's exit code. Closing the lifeline kills
+        # both, also while the template imports modules.
         if may_hang:
             self._process.kill()
         self._has_ended_within(_END_LIMIT_S)
@@ -143,7 +143,7 @@ class TemplateProcess:
         self._requests.close()
         os.close(self._lifeline)
         self._stderr.close()
-        self._process.returncode = 0  # not a child of this process: nobody may wait for it, or warn of it
+        self._process.returncode = 0  # not a child: keep subprocess from waiting for it
 
     def _receive(self) -> bytes:
         try:

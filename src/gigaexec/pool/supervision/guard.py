@@ -1,4 +1,4 @@
-"""A small process that outlives the driver by a moment and kills the processes that programs left running.
+"""A small process that kills the processes of programs when the driver is killed.
 
     driver --- pipe: "+<worker id>", "-<worker id>" ---> guard
       | killed: the pipe ends                              | kills all processes that carry one of the ids
@@ -63,7 +63,7 @@ class Guard:
             self._process.stdin.write(line.encode())
             self._process.stdin.flush()
         except OSError as error:
-            # Somebody killed the guard. Calls go on; but nobody kills orphans if the driver is killed.
+            # Somebody killed the guard. Calls continue, but orphans survive if the driver is killed.
             logger.warning("the guard process was killed (%s): orphans may outlive this process", error)
 
 
@@ -80,7 +80,7 @@ def _wait_for_driver_end() -> set[str]:
 
 def main() -> None:
     """Run the guard process: wait for the end of standard input, then kill."""
-    # Not as a package: importing gigaexec would take ten times as long.
+    # Imported as a file: importing the package would take ten times as long.
     sys.path.insert(0, str(Path(__file__).parent))
     import process_tree  # type: ignore[import-not-found]  # beside this file
 

@@ -14,8 +14,8 @@ from gigaexec.pool.supervision.sampling import TreeSample
 # that is how far it may exceed its limit before it is killed.
 _INTERVAL_S = 0.02
 
-# The program decides how long counting each page once takes: it may have very many maps and processes. So one
-# call is counted at a time, in a quarter of the thread's time at most.
+# A program controls how long an exact count takes, by the number of its maps and processes. So one call is
+# counted at a time, in at most a quarter of the thread's time.
 _PAUSE_AFTER_EXACT_SAMPLE = 3
 
 # A scratch folder is walked file by file, 4 us each. Entries after the first 20,000 are not counted; these
@@ -47,7 +47,8 @@ class LimitWatch:
         """Sample the calls that have limits.
 
         Args:
-            calls: All calls that run, also those that have answered: a program may forge an answer and go on.
+            calls: All calls that run, also those that have answered: a program may forge an answer and
+            continue.
         """
         self.next_sample_at = float("inf")
         # First the calls whose exact sample the last round had no time for.

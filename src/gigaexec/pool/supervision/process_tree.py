@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 _PROC = Path("/proc")
 _CAN_LIST_CHILDREN = Path("/proc/self/task")
 
-# A program that forks without end may outrun the killing. Each round stops the processes that the last one
-# missed, so a second round is rare; the bound turns an endless loop into an error message.
+# A program that forks endlessly may fork faster than its processes are found. Each round stops the processes
+# that the last one missed, so a second round is rare; the bound turns an endless loop into an error message.
 _MAX_ROUNDS = 200
 
 _MARKER = b"GIGAEVO_WORKER_ID="
@@ -39,7 +39,7 @@ def kill_tree(root: int, root_pidfd: int | None) -> bool:
     Returns:
         True if all descendants were found and killed. Otherwise `kill_orphans` must search for them.
     """
-    # A stopped root forks no more, yet adopts the orphans of its descendants as these die.
+    # A stopped root no longer forks, but still adopts the orphans of its descendants.
     if not _send_to_root(root, root_pidfd, signal.SIGSTOP):
         return False
     try:
@@ -145,7 +145,7 @@ def children_of_thread(pid: int, thread: str) -> list[int]:
         return []
     try:
         text = b""
-        while part := os.read(descriptor, 1 << 16):  # the kernel gives a page at a time
+        while part := os.read(descriptor, 1 << 16):  # the kernel returns at most a page for each read
             text += part
     except ProcessLookupError:
         return []
@@ -174,7 +174,7 @@ def _all_pids() -> list[int]:
     try:
         return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
     except FileNotFoundError:
-        return []  # no /proc, and no way to know
+        return []  # without /proc, the children are unknown
 
 
 def _is_in(pid: int, sessions: Collection[int]) -> bool:

@@ -40,7 +40,7 @@ class RunningCall:
         """CPU time that a reused worker had used before the call."""
         self.memory_before_bytes = 0
         """Memory that a reused worker held before the call."""
-        # Calls that were sampled longest ago are sampled first, and this call has just begun.
+        # Calls that were sampled longest ago are sampled first; a call that has just begun comes last.
         self.scratch_sampled_at = self.exact_sample_at = time.monotonic()
         self._needs_baseline = job.limits.need_watching and self.supervised is None
         if self._needs_baseline:

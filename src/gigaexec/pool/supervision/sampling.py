@@ -202,7 +202,8 @@ def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
     try:
         fields = _read(f"{place}/stat").rpartition(b")")[2].split()
         if fields[0] in (b"Z", b"X"):
-            # Its first thread has ended. Other threads may go on, and they show the process's resources.
+            # The process's first thread has ended. Other threads may continue, and show the process's
+            # resources.
             others = [task for task in os.listdir(f"{place}/task") if task != str(pid)]
             if not others:
                 return None
@@ -253,8 +254,8 @@ def _open_files(place: str) -> tuple[dict[int, int], dict[int, int]]:
 def _proportional_bytes(pid: int, shared_inodes: frozenset[int], end_s: float) -> tuple[int, int] | None:
     """Return a process's proportional share of private and shared memory, without shared arguments.
 
-    None if a living process does not show it: a program can hide it from a plain user (PR_SET_DUMPABLE), and
-    the kernel hides it once the first thread has ended.
+    None if a living process does not show it: a program can hide it from an ordinary user (PR_SET_DUMPABLE),
+    and the kernel hides it once the first thread has ended.
     """
     try:
         # In this order: if the process ends in between, the difference is 0 and not the memory of others.

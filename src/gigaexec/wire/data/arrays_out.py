@@ -1,4 +1,4 @@
-"""numpy arrays and scalars -> items, without importing numpy: a value that holds some has loaded it.
+"""numpy arrays and scalars -> items, without importing numpy: a program that returns them has loaded it.
 
 Runs in the worker, next to the program.
 """
@@ -32,8 +32,8 @@ def take_array(value: Any, encoding: EncodingContext) -> tuple[int, Sequence[Any
     """Return code and items of an array.
 
     Raises:
-        UnfitValueError: It is of a subclass of numpy.ndarray, its dtype is not data, or it is empty and of an
-            extent that the decoder refuses.
+        UnfitValueError: It is of a subclass of numpy.ndarray, its dtype is not data, or it is empty and has a
+        dimension that the decoder refuses.
     """
     order, shape, dtype = _describe_array(value)
     encoding.check_room(value.nbytes)  # a broadcast array is larger than its memory

@@ -23,7 +23,7 @@ def take_dict(value: dict[Any, Any], _: EncodingContext) -> tuple[int, Sequence[
 
 
 def take_record(value: Any, _: EncodingContext) -> tuple[int, Sequence[Any]]:
-    """Return code and items of an instance or a DataRecord. Raises UnfitValueError if it is no record."""
+    """Return code and items of an instance or a DataRecord. Raises UnfitValueError for other types."""
     record = _record_of(value)
     return fmt.RECORD, [record.type_name, *record.fields, *record.fields.values()]
 
@@ -47,7 +47,7 @@ CONTAINERS: dict[type, Callable[[Any, EncodingContext], tuple[int, Sequence[Any]
     DataRecord: take_record,
 }
 
-# Types whose values come back as themselves, instances in them apart.
+# Types whose values come back with the same type, except that instances in them become records.
 _KEPT_TYPES = LEAF_TYPES | {bytes} | {each.kind for each in SIMPLE_TYPES} | CONTAINERS.keys() - {DataRecord}
 
 

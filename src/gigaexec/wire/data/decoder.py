@@ -90,7 +90,7 @@ def _described(error: Exception) -> str:
         text = str(error)
     except ValueError:  # the error quotes an int of thousands of digits, which str() refuses
         text = ""
-    # Other libraries quote their arguments in full.
+    # Cut, because other libraries quote their arguments in full.
     return f"{type(error).__name__}: {text[:300]}"
 
 

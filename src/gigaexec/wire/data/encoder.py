@@ -38,7 +38,7 @@ _MESSAGEPACK_INTS = range(-(1 << 63), 1 << 64)
 
 _ENCODER = msgspec.msgpack.Encoder()
 
-# Returns a code, and the items that the value is made from.
+# Returns the op code of a value, and the items that it is rebuilt from.
 _TakeApart = Callable[[Any, "Encoding"], tuple[int, Sequence[Any]]]
 
 

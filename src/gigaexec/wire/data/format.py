@@ -55,10 +55,10 @@ DEFAULT_MAX_DEPTH = 200
 DEFAULT_MAX_COUNT = 4_000_000
 LARGEST_MAX_COUNT = (1 << 32 - CODE_BITS) - 1
 
-# A dimension of 0 makes an array need no memory, but looping over another, huge dimension would never end.
+# An array with a dimension of 0 takes no memory, but a loop over another, huge dimension would never end.
 MAX_EMPTY_EXTENT_BYTES = 1 << 32
 
-# Nested structures and subarrays: more than anyone writes, and far below the recursion limit.
+# Levels of nested structures and subarrays: more than real dtypes have, far below the recursion limit.
 MAX_DTYPE_DEPTH = 16
 
 # Longer contents become buffers. Up to this size a copy is cheaper than the bookkeeping of a buffer.

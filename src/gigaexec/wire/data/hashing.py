@@ -12,20 +12,20 @@ from gigaexec.wire.data.format import LEAF_TYPES, BadDataError
 class HashingBudget:
     """Bounds the time that colliding keys can cost.
 
-    Whoever chooses ints chooses the hashes of ints and of containers of ints, and n colliding keys cost
-    n * n / 2 comparisons. Counting equal hashes would not help: keys with different hashes can be made to
-    probe the same slots one after the other. So the CPU time of inserting is measured, and decoding ends when
-    it exceeds ten or more times what honest keys take. CPU time of this thread: it stands still while other
-    threads run.
+    A program that chooses ints also chooses their hashes and those of containers of ints, and n colliding
+    keys cost n * n / 2 comparisons. Counting equal hashes would not help: keys with different hashes can be
+    made to probe the same slots one after the other. So the CPU time of inserting is measured, and decoding
+    fails when it exceeds at least ten times the time of honest keys. It is the CPU time of this thread, which
+    excludes other threads.
 
     A level of nested frozensets multiplies the time of a comparison by at most the time of building that
-    level. That is why small sets of such keys are measured too, and why one step never takes much longer
-    than what was measured before it.
+    level. Therefore small sets of such keys are measured too, and one step never takes much longer than all
+    steps before it.
     """
 
-    # Covers what the clock and the kernel add: page faults, a cold cache.
+    # Covers costs that do not depend on the keys: page faults, a cold cache.
     _BASE_S = 0.5
-    # An int takes 0.1 us, a tuple 0.3 us or more, but a tuple has items, which count too.
+    # An int takes 0.1 us. A tuple takes 0.3 us or more, but its items also add to the budget.
     _PER_ITEM_S = 2e-6
 
     # 64 keys cost at most 32 comparisons each, which is linear.

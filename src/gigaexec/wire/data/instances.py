@@ -104,7 +104,7 @@ def _is_of_standard_library(kind: type) -> bool:
 
 
 def _is_written_in_c(kind: type) -> bool:
-    """Return True if the class defines methods in C. A class statement can only copy those of others."""
+    """Return True if the class defines methods in C. A class statement can only copy existing ones."""
     return any(
         isinstance(member, MethodDescriptorType | WrapperDescriptorType) and member.__objclass__ is kind
         for member in vars(kind).values()

@@ -53,7 +53,7 @@ class DataRecord:
         return hash((self.type_name, frozenset(self.fields.items())))
 
     def __repr__(self) -> str:
-        # The program chose the names: those that do not print are shown as escapes.
+        # The program chose the names: unprintable characters are shown as escapes.
         name = self.type_name if self.type_name.isprintable() else repr(self.type_name)[1:-1]
         shown = [
             f"{field}={value!r}" if field.isidentifier() else f"**{{{field!r}: {value!r}}}"

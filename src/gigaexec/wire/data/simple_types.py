@@ -1,4 +1,4 @@
-"""Types made of a fixed few items: for each, how a value is taken apart and how it is made again.
+"""Types made of a fixed few items, and for each the functions that take a value apart and make it again.
 
 `SIMPLE_TYPES` at the end lists them; docs/how-to/add-a-value-type.md shows how to add one.
 
@@ -24,10 +24,10 @@ from gigaexec.wire.data.instances import type_name_of
 if TYPE_CHECKING:
     from gigaexec.wire.data.context import DecodingContext, EncodingContext
 
-# Names of the time zone database. No dots, so that none leads out of its folder.
+# Names of the time zone database. No dots, so that no name leads out of its folder.
 _ZONE_KEY = re.compile(r"[A-Za-z0-9_+-]{1,32}(?:/[A-Za-z0-9_+-]{1,32}){0,3}")
 
-# Comparing ints of this size takes long enough to count, see `HashingBudget`.
+# Comparing ints of this size takes long enough to matter, see `HashingBudget`.
 _LARGE_INT_BYTES = 1024
 
 
@@ -36,7 +36,7 @@ class SimpleType:
     """A type whose values consist of a fixed few items.
 
     Args:
-        kind: The type. Instances of subclasses are not taken for it.
+        kind: The type. Instances of subclasses are not included.
         code: Its op code.
         take_apart: Return a value's items, each a leaf, bytes or a value of another type. Runs in the worker.
             Raises UnfitValueError if this value cannot be rebuilt from items.
@@ -155,7 +155,7 @@ def _make_timedelta(items: Sequence[Any], _: DecodingContext) -> datetime.timede
 
 
 def _take_timezone(value: datetime.timezone, _: EncodingContext) -> Sequence[Any]:
-    # Only __getinitargs__ tells a name that was given from one that tzname() derives.
+    # Only __getinitargs__ distinguishes a given name from one that tzname() derives.
     offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]
     return (offset.days, offset.seconds, offset.microseconds, *name)
 

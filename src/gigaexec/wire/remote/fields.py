@@ -47,7 +47,7 @@ class Fields:
         return None if self._record.get(name) is None else self.read(name, check)
 
     def section(self, name: str) -> Fields:
-        """Return a field that is a dict. Raises ProtocolError if it is missing or no dict."""
+        """Return a field that is a dict. Raises ProtocolError if it is missing or not a dict."""
         return Fields(f"{self._path}{name}", self.read(name, lambda value: value))
 
     def section_if_any(self, name: str) -> Fields | None:
@@ -92,7 +92,7 @@ def read_value(fields: Fields, content: memoryview, where: str) -> ValueBytes:
         where: A name of the value, for messages.
 
     Raises:
-        ProtocolError: The layout is not valid, or is that of another content.
+        ProtocolError: The layout is not valid, or does not fit the content.
     """
     numbers = fields.read("buffers", require_list)
     if len(numbers) % 2:

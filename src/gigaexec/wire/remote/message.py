@@ -7,7 +7,7 @@
                zeros up to the next multiple of 64
                content: the encoded arguments or value
 
-Numbers are little-endian. The content is aligned so that arrays in it are.
+Numbers are little-endian. The content is aligned, and so are the arrays in it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def decode_message(message: Message, max_bytes: int, read: Callable[[Fields, mem
         return read(Fields("", header), view[content_start:])
     except (BadDataError, ProtocolError) as error:
         raise RemoteFormatError(f"the message is not valid: {error}") from None
-    except Exception as error:  # a field that no check foresaw must not end the process that reads it
+    except Exception as error:  # malformed, but passed all checks
         raise RemoteFormatError(
             f"the message is not valid: {type(error).__name__}: {error!s:.300}"
         ) from error
