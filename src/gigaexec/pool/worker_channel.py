@@ -145,7 +145,7 @@ class WorkerChannel:
             ProtocolError: There is no such file, or the worker's files have names.
         """
         if process is None:
-            raise ProtocolError("a result in a file without a name, from a worker whose files have names")
+            raise ProtocolError("expected a result in a file with a name, got one without")
         try:
             file = process.open_file_of_worker(number)
             self._connection.shutdown(socket.SHUT_WR)  # the worker waits until it reads the end

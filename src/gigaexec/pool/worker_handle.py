@@ -337,7 +337,7 @@ class WorkerHandle:
         if needs_file(result) and not files and result.file_number is not None:
             files = [self._channel.fetch_file(self.supervised, result.file_number)]
         if len(files) != needs_file(result):
-            raise ProtocolError(f"a result with {len(files)} files")
+            raise ProtocolError(f"expected at most one file with a result, got {len(files)}")
         return Answer(result, files[0] if files else None)
 
     def _on_end_of_channel(self) -> None:

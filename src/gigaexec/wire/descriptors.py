@@ -40,13 +40,13 @@ def open_file_of(pid: int, number: int) -> OwnedDescriptor:
     """Open for reading the regular file that another process has open as descriptor `number`. Linux only.
 
     Raises:
-        OSError: The process or descriptor does not exist, or it may not be opened, or is no regular file.
+        OSError: The process or descriptor does not exist, or it may not be opened, or is not a regular file.
     """
     # With O_PATH first: opening a pipe can block, and opening a device can have side effects.
     place = OwnedDescriptor(os.open(f"/proc/{pid}/fd/{number}", os.O_PATH | os.O_CLOEXEC))
     try:
         if not stat.S_ISREG(os.fstat(place.number).st_mode):
-            raise PermissionError(f"descriptor {number} of process {pid} is no regular file")
+            raise PermissionError(f"descriptor {number} of process {pid} is not a regular file")
         # Without O_NONBLOCK, a lease of the other process blocks open() for 45 s (fcntl(2), F_SETLEASE).
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
         return OwnedDescriptor(os.open(f"/proc/self/fd/{place.number}", flags))

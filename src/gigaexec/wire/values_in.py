@@ -130,7 +130,7 @@ def _problem_of(descriptor: int, expected_bytes: int, *, may_have_name: bool) ->
     """Return the reason why a file is not the one that a worker wrote, or ""."""
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
-        return "is no regular file"
+        return "is not a regular file"
     if found.st_uid != os.getuid():
         return f"belongs to uid {found.st_uid}"
     if found.st_nlink != 0 and not may_have_name:

@@ -33,7 +33,7 @@ def test_a_pipe_is_not_opened_which_would_block() -> None:
     reader, writer = os.pipe()
     try:
         os.close(writer)
-        with pytest.raises(PermissionError, match=f"descriptor {reader} of process .* is no regular file"):
+        with pytest.raises(PermissionError, match=f"descriptor {reader} of process .* is not a regular file"):
             open_file_of(os.getpid(), reader)
     finally:
         os.close(reader)

@@ -80,10 +80,10 @@ def read_yaml(path: Path) -> Any:
         return yaml.load(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ProblemError(f"{path}{line}: is not valid YAML: {error.problem or error.context}") from error
+        raise ProblemError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from error
     except _WrongScalarError as error:
-        raise ProblemError(f"{path}:{error.line}: is not valid YAML: {error}") from error
+        raise ProblemError(f"{path}:{error.line}: not valid YAML: {error}") from error
     except RecursionError as error:
-        raise ProblemError(f"{path}: is not valid YAML: nested too deep") from error
+        raise ProblemError(f"{path}: not valid YAML: nested too deep") from error
     except yaml.YAMLError as error:  # an error about a forbidden character has no line
-        raise ProblemError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
+        raise ProblemError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error

@@ -29,7 +29,7 @@ def read_source(path: str | Path) -> str:
     except OSError as error:
         raise SourceUnreadableError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, SyntaxError) as error:  # SyntaxError: a coding line that names no codec
-        raise ConfigurationError(f"{path}: is not Python source text: {error}") from error
+        raise ConfigurationError(f"{path}: not Python source text: {error}") from error
 
 
 def read_function_source(path: Path, function_name: str) -> str:
@@ -47,9 +47,9 @@ def read_function_source(path: Path, function_name: str) -> str:
             tree = ast.parse(source)
             compile(tree, str(path), "exec", dont_inherit=True)
     except SyntaxError as error:
-        raise ConfigurationError(f"{path}:{error.lineno}: is not valid Python: {error.msg}") from error
+        raise ConfigurationError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:  # a NUL; deep nesting
-        raise ConfigurationError(f"{path}: is not valid Python: {error}") from error
+        raise ConfigurationError(f"{path}: not valid Python: {error}") from error
     if not any(_may_define(node, function_name) for node in ast.walk(tree)):
         raise ConfigurationError(f"{path}: expected a function {function_name}, found none")
     return source

@@ -78,7 +78,7 @@ def require_credible_failure(
     """
     kind = result.error.kind if result.error is not None else None
     if kind is ErrorKind.SETUP and is_confined:
-        raise ProtocolError("limits that failed after they were applied")
+        raise ProtocolError("the worker reported that limits failed after they were applied")
     may_refuse = level is SandboxLevel.STRICT and any(not step.held for step in steps)
     may_fail = level is not SandboxLevel.OFF and not is_confined
     if kind is ErrorKind.SANDBOX and not (may_refuse or may_fail):

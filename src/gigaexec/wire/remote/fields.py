@@ -105,5 +105,5 @@ def read_value(fields: Fields, content: memoryview, where: str) -> ValueBytes:
         fields.read("total_bytes", require_count),
     )
     if layout.total_bytes != content.nbytes:
-        raise ProtocolError(f"{where} should have {layout.total_bytes} bytes, and {content.nbytes} follow")
+        raise ProtocolError(f"expected {layout.total_bytes} bytes of {where}, got {content.nbytes}")
     return ValueBytes(layout, content, where)

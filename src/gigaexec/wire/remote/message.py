@@ -73,7 +73,7 @@ def decode_message(message: Message, max_bytes: int, read: Callable[[Fields, mem
     if view.nbytes > max_bytes:
         raise RemoteFormatError(f"the message has {view.nbytes} bytes; the limit is {max_bytes}")
     if view.nbytes < _PREFIX.size or view[: len(_MAGIC)] != _MAGIC:
-        raise RemoteFormatError("not a gigaexec message")
+        raise RemoteFormatError("not a gigaexec message: the first bytes must be GXEC")
     _, version, header_bytes = _PREFIX.unpack_from(view)
     if version != VERSION:
         raise RemoteFormatError(f"the message has version {version}; this gigaexec reads version {VERSION}")

@@ -36,7 +36,9 @@ def encode_outcome(encoded: EncodedOutcome) -> list[Message]:
     """
     outcome, value = encoded.outcome, encoded.value
     if outcome.ok != (value is not None):
-        raise ValueError(f"an outcome with status {outcome.status} needs {'a' if outcome.ok else 'no'} value")
+        raise ValueError(
+            f"an outcome with status {outcome.status} must {'' if outcome.ok else 'not '}have a value"
+        )
     header: dict[str, Any] = {
         "kind": _KIND,
         "status": str(outcome.status),

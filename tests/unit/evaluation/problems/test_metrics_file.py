@@ -159,12 +159,12 @@ def test_r84_merge_keys_are_followed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("2024-13-45", "metrics.yaml:2: is not valid YAML: '2024-13-45' is not a valid timestamp"),
-        ("0b_", "metrics.yaml:2: is not valid YAML: '0b_' is not a valid int"),
+        ("2024-13-45", "metrics.yaml:2: not valid YAML: '2024-13-45' is not a valid timestamp"),
+        ("0b_", "metrics.yaml:2: not valid YAML: '0b_' is not a valid int"),
         ("9" * 5000, "is not a valid int"),
         ("!!timestamp abc", "'abc' is not a valid timestamp"),
         ("!!bool abc", "'abc' is not a valid bool"),
-        ("[" * 600 + "]" * 600, "metrics.yaml: is not valid YAML: nested too deep"),
+        ("[" * 600 + "]" * 600, "metrics.yaml: not valid YAML: nested too deep"),
     ],
 )
 def test_r84_a_value_that_does_not_fit_its_tag_is_reported(tmp_path: Path, value: str, message: str) -> None:
@@ -192,9 +192,9 @@ def test_r84_a_file_of_another_form_is_refused(tmp_path: Path, content: str, fin
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"specs:\n  a: {\n", "metrics.yaml:3: is not valid YAML: "),
-        (b"specs:\n  a: {}\n  a: {}\n", "metrics.yaml:3: is not valid YAML: the key 'a' appears twice"),
-        (b"specs: \x00", "metrics.yaml: is not valid YAML: unacceptable character"),
+        (b"specs:\n  a: {\n", "metrics.yaml:3: not valid YAML: "),
+        (b"specs:\n  a: {}\n  a: {}\n", "metrics.yaml:3: not valid YAML: the key 'a' appears twice"),
+        (b"specs: \x00", "metrics.yaml: not valid YAML: unacceptable character"),
         (b"specs: \xff", "metrics.yaml: is not UTF-8 text"),
     ],
 )

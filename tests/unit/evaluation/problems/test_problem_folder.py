@@ -96,8 +96,8 @@ def test_r84_a_relative_path_makes_a_problem_with_absolute_paths(
     ("source", "finding"),
     [
         ("def validated(payload): return {}\n", "validate.py: expected a function validate, found none"),
-        ("import math\ndef validate(:\n", "validate.py:2: is not valid Python: invalid syntax"),
-        ("return 1\n", "validate.py:1: is not valid Python: 'return' outside function"),
+        ("import math\ndef validate(:\n", "validate.py:2: not valid Python: invalid syntax"),
+        ("return 1\n", "validate.py:1: not valid Python: 'return' outside function"),
     ],
 )
 def test_r84_a_validator_that_would_fail_every_program_is_refused(

@@ -48,7 +48,7 @@ def test_source_is_decoded_as_python_does(tmp_path: Path) -> None:
 def test_r81_a_file_that_is_no_text_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "binary.py"
     path.write_bytes(content)
-    with pytest.raises(ConfigurationError, match=r"binary\.py: is not Python source text"):
+    with pytest.raises(ConfigurationError, match=r"binary\.py: not Python source text"):
         Program.from_file(path)
 
 

@@ -32,7 +32,7 @@ def test_r81_a_missing_file_raises_when_the_stage_is_made(
 
 def test_r81_an_undecodable_file_raises_when_the_stage_is_made(tmp_path: Path) -> None:
     (tmp_path / "validate.py").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigurationError, match=r"validate\.py: is not Python source text"):
+    with pytest.raises(ConfigurationError, match=r"validate\.py: not Python source text"):
         CallValidatorFunction("validate.py", folder=tmp_path)
 
 

@@ -88,12 +88,12 @@ def test_r21_a_symbolic_link_is_not_followed(spilled: Path, tmp_path: Path) -> N
 def test_r21_a_pipe_in_its_place_is_refused_without_waiting(tmp_path: Path) -> None:
     path = tmp_path / "pipe.spill"
     os.mkfifo(path)
-    with pytest.raises(SpillError, match="is no regular file"):
+    with pytest.raises(SpillError, match="is not a regular file"):
         read(path, 10)
 
 
 def test_r21_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpillError, match="is no regular file"):
+    with pytest.raises(SpillError, match="is not a regular file"):
         read(tmp_path)
 
 

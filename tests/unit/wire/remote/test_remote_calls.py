@@ -209,7 +209,7 @@ def test_a_limit_that_is_not_known_is_not_skipped() -> None:
         ({"arguments": {"format": "data", "head_bytes": 9, "buffers": [], "total_bytes": 3}}, "ends at 9"),
         (
             {"arguments": {"format": "data", "head_bytes": 3, "buffers": [], "total_bytes": 4}},
-            "the arguments should have 4 bytes, and 3 follow",
+            "expected 4 bytes of the arguments, got 3",
         ),
         (
             {"arguments": {"format": "json", "head_bytes": 3, "buffers": [], "total_bytes": 3}},
@@ -228,9 +228,9 @@ def test_a_header_that_is_not_valid_is_refused_with_its_field(changes: dict[str,
 
 def test_a_message_without_a_header_of_this_format_is_refused() -> None:
     message = header_with()
-    with pytest.raises(RemoteFormatError, match=r"^not a gigaexec message$"):
+    with pytest.raises(RemoteFormatError, match=r"^not a gigaexec message: the first bytes must be GXEC$"):
         decode_call(b"{}")
-    with pytest.raises(RemoteFormatError, match=r"^not a gigaexec message$"):
+    with pytest.raises(RemoteFormatError, match=r"^not a gigaexec message: the first bytes must be GXEC$"):
         decode_call(b"HTTP" + message[4:])
     with pytest.raises(
         RemoteFormatError, match=r"^the message has version 2; this gigaexec reads version 1$"

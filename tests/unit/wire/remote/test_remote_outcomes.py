@@ -243,7 +243,10 @@ def test_the_error_of_an_older_version_lacks_fields_that_are_new() -> None:
         ({"status": "ok"}, "either the status ok and a value, or an error"),
         ({"error": None}, "either the status ok and a value, or an error"),
         ({"status": ...}, "status is missing"),
-        ({"error": error_record("SystemExit", "Exception")}, "no class of gigaexec.errors"),
+        (
+            {"error": error_record("SystemExit", "Exception")},
+            "expected a class of gigaexec.errors, found none",
+        ),
         ({"error": error_record("CallError", message=b"m")}, r"error\.message: expected a str, got bytes"),
         ({"error": error_record("ExecRunnerError", returncode=1.5)}, r"error\.returncode: expected an int"),
         ({"error": error_record("ExecRunnerError", returncode=True)}, "expected an int of at most 64 bits"),
@@ -271,5 +274,5 @@ def test_bytes_after_an_outcome_without_a_value_are_refused() -> None:
 
 
 def test_an_outcome_that_is_ok_without_a_value_is_not_sent() -> None:
-    with pytest.raises(ValueError, match="an outcome with status ok needs a value"):
+    with pytest.raises(ValueError, match="an outcome with status ok must have a value"):
         encode_outcome(EncodedOutcome(Outcome(OutcomeStatus.OK, 5)))
