@@ -1,7 +1,6 @@
 """Run calls in worker processes of this machine, one at a time in each, and end workers when they must end.
 
-pool            one life of a local backend: a call in, its outcome out
-request         a checked call with its encoded arguments
+pool            one life of a local backend: a request in, its outcome out
 dispatcher      the thread that owns a pool: queue, deadlines, events
 inbox           commands from any thread to the dispatcher's
 job_queue       the calls that wait for a worker
@@ -15,8 +14,7 @@ worker_channel  the driver's end of a worker's channel
 output_pipes    the output of a worker's current call
 handshake       the first message of a supervised worker
 watches         the descriptors of a worker that the selector watches
-worker_process  a worker's process and its starter, as a pool uses them
-disposer        disposes of ended processes on a thread of its own
+worker_process  a worker's process, its starter, and the disposal of ended processes
 live_pools      every pool of this process whose threads run
 starters        starting worker processes
 supervision     watching processes, and killing them with everything they started

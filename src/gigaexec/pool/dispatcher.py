@@ -29,7 +29,6 @@ from typing import Protocol
 from gigaexec.config import WorkerConfig
 from gigaexec.hooks import HookDispatcher
 from gigaexec.pool import live_pools
-from gigaexec.pool.disposer import Disposer
 from gigaexec.pool.endings.ending import Death
 from gigaexec.pool.inbox import Inbox
 from gigaexec.pool.job_queue import JobQueue
@@ -38,7 +37,7 @@ from gigaexec.pool.supervision.limit_watch import LimitWatch
 from gigaexec.pool.worker_clock import WorkerState
 from gigaexec.pool.worker_events import WorkerEvents
 from gigaexec.pool.worker_handle import WorkerHandle
-from gigaexec.pool.worker_process import WorkerStarter
+from gigaexec.pool.worker_process import Disposer, WorkerStarter
 from gigaexec.pool.workers import Workers
 
 logger = logging.getLogger(__name__)

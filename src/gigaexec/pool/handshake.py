@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from gigaexec.pool.watches import OnEvent, Watches
 from gigaexec.pool.worker_process import SupervisedProcess
+from gigaexec.wire.checks import ProtocolError
 from gigaexec.wire.descriptors import OwnedDescriptor
-from gigaexec.wire.frames import ProtocolError
 
 
 def complete_handshake(

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Callable
 
 from gigaexec.errors import WorkerStartError
-from gigaexec.pool.disposer import Disposer
 from gigaexec.pool.endings.ending import Death
 from gigaexec.pool.job_queue import JobQueue
 from gigaexec.pool.jobs import EndingKind
@@ -18,7 +17,7 @@ from gigaexec.pool.starters.start_failures import StartFailures, shortage_behind
 from gigaexec.pool.supervision.orphans import Orphans
 from gigaexec.pool.worker_clock import WorkerState
 from gigaexec.pool.worker_handle import WorkerHandle
-from gigaexec.pool.worker_process import WorkerPipes, WorkerProcess, WorkerStarter
+from gigaexec.pool.worker_process import Disposer, WorkerPipes, WorkerProcess, WorkerStarter
 from gigaexec.pool.workers import Workers
 
 logger = logging.getLogger(__name__)

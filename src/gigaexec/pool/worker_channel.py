@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from gigaexec.pool.jobs import Job
 from gigaexec.pool.worker_process import SupervisedProcess
+from gigaexec.wire.checks import ProtocolError
 from gigaexec.wire.descriptors import (
     DescriptorsLostError,
     OwnedDescriptor,
@@ -16,8 +17,7 @@ from gigaexec.wire.descriptors import (
     receive_with_descriptors,
     send_with_descriptors,
 )
-from gigaexec.wire.frames import FrameDecoder, ProtocolError
-from gigaexec.wire.messages import Message, decode_message
+from gigaexec.wire.messages import FrameDecoder, Message, decode_message
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ import selectors
 from gigaexec.calls import LimitHit
 from gigaexec.config import WorkerConfig
 from gigaexec.hooks import HookDispatcher
-from gigaexec.pool.disposer import Disposer
 from gigaexec.pool.endings.ending import Death, ending_by_answer, ending_by_death, may_be_requeued
 from gigaexec.pool.job_queue import JobQueue
 from gigaexec.pool.jobs import Answer, EndingKind
@@ -16,7 +15,7 @@ from gigaexec.pool.staffing import Staffing
 from gigaexec.pool.supervision.running_call import RunningCall
 from gigaexec.pool.worker_clock import WorkerState
 from gigaexec.pool.worker_handle import WorkerHandle
-from gigaexec.pool.worker_process import WorkerPipes, WorkerProcess, WorkerStarter
+from gigaexec.pool.worker_process import Disposer, WorkerPipes, WorkerProcess, WorkerStarter
 from gigaexec.pool.workers import Workers
 from gigaexec.wire.messages import Ready
 

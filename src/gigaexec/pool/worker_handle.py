@@ -20,8 +20,8 @@ from gigaexec.pool.watches import Watches
 from gigaexec.pool.worker_channel import WorkerChannel
 from gigaexec.pool.worker_clock import WorkerClock, WorkerState
 from gigaexec.pool.worker_process import SupervisedProcess, WorkerPipes, WorkerProcess
+from gigaexec.wire.checks import ProtocolError
 from gigaexec.wire.descriptors import DescriptorsLostError
-from gigaexec.wire.frames import ProtocolError
 from gigaexec.wire.messages import Message, Ready
 
 logger = logging.getLogger(__name__)

@@ -1,9 +1,15 @@
-"""A worker's process and its starter, as a pool uses them. Each kind of worker implements both."""
+"""A worker's process and its starter, as a pool uses them, and the disposal of ended processes.
+
+Each kind of worker implements `WorkerProcess` and `WorkerStarter`.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
+import queue
 import socket
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +17,8 @@ from dataclasses import dataclass
 from gigaexec.measured import Usage
 from gigaexec.wire.control import StartRefusal
 from gigaexec.wire.descriptors import OwnedDescriptor
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +171,39 @@ class WorkerStarter(ABC):
     def close_after_fork(self) -> None:
         """In a forked child: close the inherited descriptors."""
         return
+
+
+class Disposer:
+    """Disposes of a pool's ended processes on a separate thread, because that may block.
+
+    Args:
+        pool_id: For the thread's name and the log.
+
+    Raises:
+        RuntimeError: The system refuses a thread.
+    """
+
+    def __init__(self, pool_id: str) -> None:
+        self._pool_id = pool_id
+        self._processes: queue.SimpleQueue[WorkerProcess | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"gigaexec-{pool_id}-disposer", daemon=True)
+        self._thread.start()
+
+    def dispose_of(self, process: WorkerProcess) -> None:
+        """Have `process.dispose()` called. Returns at once."""
+        self._processes.put(process)
+
+    def close(self) -> None:
+        """End the thread after everything was disposed of. Returns at once."""
+        self._processes.put(None)
+
+    def join(self) -> None:
+        """Wait for the end of the thread. Call `close` first."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (process := self._processes.get()) is not None:
+            try:
+                process.dispose()
+            except Exception:  # the process is dead; only the library's own bookkeeping is left
+                logger.warning("pool %s: clean-up after a worker failed", self._pool_id, exc_info=True)

@@ -1,7 +1,6 @@
 """Every byte format, with both ends side by side.
 
-frames         length-prefixed frames on a stream socket
-messages       the records that driver and worker exchange, and their bytes
+messages       the records that driver and worker exchange, their bytes and frames
 checks         checks of fields that an untrusted process sent
 channel        the worker's end of its socket
 control        the template's protocol: settings, fork requests, refusals, exit reports

@@ -12,8 +12,7 @@ from pickle import loads as _loads
 
 from gigaexec.wire.arguments_in import load_decoder
 from gigaexec.wire.descriptors import receive_with_descriptors, send_with_descriptors
-from gigaexec.wire.frames import LENGTH_PREFIX, frame_prefix
-from gigaexec.wire.messages import CallHeader, ReceivedCall
+from gigaexec.wire.messages import LENGTH_PREFIX, CallHeader, ReceivedCall, frame_prefix
 
 
 class WorkerChannel:

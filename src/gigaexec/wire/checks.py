@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from gigaexec.calls import ExecutionMetrics, ValueLayout
-from gigaexec.wire.frames import ProtocolError
 
 _MAX_NUMBER = 2**64
+
+
+class ProtocolError(Exception):
+    """The other side sent bytes that the protocol does not allow."""
 
 
 def require_list(value: Any) -> list[Any]:

@@ -1,4 +1,6 @@
-"""The records on a worker's channel, and their bytes.
+"""The records on a worker's channel, their bytes, and the frames that carry them.
+
+A frame is a length of eight bytes, big-endian, then that many bytes.
 
 From the driver to a worker they are pickles: the driver is trusted. From a worker to the driver they are JSON
 followed by the bytes of a small value, because a program can write to that channel too; the driver reads
@@ -24,6 +26,7 @@ from gigaexec.calls import (
 )
 from gigaexec.limits import Limits
 from gigaexec.wire.checks import (
+    ProtocolError,
     require_amount,
     require_bool,
     require_count,
@@ -33,7 +36,11 @@ from gigaexec.wire.checks import (
     require_metrics,
     require_str,
 )
-from gigaexec.wire.frames import ProtocolError
+
+LENGTH_PREFIX = struct.Struct("!Q")
+
+MAX_REPLY_BYTES = 4 * 2**20
+"""A larger frame from a worker is an error: inline values and error texts are bounded below this."""
 
 _HEADER_LENGTH = struct.Struct("!I")
 _METRICS_FIELDS = tuple(each.name for each in fields(ExecutionMetrics))
@@ -260,3 +267,35 @@ def _steps(facts: Any) -> tuple[ConfinementStep, ...]:
         name, held, detail = require_list(each)
         steps.append(ConfinementStep(require_str(name), require_bool(held), require_str(detail)))
     return tuple(steps)
+
+
+def frame_prefix(payload_bytes: int) -> bytes:
+    """Return the length prefix of a frame."""
+    return LENGTH_PREFIX.pack(payload_bytes)
+
+
+class FrameDecoder:
+    """Cuts a stream of bytes into frames, for a reader that must not block."""
+
+    def __init__(self, max_frame_bytes: int = MAX_REPLY_BYTES) -> None:
+        self._buffer = bytearray()
+        self._max_frame_bytes = max_frame_bytes
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Append received bytes and return the frames that are now complete.
+
+        Raises:
+            ProtocolError: A frame declares a length above the limit.
+        """
+        self._buffer += data
+        frames = []
+        while len(self._buffer) >= LENGTH_PREFIX.size:
+            (length,) = LENGTH_PREFIX.unpack_from(self._buffer)
+            if length > self._max_frame_bytes:
+                raise ProtocolError(f"a frame of {length} bytes; the limit is {self._max_frame_bytes}")
+            end = LENGTH_PREFIX.size + length
+            if len(self._buffer) < end:
+                break
+            frames.append(bytes(self._buffer[LENGTH_PREFIX.size : end]))
+            del self._buffer[:end]
+        return frames

@@ -11,8 +11,17 @@ import pytest
 from hypothesis import given, strategies as st
 
 from gigaexec.wire.channel import WorkerChannel
-from gigaexec.wire.frames import MAX_REPLY_BYTES, FrameDecoder, ProtocolError, frame_prefix
-from gigaexec.wire.messages import CallHeader, Ready, ReceivedCall, decode_message, encode_message
+from gigaexec.wire.checks import ProtocolError
+from gigaexec.wire.messages import (
+    MAX_REPLY_BYTES,
+    CallHeader,
+    FrameDecoder,
+    Ready,
+    ReceivedCall,
+    decode_message,
+    encode_message,
+    frame_prefix,
+)
 
 HEADER = CallHeader("def f(): ...", "f", ["/x"], {"A": None}, "/spill/1")
 

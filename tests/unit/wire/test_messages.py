@@ -7,7 +7,7 @@ import json
 import pytest
 
 from gigaexec.calls import ExecutionMetrics, WorkerError, WorkerResult
-from gigaexec.wire.frames import ProtocolError
+from gigaexec.wire.checks import ProtocolError
 from gigaexec.wire.messages import decode_message, encode_message
 
 

@@ -35,8 +35,7 @@ from gigaexec.hooks import (
 )
 from gigaexec.limits import Limits, require_limits
 from gigaexec.pool.files.spill import SpillDirectory
-from gigaexec.pool.pool import Pool
-from gigaexec.pool.request import Request
+from gigaexec.pool.pool import Pool, Request
 from gigaexec.pool.supervision.sampling import can_sample
 from gigaexec.pool.worker_process import WorkerStarter
 from gigaexec.untrusted.log_text import one_line

@@ -10,7 +10,7 @@ from gigaexec.calls import ConfinementStep, ErrorKind, WorkerResult
 from gigaexec.limits import Limits
 from gigaexec.pool.supervision.running_call import RunningCall
 from gigaexec.sandbox.policy import SandboxLevel
-from gigaexec.wire.frames import ProtocolError
+from gigaexec.wire.checks import ProtocolError
 from gigaexec.wire.messages import Confined, Ready
 
 

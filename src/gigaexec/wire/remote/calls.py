@@ -8,9 +8,8 @@ from typing import Any
 from gigaexec.calls import WorkerCall
 from gigaexec.limits import Limits
 from gigaexec.sandbox.policy import ResultFormat
-from gigaexec.wire.checks import require_amount, require_count, require_str
+from gigaexec.wire.checks import ProtocolError, require_amount, require_count, require_str
 from gigaexec.wire.encoded import EncodedCall
-from gigaexec.wire.frames import ProtocolError
 from gigaexec.wire.remote.fields import Fields, layout_as_record, list_of, nullable, read_value
 from gigaexec.wire.remote.message import DEFAULT_MAX_BYTES, Message, decode_message, encode_message
 

@@ -9,8 +9,7 @@ from typing import Any
 from gigaexec import errors
 from gigaexec.errors import GigaexecError
 from gigaexec.measured import CapturedOutput, ExecutionMetrics, LimitHit
-from gigaexec.wire.checks import require_amount, require_bool, require_int, require_str
-from gigaexec.wire.frames import ProtocolError
+from gigaexec.wire.checks import ProtocolError, require_amount, require_bool, require_int, require_str
 from gigaexec.wire.remote.fields import Fields, list_of, nullable
 
 _CLASSES: dict[str, type[GigaexecError]] = {

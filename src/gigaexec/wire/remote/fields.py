@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from gigaexec.calls import ValueLayout
-from gigaexec.wire.checks import require_count, require_layout, require_list, require_str
-from gigaexec.wire.frames import ProtocolError
+from gigaexec.wire.checks import ProtocolError, require_count, require_layout, require_list, require_str
 from gigaexec.wire.values_in import ValueBytes
 
 _T = TypeVar("_T")

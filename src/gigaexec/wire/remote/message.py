@@ -16,10 +16,10 @@ import struct
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from gigaexec.wire.checks import ProtocolError
 from gigaexec.wire.data.decoder import decode_plain
 from gigaexec.wire.data.encoder import encode_data
 from gigaexec.wire.data.format import BadDataError
-from gigaexec.wire.frames import ProtocolError
 from gigaexec.wire.remote.fields import Fields
 from gigaexec.wire.values_in import ValueBytes
 

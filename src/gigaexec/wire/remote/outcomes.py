@@ -8,6 +8,7 @@ from typing import Any
 from gigaexec.calls import Outcome, OutcomeStatus
 from gigaexec.measured import CapturedOutput, ConfinementStep, ExecutionMetrics
 from gigaexec.wire.checks import (
+    ProtocolError,
     require_amount,
     require_bool,
     require_count,
@@ -16,7 +17,6 @@ from gigaexec.wire.checks import (
     require_str,
 )
 from gigaexec.wire.encoded import EncodedOutcome
-from gigaexec.wire.frames import ProtocolError
 from gigaexec.wire.remote.calls import require_kind
 from gigaexec.wire.remote.failures import failure_as_record, failure_from_record
 from gigaexec.wire.remote.fields import Fields, layout_as_record, read_value

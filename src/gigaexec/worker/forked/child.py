@@ -17,8 +17,7 @@ from gigaexec.sandbox.isolation import Isolation
 from gigaexec.sandbox.policy import ResultFormat
 from gigaexec.untrusted.plain_values import type_name
 from gigaexec.wire.channel import WorkerChannel
-from gigaexec.wire.frames import frame_prefix
-from gigaexec.wire.messages import CallHeader, Confined, Ready, ReceivedCall, encode_message
+from gigaexec.wire.messages import CallHeader, Confined, Ready, ReceivedCall, encode_message, frame_prefix
 from gigaexec.wire.values_out import EncodedValue, UnnamedResultFile, encode_as_data, encode_pickled
 from gigaexec.worker.bootstrap import EXIT_BROKEN, die_with_parent, volunteer_for_oom_killer
 from gigaexec.worker.call.accounting import Accountant
