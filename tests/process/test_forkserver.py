@@ -80,7 +80,7 @@ def launcher() -> psutil.Process:
     (found,) = (
         child
         for child in psutil.Process().children()
-        if any("gigaexec.worker.forked.template" in word for word in child.cmdline())
+        if any("gigaexec.worker.forked.launcher" in word for word in child.cmdline())
     )
     return found
 
@@ -277,7 +277,7 @@ def template():
     children = psutil.Process().children()
     own = psutil.Process().cmdline()  # that of a forked child as well
     commands = {child.pid: child.cmdline() for child in children}
-    return [pid for pid, words in commands.items() if "worker.forked.template" in str(words) and words != own]
+    return [pid for pid, words in commands.items() if "worker.forked.launcher" in str(words) and words != own]
 
 assert one()
 """

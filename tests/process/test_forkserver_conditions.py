@@ -45,7 +45,7 @@ def make(spill_dir: Path) -> Iterator[MakeForkserver]:
 def launchers() -> list[psutil.Process]:
     """The launchers of this process's templates."""
     children = psutil.Process().children()
-    return [child for child in children if any("worker.forked.template" in part for part in child.cmdline())]
+    return [child for child in children if any("worker.forked.launcher" in part for part in child.cmdline())]
 
 
 def test_r33_calls_run_where_the_application_ignores_sigchld() -> None:

@@ -107,7 +107,7 @@ def template() -> psutil.Process:
     (launcher,) = (
         child
         for child in psutil.Process().children()
-        if any("worker.forked.template" in part for part in child.cmdline())
+        if any("worker.forked.launcher" in part for part in child.cmdline())
     )
     (child,) = launcher.children()
     return child

@@ -124,7 +124,7 @@ class Isolation:
         """The descriptors of this process that a worker needs."""
         return self._landlock.descriptors if self._landlock is not None else ()
 
-    def settle(self) -> None:
+    def prepare_shared_steps(self) -> None:
         """In the template: prepare the steps that all calls share."""
         if self.has_namespaces:
             with self._step("own_mounts_stay_inside", is_reported=False):

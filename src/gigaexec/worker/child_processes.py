@@ -1,6 +1,6 @@
-"""Killing and reaping the processes that a call left behind.
+"""Kills and reaps the processes that a call left running.
 
-A worker is a subreaper on Linux: it adopts the processes that its program orphans, so walking its children
+On Linux a worker is a subreaper: it adopts the processes that its program orphans, so walking its children
 finds daemons as well.
 """
 
@@ -8,8 +8,20 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Collection
 from pathlib import Path
+
+from gigaexec.worker.death import prctl
+
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+def adopt_orphans() -> list[str]:
+    """Become a subreaper: adopt the orphans of all descendants. Returns warnings for the log."""
+    if sys.platform != "linux":
+        return []
+    return prctl("PR_SET_CHILD_SUBREAPER", _PR_SET_CHILD_SUBREAPER, 1)
 
 
 def end_child_processes() -> int:
@@ -31,10 +43,10 @@ def end_child_processes() -> int:
     return killed
 
 
-def end_strangers(known: Collection[int]) -> None:
-    """Kill and reap every child of this process that is not in `known`, and the orphans of those children."""
-    while strangers := [pid for pid in _children() if pid not in known]:
-        for pid in strangers:
+def end_children_except(kept: Collection[int]) -> None:
+    """Kill and reap the children of this process that are not in `kept`, and the orphans that they leave."""
+    while others := [pid for pid in _children() if pid not in kept]:
+        for pid in others:
             _end_child(pid)
 
 
@@ -59,7 +71,7 @@ def _end_child(pid: int) -> bool:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     except (ProcessLookupError, ChildProcessError):
-        return False  # a thread of the program was faster
+        return False  # a thread of the program was faster to reap it
     return True
 
 

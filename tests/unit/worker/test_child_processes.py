@@ -1,4 +1,4 @@
-"""R35: what a call left behind in its worker. Each check runs in a process of its own."""
+"""R35: processes that a call left running in its worker. Each check runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import pytest
 from tests.process.scripts import json_of_script
 
 HEAD = """
-import json, os, resource, signal, subprocess, sys, threading, time
+import json, os, signal, sys, threading, time
 from gigaexec.worker import child_processes
-from gigaexec.worker.reused import cleanup
 """
 
 
@@ -22,8 +21,7 @@ def run_cleanup_script(body: str) -> object:
 @pytest.mark.skipif(sys.platform != "linux", reason="children are listed by /proc")
 def test_r35_children_and_daemons_are_killed_and_reaped() -> None:
     body = """
-from gigaexec.worker.bootstrap import adopt_orphans
-assert adopt_orphans() == []
+assert child_processes.adopt_orphans() == []
 reader, writer = os.pipe()
 
 def start_daemon():
@@ -82,39 +80,3 @@ thread.join()
 print(json.dumps(killed))
 """
     assert run_cleanup_script(body) == 1
-
-
-def test_threads_that_go_on_are_named_and_ended_ones_are_not() -> None:
-    body = """
-gate = threading.Event()
-ended = threading.Thread(target=int, name="ended")
-ended.start()
-ended.join()
-threads = [threading.Thread(target=gate.wait, name=name, daemon=True) for name in ("poller", "logger")]
-for thread in threads:
-    thread.start()
-names = cleanup.leftover_thread_names()
-gate.set()
-for thread in threads:
-    thread.join()
-print(json.dumps([names, cleanup.leftover_thread_names()]))
-"""
-    assert run_cleanup_script(body) == [["poller", "logger"], []]
-
-
-def test_descriptors_run_low_in_the_upper_half() -> None:
-    body = """
-resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-at_start = cleanup.descriptors_run_low()
-opened = []
-try:
-    while True:
-        opened.append(os.open("/dev/null", os.O_RDONLY))
-except OSError:
-    pass
-used_up = cleanup.descriptors_run_low()
-for descriptor in opened[8:]:
-    os.close(descriptor)
-print(json.dumps([at_start, used_up, cleanup.descriptors_run_low()]))
-"""
-    assert run_cleanup_script(body) == [False, True, False]

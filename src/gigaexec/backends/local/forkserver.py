@@ -5,8 +5,8 @@
                                         '--- launcher --- template, forks them all
 
 No state passes from one program to the next, the cost of a call is what its processes used, and every process
-that a program started ends with its call. `worker.forked.template` draws the processes; docs/design.md has
-the reasons.
+that a program started ends with its call. `worker.forked.launcher` and `worker.forked.template` draw the
+processes; docs/design.md has the reasons.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from loky import process_executor
 from gigaexec.config import WorkerConfig
 from gigaexec.pool.supervision import process_tree
 from gigaexec.pool.worker_process import WorkerPipes, WorkerProcess, WorkerStarter
-from gigaexec.worker.bootstrap import WorkerSettings
 from gigaexec.worker.reused.loop import serve, start
+from gigaexec.worker.reused.start import WorkerSettings
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Starts and ends a template: `worker.forked.template` in a new interpreter."""
+"""Starts and ends a template: `worker.forked.launcher` in a new interpreter, which forks it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _END_LIMIT_S = 1.0
 # write to it. -P keeps the interpreter from doing so itself: since 3.13 it imports a module to run -c.
 _BOOT = (
     "import sys; sys.path[:] = sys.argv[3:]; "
-    "from gigaexec.worker.forked.template import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+    "from gigaexec.worker.forked.launcher import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 )
 
 

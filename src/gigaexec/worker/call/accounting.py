@@ -1,4 +1,4 @@
-"""The cost of one call."""
+"""Measures the cost of one call: time, memory, page faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from time import monotonic_ns as _monotonic_ns
 from gigaexec.calls import ExecutionMetrics
 from gigaexec.measured import Usage
 
-# Written to /proc/self/clear_refs this resets VmHWM, the peak of resident memory (proc(5), since Linux 4.0).
+# Writing this to /proc/self/clear_refs resets VmHWM, the peak resident memory (proc(5), since Linux 4.0).
 _RESET_PEAK = b"5"
 
 # ru_maxrss is in bytes on macOS and in KiB elsewhere (getrusage(2) of each).
@@ -21,7 +21,7 @@ _MAXRSS_PER_KB = 1024 if sys.platform == "darwin" else 1
 class Accountant:
     """Measures the calls of one worker process.
 
-    It keeps two files of /proc open: opening them costs more than reading them, and a call that uses up all
+    Two files of /proc stay open: opening them takes longer than reading them, and a call that uses up all
     descriptors must not lose its metrics.
 
     Args:
@@ -42,26 +42,27 @@ class Accountant:
         self._clear_refs = _open_or_none("/proc/self/clear_refs", os.O_WRONLY)
 
     def start(self) -> Measurement:
-        """Start to measure a call."""
+        """Reset the peak of memory and start the clocks of a call."""
         if self._clear_refs is not None:
             # The reset lowers ru_maxrss as well.
             self._peak_before_reset_kb = self._lifetime_peak_rss_kb()
             try:
                 _write(self._clear_refs, _RESET_PEAK)
             except OSError:
-                # The kernel refuses, or the program closed the descriptor. The peak is then the lifetime's.
+                # The kernel refuses, or the program closed the descriptor: report the lifetime peak.
                 self._clear_refs = None
         return Measurement(self)
 
     def peak_rss_kb(self) -> int:
-        """Return the peak of resident memory since the last reset, KiB."""
+        """Return the peak resident memory since the last reset, KiB."""
         return self._status_field(b"VmHWM:") or self._lifetime_peak_rss_kb()
 
     def rss_kb(self) -> int:
-        """Return the resident memory now, KiB; the lifetime peak on systems without /proc."""
+        """Return the current resident memory, KiB; the lifetime peak on systems without /proc."""
         return self._status_field(b"VmRSS:") or self._lifetime_peak_rss_kb()
 
     def metrics(self, started_at_ns: int, finished_at_ns: int, used: Usage) -> ExecutionMetrics:
+        """Return the metrics of a call from its clock readings and the resources that it used."""
         return ExecutionMetrics(
             peak_rss_kb=self.peak_rss_kb(),
             wall_time_s=(finished_at_ns - started_at_ns) / 1e9,
@@ -110,7 +111,7 @@ class Measurement:
 
 
 def usage() -> Usage:
-    """Return the resources that this process used, with the children that it waited for."""
+    """Return the resources used by this process and by the children that it waited for."""
     return Usage.of(_getrusage(RUSAGE_SELF), _getrusage(RUSAGE_CHILDREN))
 
 

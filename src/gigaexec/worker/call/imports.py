@@ -1,8 +1,8 @@
-"""The modules that a call imports: its python_path and its own helper modules.
+"""The modules that a call imports, from its python_path and from elsewhere.
 
-Modules of folders that were importable before the call stay loaded, because importing them again would cost
-every call that time. A module of any other folder is the call's own, whether the folder is searched because
-of python_path, the program's own `sys.path.insert`, or a change of the current folder.
+Modules from folders that were importable before the call stay loaded: importing them again would slow every
+call down. A module from any other folder is the call's own, whether the folder is searched because of
+python_path, the program's own `sys.path.insert`, or a change of the current folder.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class ImportState:
         self.folder = folder
         self.path_list, self.path = sys.path, list(sys.path)
         self.folders = {os.path.normpath(os.path.join(folder, entry)) for entry in self.path}
-        # Hooks of editable installs, for example: their modules lie outside of sys.path.
+        # For example the hooks of editable installs, whose modules lie outside sys.path.
         self.hooks = [finder for finder in sys.meta_path if finder not in _OWN_FINDERS]
 
     def holds(self, name: str, module: types.ModuleType) -> bool:
-        """True if a top-level module comes from a folder or a hook that every call has."""
-        # A package is found in the parent of its own folder, or folders.
+        """True if a top-level module comes from a folder or a hook that every call can import from."""
+        # The folder that holds a package is the parent of the package's own folder.
         places = _package_folders(module) or module_places(module)
         found_in = [os.path.normpath(os.path.dirname(place)) for place in places if os.path.isabs(place)]
         if not found_in or any(folder in self.folders for folder in found_in):
@@ -78,17 +78,17 @@ class CallImports:
         self._python_path = entries
         rest = [entry for entry in dict.fromkeys(sys.path) if entry not in entries]
         if "" not in rest:
-            # "" is the current folder, also after the program has changed it.
+            # "" stands for the current folder, even after the program has changed folders.
             rest.insert(0, "")
         sys.path[:] = entries + rest
         for entry in entries:
-            # A finder's cached listing goes by mtime, which is too coarse for files written just now.
+            # A finder detects changes of its folder by mtime, which is too coarse for files written just now.
             sys.path_importer_cache.pop(entry, None)
             for name in _top_level_names(entry):
                 _drop_shadowed(name, entry)
 
     def register_helpers_by_value(self) -> list[types.ModuleType]:
-        """Have cloudpickle send classes of the call's own modules by value: the driver lacks the modules.
+        """Have cloudpickle pickle the call's own modules by value: the driver cannot import them.
 
         Returns:
             The modules, for `unregister_helpers` after the value was pickled.
@@ -123,7 +123,7 @@ class CallImports:
         return own
 
     def _loaded_since(self) -> dict[str, Any]:
-        """Return the modules that were loaded since `modules_before`, and possibly others, by name."""
+        """Return by name the modules that were loaded after `modules_before`, and possibly others."""
         now: dict[str, Any] = sys.modules.copy()
         now.pop(MODULE_NAME, None)
         return now if now != self._modules_before else {}
@@ -139,7 +139,7 @@ class CallImports:
 
 def _drop_shadowed(name: str, entry: str) -> None:
     module = sys.modules.get(name)
-    # Modules that the interpreter imports at its start win over the folder in a fresh Python, too.
+    # A fresh Python does not take these from the folder either: it has them before it searches sys.path.
     if module is None or _is_part_of_interpreter(module) or name == "gigaexec":
         return
     if not any(_is_inside(place, entry) for place in module_places(module)):
@@ -150,7 +150,7 @@ def _drop_shadowed(name: str, entry: str) -> None:
 def _finds(hook: Any, name: str) -> bool:
     try:
         return hook.find_spec(name, None) is not None
-    except Exception:  # a third-party finder, asked for a name that it may not expect
+    except Exception:  # a third-party finder may fail in any way for a name that it does not expect
         return False
 
 
@@ -174,6 +174,7 @@ def _holds_package(folder: str) -> bool:
 
 
 def module_places(module: types.ModuleType) -> list[str]:
+    """Return the module's file, or the folders of a package without a file."""
     file = getattr(module, "__file__", None)
     return [file] if isinstance(file, str) else _package_folders(module)
 
@@ -181,7 +182,7 @@ def module_places(module: types.ModuleType) -> list[str]:
 def _package_folders(module: types.ModuleType) -> list[str]:
     try:
         return [place for place in getattr(module, "__path__", ()) if isinstance(place, str)]
-    except Exception:  # a namespace path recomputes its entries with the program's finders
+    except Exception:  # a namespace package's path calls finders, which may be the program's
         return []
 
 

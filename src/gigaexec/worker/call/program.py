@@ -1,4 +1,4 @@
-"""Loading a program: from a code string to a function."""
+"""Loads a program: code string -> module -> function."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _namespace: dict[str, Any] | None = None
 
 
 class ProgramError(Exception):
-    """The program has no such function. The message says everything; a traceback would add nothing."""
+    """The program lacks the function. The message is complete; a traceback would add nothing."""
 
 
 def load_program(code: str) -> types.ModuleType:
@@ -53,7 +53,7 @@ def load_program(code: str) -> types.ModuleType:
 
 
 def unload_program() -> None:
-    """Forget the program and its source."""
+    """Remove the program and its source from this process."""
     global _namespace
     _modules.pop(MODULE_NAME, None)
     _source_lines.pop(FILE_NAME, None)
@@ -77,7 +77,7 @@ def find_function(module: types.ModuleType, name: str) -> Callable[..., Any]:
     try:
         function = vars(module)[name]
     except KeyError:
-        raise ProgramError(f"the program defines no function {name!r}; {_what_it_defines(module)}") from None
+        raise ProgramError(f"the program defines no function {name!r}; {_defined_names(module)}") from None
     if not callable(function):
         kind = type_name(function)
         raise ProgramError(f"expected {name!r} of the program to be a function, got type {kind}")
@@ -85,7 +85,7 @@ def find_function(module: types.ModuleType, name: str) -> Callable[..., Any]:
 
 
 def _show_in_tracebacks(code: str) -> None:
-    # No mtime: linecache.checkcache() must not look for this file on the disk.
+    # The mtime is None: linecache.checkcache() must not look for this file on the disk.
     _source_lines[FILE_NAME] = (len(code), None, code.splitlines(keepends=True), FILE_NAME)
 
 
@@ -101,6 +101,6 @@ def _compile(code: str) -> types.CodeType:
     return compiled
 
 
-def _what_it_defines(module: types.ModuleType) -> str:
+def _defined_names(module: types.ModuleType) -> str:
     names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("__")]
     return f"it defines: {', '.join(names[:20])}" if names else "it defines no functions; is it a script?"

@@ -1,4 +1,4 @@
-"""Exceptions of programs as text. The exception object itself never leaves the worker."""
+"""Exceptions of programs as text. An exception object never leaves the worker."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from gigaexec.calls import ErrorKind, WorkerError
 from gigaexec.untrusted.plain_values import type_name
 from gigaexec.worker.call.program import FILE_NAME, ProgramError
 
-_ENGINE_FOLDER = str(Path(__file__).parents[1])
+_ENGINE_FOLDER = str(Path(__file__).parents[1])  # frames of worker/ are left out of tracebacks
 _CONTEXT_LINES = 3
 
-# An exception's message may have any size, and a report is copied in memory several times.
+# An exception's message may have any size, and a report is copied several times in memory.
 MAX_REPORT_CHARACTERS = 200_000
 MAX_SUMMARY_CHARACTERS = 500
 
 
 def describe_exception(error: BaseException, kind: ErrorKind = ErrorKind.USER) -> WorkerError:
-    """Return traceback and code context of an exception that a program raised. Never raises."""
+    """Return the traceback and code context of an exception that a program raised. Never raises."""
     try:
         return WorkerError(
             stderr=_shorten(_report(error), MAX_REPORT_CHARACTERS),

@@ -1,4 +1,13 @@
-"""The steps of one call inside a worker process of either kind."""
+"""The steps of one call inside a worker process of either kind.
+
+    prepare()          limits and sandbox
+    load_arguments()   bytes and files -> args, kwargs
+    load_program()     code -> module -> function
+    function()         args, kwargs -> value
+    encode()           value -> bytes
+
+`prepare` and `encode` differ between the two kinds of worker. Metrics cover `load_program` and the function.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +18,7 @@ from dataclasses import dataclass, replace
 from os import _exit, getpid as _getpid
 from typing import Any
 
-from gigaexec.calls import ErrorKind, ExecutionMetrics, WorkerError, WorkerResult
+from gigaexec.calls import ErrorKind, ExecutionMetrics, LimitHit, WorkerError, WorkerResult
 from gigaexec.untrusted.plain_values import type_name
 from gigaexec.wire.arguments_in import load_arguments
 from gigaexec.wire.messages import ReceivedCall
@@ -25,6 +34,7 @@ from gigaexec.worker.call.limits import LimitFailure, apply_limits, limit_behind
 from gigaexec.worker.call.program import find_function, load_program, unload_program
 from gigaexec.worker.call.report import describe_exception
 from gigaexec.worker.call.scope import CallScope
+from gigaexec.worker.call.seed import seed_generators, seed_hashing_of_children
 
 EncodeValue = Callable[[Any], EncodedValue]
 
@@ -34,6 +44,11 @@ class StepFailedError(Exception):
 
     def __init__(self, error: WorkerError) -> None:
         self.error = error
+
+    @classmethod
+    def from_text(cls, text: str, kind: ErrorKind, hit: LimitHit | None = None) -> StepFailedError:
+        """Return the error for a failure that one text describes in full."""
+        return cls(WorkerError(stderr=text, kind=kind, summary=text, hit=hit))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,12 @@ class FinishedCall:
     metrics: ExecutionMetrics
 
     def as_result(self, *, spill_path: str | None = None, retire_reason: str = "") -> WorkerResult:
+        """Return the message for the driver.
+
+        Args:
+            spill_path: Path of the file that holds a large value; None if the file has no name.
+            retire_reason: Why this worker must not run another call, or "".
+        """
         encoded = self.encoded
         return WorkerResult(
             spill_path=spill_path if encoded is not None and encoded.inline is None else None,
@@ -68,23 +89,34 @@ class CallRunner:
         self,
         call: ReceivedCall,
         scope: CallScope,
-        encode: EncodeValue,
+        *,
+        seed: int | None,
         prepare: Callable[[], None],
+        encode: EncodeValue,
     ) -> FinishedCall:
         """Run one call. Never raises, whatever the program does.
 
         Args:
             call: The call.
             scope: The call's scope, prepared.
-            encode: Encodes the return value.
+            seed: Seed of the random generators; None to leave them as they are.
             prepare: Applies limits and sandbox, before anything of the call is loaded. It may raise
                 `StepFailedError`.
+            encode: Encodes the return value. It may raise `StepFailedError`.
         """
         # In a copy of the context, which isolates the settings of decimal and numpy from the next call.
-        return copy_context().run(self._run, call, scope, encode, prepare)
+        finished = copy_context().run(self._run, call, scope, seed, prepare, encode)
+        if seed is None:
+            return finished
+        return replace(finished, metrics=replace(finished.metrics, seed=seed))
 
     def _run(
-        self, call: ReceivedCall, scope: CallScope, encode: EncodeValue, prepare: Callable[[], None]
+        self,
+        call: ReceivedCall,
+        scope: CallScope,
+        seed: int | None,
+        prepare: Callable[[], None],
+        encode: EncodeValue,
     ) -> FinishedCall:
         measurement = self._accountant.start()
         error: WorkerError | None = None
@@ -92,6 +124,7 @@ class CallRunner:
         header = call.header
         try:
             _require_prepared(scope)
+            _seed(seed, header.seed)
             prepare()
             args, kwargs = _load_arguments(call)
             measurement = self._accountant.start()
@@ -121,16 +154,12 @@ class CallRunner:
             _exit(0 if error is None else error.returncode & 0xFF)
 
 
-def apply_limits_or_refuse(call: ReceivedCall, *, is_final: bool) -> None:
-    """Apply the call's limits. Raises `StepFailedError` if one cannot be applied."""
+def apply_call_limits(call: ReceivedCall, *, is_final: bool) -> None:
+    """Apply the call's limits, as `apply_limits`. Raises `StepFailedError` if one cannot be applied."""
     try:
         apply_limits(call.header.limits, is_final=is_final)
     except LimitFailure as failure:
-        raise StepFailedError(_report_of(str(failure), ErrorKind.SETUP)) from None
-
-
-def _report_of(text: str, kind: ErrorKind) -> WorkerError:
-    return WorkerError(stderr=text, kind=kind, summary=text)
+        raise StepFailedError.from_text(str(failure), ErrorKind.SETUP) from None
 
 
 def _require_prepared(scope: CallScope) -> None:
@@ -138,7 +167,14 @@ def _require_prepared(scope: CallScope) -> None:
         # No traceback: reading its source lines searches the very path that cannot be used.
         name = type(scope.not_prepared).__name__
         text = f"the call's env or python_path cannot be set: {name}: {scope.not_prepared}"
-        raise StepFailedError(_report_of(text, ErrorKind.ARGUMENTS))
+        raise StepFailedError.from_text(text, ErrorKind.ARGUMENTS)
+
+
+def _seed(seed: int | None, seed_of_call: int | None) -> None:
+    if seed is not None:
+        seed_generators(seed)
+    if seed_of_call is not None:
+        seed_hashing_of_children(seed_of_call)
 
 
 def _load_arguments(call: ReceivedCall) -> tuple[list[Any], dict[str, Any]]:
@@ -160,13 +196,12 @@ def _encode(value: Any, encode: EncodeValue, scope: CallScope) -> EncodedValue:
     except StepFailedError:
         raise
     except SpillWriteError as failure:
-        raise StepFailedError(_report_of(str(failure), ErrorKind.SPILL)) from None
+        raise StepFailedError.from_text(str(failure), ErrorKind.SPILL) from None
     except SpillLimitError as failure:
         text = f"the return value of type {type_name(value)} cannot be sent: {failure}"
-        raise StepFailedError(_report_of(text, ErrorKind.VALUE)) from None
+        raise StepFailedError.from_text(text, ErrorKind.VALUE) from None
     except ValueTooLargeError as failure:
-        error = replace(_report_of(str(failure), ErrorKind.LIMIT), hit=failure.hit)
-        raise StepFailedError(error) from None
+        raise StepFailedError.from_text(str(failure), ErrorKind.LIMIT, failure.hit) from None
     except BaseException as raised:
         report = describe_exception(raised, ErrorKind.VALUE)
         summary = f"the return value of type {type_name(value)} cannot be pickled: {report.summary}"

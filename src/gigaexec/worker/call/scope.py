@@ -1,4 +1,4 @@
-"""Preparing the process for one call: environment, folders, signals."""
+"""Prepares the process for one call: environment, folders, signals."""
 
 from __future__ import annotations
 
@@ -31,10 +31,8 @@ class CallScope:
         try:
             self._apply_environment()
             self.imports.prepare()
-        except (
-            ValueError,
-            OSError,
-        ) as error:  # lone surrogates, a NUL, a relative path in a removed folder
+        except (ValueError, OSError) as error:
+            # A lone surrogate, a NUL, or a relative path in a removed folder.
             self.not_prepared = error
         _set_handler(_SIGINT, signal.default_int_handler)
 
@@ -44,3 +42,12 @@ class CallScope:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def require_current_folder() -> str:
+    """Return the current folder. If it was removed, move to "/" first: an interpreter needs one."""
+    try:
+        return os.getcwd()
+    except OSError:
+        os.chdir("/")
+        return "/"

@@ -1,6 +1,7 @@
-"""The random generators of a call: seeded, so that two calls differ and each can be repeated.
+"""Seeds the random generators of a call, so that two calls differ and each can be repeated.
 
-A forked process inherits its parent's generators: unless they are seeded, every call draws the same numbers.
+A forked process inherits the state of its parent's generators. Unless they are seeded, every call draws the
+same numbers.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ def seed_generators(seed: int) -> None:
     if generators is not None:
         _seed_numpy(generators, seed)
     else:
-        sys.meta_path.insert(0, _SeedsNumpy(seed))
+        sys.meta_path.insert(0, _NumpySeeder(seed))
 
 
 def seed_hashing_of_children(seed: int) -> None:
-    """Seed string hashing in interpreters that the program starts; this one's cannot be changed."""
+    """Seed string hashing in interpreters that the program starts. A running interpreter keeps its own."""
     os.environ["PYTHONHASHSEED"] = str(seed % _HASH_SEED_LIMIT)
 
 
@@ -43,8 +44,8 @@ def _seed_numpy(generators: Any, seed: int) -> None:
     generators.seed([seed % _NUMPY_SEED_LIMIT, seed // _NUMPY_SEED_LIMIT])
 
 
-class _SeedsNumpy:
-    """A finder that seeds numpy's module of generators once it is loaded."""
+class _NumpySeeder:
+    """A finder that seeds numpy's global generator as soon as numpy's module of generators is loaded."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

@@ -1,8 +1,10 @@
 """A process for every call, forked from a template.
 
+launcher        the process above the template, which starts from a clean `execve`
 template        the process that all workers of a pool are forked from
-pid_namespaces  the first processes of PID namespaces, one for each call
+inherited       the state that workers inherit from their template
+warm_up         calls that the template runs before it forks
+pid_namespaces  the first processes (PID 1) of PID namespaces, one for each call
 child           a worker that runs one call and ends
-imports         the imports of such a call
-supervisor      the process above a worker where there are no PID namespaces
+supervisor      the process above a worker on machines without PID namespaces
 """

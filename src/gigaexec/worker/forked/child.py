@@ -1,49 +1,53 @@
-"""A worker that runs one call and ends."""
+"""A worker that is forked from the template, runs one call and ends.
+
+    template --fork--> run_child()
+                         own session, isolation, identity
+                         Ready, with two pidfds -----------------> driver
+                       channel.receive() <------------------------ CallHeader, arguments
+                       ChildWorker.run()
+                         CallScope
+                         CallRunner: sandbox, then the steps of the call
+                           Confined, if there is a sandbox ------> driver
+                         WorkerResult, perhaps with a file ------> driver
+
+`reused.loop` runs the same steps in a process that serves one call after another.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-import pickle
-import signal
 import socket
-import sys
 import tempfile
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from gigaexec.calls import ErrorKind, WorkerError
+from gigaexec.calls import ErrorKind
 from gigaexec.sandbox.isolation import Isolation
 from gigaexec.sandbox.policy import ResultFormat
 from gigaexec.untrusted.plain_values import type_name
 from gigaexec.wire.channel import WorkerChannel
-from gigaexec.wire.messages import CallHeader, Confined, Ready, ReceivedCall, encode_message, frame_prefix
+from gigaexec.wire.messages import Confined, Ready, ReceivedCall, encode_message
 from gigaexec.wire.values_out import EncodedValue, UnnamedResultFile, encode_as_data, encode_pickled
-from gigaexec.worker.bootstrap import EXIT_BROKEN, die_with_parent, volunteer_for_oom_killer
+from gigaexec.worker.bootstrap import raise_oom_score
 from gigaexec.worker.call.accounting import Accountant
-from gigaexec.worker.call.capture import InheritedStreams
-from gigaexec.worker.call.imports import ImportState
 from gigaexec.worker.call.limits import forbid_core_dumps, leave_descriptors_to_driver, lift_file_size_limit
-from gigaexec.worker.call.run import CallRunner, FinishedCall, StepFailedError, apply_limits_or_refuse
+from gigaexec.worker.call.run import CallRunner, FinishedCall, StepFailedError, apply_call_limits
 from gigaexec.worker.call.scope import CallScope
-from gigaexec.worker.call.seed import draw_seed, seed_generators, seed_hashing_of_children
-from gigaexec.worker.forked.imports import ImportsOfOneCall
-
-# CPython 3.11 specialises bytecode on the eighth run of a function or loop; a failing call takes other
-# branches.
-_WARM_UP_PROGRAMS = ("def f(x): return x", "def f(x): raise ValueError(x)") * 10
-_WARM_UP_REPLY_BYTES = 64 * 1024
+from gigaexec.worker.call.seed import draw_seed
+from gigaexec.worker.death import die_with_parent, exit_broken
+from gigaexec.worker.forked.inherited import InheritedState
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerSetup:
+class ChildSettings:
     """The identity, folders and descriptors of one worker.
 
     Args:
         worker_id: 12 hex digits, new for this process.
         node_id: Name of the driver's machine.
-        folder: The program's current folder; "" where it is the scratch folder.
-        scratch: Its scratch folder; "" where it is not confined.
+        folder: The program's current folder; "" if it is the scratch folder.
+        scratch: The program's scratch folder; "" if it is not confined.
         results: Format of the return value.
         channel: Descriptor of the socket to the driver.
         stdout: Descriptor of the pipe for standard output.
@@ -70,29 +74,31 @@ class WorkerSetup:
             os.close(descriptor)
 
 
-def run_one_call(setup: WorkerSetup, root_pidfd: int, isolation: Isolation, engine: Engine) -> NoReturn:
+def run_child(
+    settings: ChildSettings, root_pidfd: int, isolation: Isolation, inherited: InheritedState
+) -> NoReturn:
     """Become the worker of one call. Runs in a process forked for the call.
 
     Args:
-        setup: The worker's identity, folders and descriptors.
+        settings: The worker's identity, folders and descriptors.
         root_pidfd: Pidfd of the process whose end ends the call: PID 1 of its namespace, or the supervisor.
         isolation: The namespaces that this process is in.
-        engine: The state that this process inherits.
+        inherited: The state that this process inherits.
     """
     try:
-        engine.streams.attach(setup.stdout, setup.stderr)  # first, so that errors can be reported
+        _attach_output(settings)  # first, so that errors can be reported
         os.setsid()
-        volunteer_for_oom_killer()
+        raise_oom_score()
         warnings = () if isolation.has_pid_namespaces else tuple(die_with_parent())
-        isolation.isolate_call(setup.scratch)
-        worker = _OneCallWorker(setup, isolation, engine)
-        worker.settle()
-        channel = WorkerChannel(socket.socket(fileno=setup.channel))
+        isolation.isolate_call(settings.scratch)
+        worker = ChildWorker(settings, isolation, inherited)
+        _apply_identity(settings)
+        channel = WorkerChannel(socket.socket(fileno=settings.channel))
         own_pidfd = os.pidfd_open(os.getpid())
         if warnings or not isolation.call_is_as_expected:
             ready = encode_message(Ready(warnings=warnings, steps=isolation.steps))
         else:
-            ready = engine.usual_ready
+            ready = inherited.usual_ready
         channel.send(ready, [root_pidfd, own_pidfd])
         os.close(own_pidfd)
         os.close(root_pidfd)
@@ -102,110 +108,63 @@ def run_one_call(setup: WorkerSetup, root_pidfd: int, isolation: Isolation, engi
     except BaseException as error:
         # The program closed the channel's descriptor, or broke the engine. Only the end of the process is
         # sure to reach the driver, which reports a crash with this text.
-        print(f"gigaexec: the worker failed: {type(error).__name__}: {error}", file=sys.stderr)
-        os._exit(EXIT_BROKEN)
+        exit_broken("worker", error)
     os._exit(0)
 
 
-class Engine:
-    """The state that a template prepares once and its workers inherit.
+class ChildWorker:
+    """Runs the one call of this process.
 
-    A forked process copies each page before it first writes to it, which takes longer than the write. So
-    state that all workers share is made here, and `warm_up` runs the code that workers will run, because the
-    interpreter specialises bytecode on its first runs.
+    Args:
+        settings: The worker's identity, folders and descriptors.
+        isolation: The steps of the sandbox.
+        inherited: The state that this process inherits.
     """
 
-    def __init__(self) -> None:
-        self.streams = InheritedStreams()
-        self.usual_ready = b""
-        """The encoded first message of a worker in which every step of the sandbox held."""
-        self._modules = sys.modules.copy()
-        self._state = ImportState(_current_folder())
-
-    def imports(self, python_path: list[str]) -> ImportsOfOneCall:
-        """Return the imports of a call that is about to run."""
-        folder = _current_folder()
-        if self._state.folder != folder:
-            self._state = ImportState(folder)
-        return ImportsOfOneCall(self._state, python_path, self._modules)
-
-    def warm_up(self, results: ResultFormat, isolation: Isolation) -> None:
-        """Run some calls in this process, then restore the state that the next scope starts from."""
-        setup = WorkerSetup("", "", folder="", scratch="", results=results, channel=-1, stdout=-1, stderr=-1)
-        path, finders, handler = list(sys.path), list(sys.meta_path), signal.getsignal(signal.SIGINT)
-        arguments = pickle.dumps(([1], {}), protocol=5)
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            channel = WorkerChannel(theirs)
-            for code in _WARM_UP_PROGRAMS:
-                header = pickle.dumps(CallHeader(code, "f", [], {}, ""), protocol=5)
-                for payload in (header, arguments):
-                    ours.sendall(frame_prefix(len(payload)) + payload)
-                received = channel.receive()
-                assert received is not None
-                _OneCallWorker(setup, isolation, self).run(received, channel)
-                ours.recv(_WARM_UP_REPLY_BYTES)
-        self.usual_ready = encode_message(Ready(steps=isolation.expected_steps))
-        sys.path[:] = path
-        sys.meta_path[:] = finders
-        signal.signal(signal.SIGINT, handler)
-        self._modules = sys.modules.copy()
-
-
-class _OneCallWorker:
-    def __init__(self, setup: WorkerSetup, isolation: Isolation, engine: Engine) -> None:
-        self._setup = setup
+    def __init__(self, settings: ChildSettings, isolation: Isolation, inherited: InheritedState) -> None:
+        self._settings = settings
         self._isolation = isolation
-        self._engine = engine
-        accountant = Accountant(setup.worker_id, setup.node_id, is_single_use=True)
-        self._runner = CallRunner(accountant, engine.streams)
-
-    def settle(self) -> None:
-        """Apply the worker's identity and current folder."""
-        setup = self._setup
-        os.environ["GIGAEVO_WORKER_ID"] = setup.worker_id
-        os.environ["GIGAEVO_NODE_ID"] = setup.node_id
-        if setup.scratch:
-            _move_to(setup.scratch)
-        else:
-            _change_folder(setup.folder)
+        self._inherited = inherited
+        accountant = Accountant(settings.worker_id, settings.node_id, is_single_use=True)
+        self._runner = CallRunner(accountant, inherited.streams)
 
     def run(self, call: ReceivedCall, channel: WorkerChannel) -> None:
+        """Run the call and send its result. Raises OSError if the channel is closed."""
         header = call.header
-        scope = CallScope(self._engine.imports(header.python_path), header.env)
+        scope = CallScope(self._inherited.imports(header.python_path), header.env)
         scope.prepare()
-        seed = header.seed if header.seed is not None else draw_seed()
-        ended = self._runner.run(
-            call, scope, lambda value: self._encode(value, call), lambda: self._prepare(call, seed, channel)
+        finished = self._runner.run(
+            call,
+            scope,
+            seed=header.seed if header.seed is not None else draw_seed(),
+            prepare=lambda: self._prepare(call, channel),
+            encode=lambda value: self._encode(value, call),
         )
-        ended = replace(ended, metrics=replace(ended.metrics, seed=seed))
-        self._engine.streams.flush()
-        _answer(ended, channel)
+        self._inherited.streams.flush()
+        _send_result(finished, channel)
 
-    def _prepare(self, call: ReceivedCall, seed: int, channel: WorkerChannel) -> None:
-        if not os.path.isdir(self._setup.scratch or "/"):
-            text = f"the scratch folder {self._setup.scratch} was removed before the call"
-            raise StepFailedError(WorkerError(stderr=text, kind=ErrorKind.SPILL, summary=text))
-        seed_generators(seed)
-        if call.header.seed is not None:
-            seed_hashing_of_children(seed)
-        apply_limits_or_refuse(call, is_final=True)
-        if self._setup.scratch:
+    def _prepare(self, call: ReceivedCall, channel: WorkerChannel) -> None:
+        scratch = self._settings.scratch
+        if not os.path.isdir(scratch or "/"):
+            text = f"the scratch folder {scratch} was removed before the call"
+            raise StepFailedError.from_text(text, ErrorKind.SPILL)
+        apply_call_limits(call, is_final=True)
+        if scratch:
             if call.header.limits.open_files is None:
                 leave_descriptors_to_driver()
             forbid_core_dumps()
-            self._isolation.confine_program(self._setup.scratch, call.header.python_path)
+            self._isolation.confine_program(scratch, call.header.python_path)
             if failure := self._isolation.landlock_failure:
-                raise StepFailedError(WorkerError(stderr=failure, kind=ErrorKind.SANDBOX, summary=failure))
+                raise StepFailedError.from_text(failure, ErrorKind.SANDBOX)
             channel.send(encode_message(Confined(self._isolation.steps)))
         if missing := self._isolation.missing():
-            raise StepFailedError(WorkerError(stderr=missing, kind=ErrorKind.SANDBOX, summary=missing))
+            raise StepFailedError.from_text(missing, ErrorKind.SANDBOX)
 
     def _encode(self, value: Any, call: ReceivedCall) -> EncodedValue:
         lift_file_size_limit(call.header.limits)
-        file = UnnamedResultFile(self._setup.scratch or call.header.spill_path)
+        file = UnnamedResultFile(self._settings.scratch or call.header.spill_path)
         max_bytes = call.header.limits.result_bytes
-        if self._setup.results is ResultFormat.PICKLE:
+        if self._settings.results is ResultFormat.PICKLE:
             return encode_pickled(value, file, max_bytes=max_bytes, with_buffers=True)
         from gigaexec.wire.data.encoder import ValueNotDataError  # loaded only if results are data
 
@@ -213,12 +172,35 @@ class _OneCallWorker:
             return encode_as_data(value, file, max_bytes=max_bytes)
         except ValueNotDataError as failure:
             text = f"the return value of type {type_name(value)} is not plain data: {failure}"
-            raise StepFailedError(WorkerError(stderr=text, kind=ErrorKind.VALUE, summary=text)) from None
+            raise StepFailedError.from_text(text, ErrorKind.VALUE) from None
 
 
-def _answer(ended: FinishedCall, channel: WorkerChannel) -> None:
-    descriptor = ended.encoded.descriptor if ended.encoded is not None else None
-    result = ended.as_result()
+def _attach_output(settings: ChildSettings) -> None:
+    """Point descriptors 1 and 2 at the pipes, then close the originals."""
+    for pipe, target in ((settings.stdout, 1), (settings.stderr, 2)):
+        os.dup2(pipe, target, inheritable=True)
+        os.close(pipe)
+
+
+def _apply_identity(settings: ChildSettings) -> None:
+    """Apply the worker's environment variables and current folder."""
+    os.environ["GIGAEVO_WORKER_ID"] = settings.worker_id
+    os.environ["GIGAEVO_NODE_ID"] = settings.node_id
+    if settings.scratch:
+        for name in ("HOME", "TMPDIR", "TEMP", "TMP"):
+            os.environ[name] = settings.scratch
+        tempfile.tempdir = None
+        os.chdir(settings.scratch)
+        return
+    try:
+        os.chdir(settings.folder)
+    except OSError:
+        os.chdir("/")  # the driver's current folder was removed
+
+
+def _send_result(finished: FinishedCall, channel: WorkerChannel) -> None:
+    descriptor = finished.encoded.descriptor if finished.encoded is not None else None
+    result = finished.as_result()
     try:
         channel.send(encode_message(result), [] if descriptor is None else [descriptor])
     except OSError as error:
@@ -228,24 +210,3 @@ def _answer(ended: FinishedCall, channel: WorkerChannel) -> None:
             raise
         channel.send(encode_message(replace(result, file_number=descriptor)))
         channel.receive()  # returns when the driver has opened the file
-
-
-def _current_folder() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # the folder was removed
-        return "/"
-
-
-def _move_to(scratch: str) -> None:
-    for name in ("HOME", "TMPDIR", "TEMP", "TMP"):
-        os.environ[name] = scratch
-    tempfile.tempdir = None
-    os.chdir(scratch)
-
-
-def _change_folder(folder: str) -> None:
-    try:
-        os.chdir(folder)
-    except OSError:
-        os.chdir("/")  # the driver's current folder was removed

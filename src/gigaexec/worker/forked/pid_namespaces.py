@@ -5,9 +5,9 @@
        '--fork into the namespace of an init--> worker
 
 When PID 1 of a namespace ends, the kernel kills all other processes of the namespace, however they hide. An
-init does nothing but exist: it ignores SIGCHLD, so the kernel reaps the orphans that it adopts. It can
-therefore share the memory of its maker (CLONE_VM), which costs a tenth of a fork. The maker is a process of
-its own without secrets, because programs run in the same namespace as the init.
+init runs one system call, pause(2). It ignores SIGCHLD, so the kernel reaps the orphans that it adopts. It
+can therefore share the memory of its maker (CLONE_VM), which takes a tenth of the time of a fork. The maker
+is a separate process without secrets, because programs run in the same namespace as the init.
 """
 
 from __future__ import annotations
@@ -24,30 +24,31 @@ from typing import NoReturn
 
 from gigaexec.sandbox import namespaces
 from gigaexec.wire.descriptors import DescriptorsLostError, receive_with_descriptors, send_with_descriptors
-from gigaexec.worker.bootstrap import close_all_but, die_with_parent
+from gigaexec.worker.bootstrap import close_all_but
+from gigaexec.worker.death import die_with_parent
 
 _CLONE_VM = 0x00000100  # linux/sched.h
 _STACK_BYTES = 16 * 1024  # an init runs one system call
-_WANTED = b"+"
+_WANTED = b"+"  # from the template: make one more init; from the maker: its pidfd comes along
 _MAKER_LIMIT_S = 5.0
 
 
 class InitsEndedError(Exception):
-    """No more inits can be made: their maker has ended, or hangs."""
+    """No more inits can be made, because their maker has ended or hangs."""
 
 
 class NamespaceInits:
-    """Makes PID namespaces, in the template. `start` it before anything else is loaded."""
+    """The template's end of the init maker. Call `start` before anything else is loaded."""
 
     def __init__(self, maker: socket.socket, maker_pid: int) -> None:
-        self._maker = maker
+        self._maker_socket = maker
         self._poll = select.poll()
         self._poll.register(maker, select.POLLIN)
-        # The inits hold the maker's socket as well, so only this pidfd shows the maker's end.
+        # The inits hold the maker's socket open as well, so only this pidfd shows that the maker has ended.
         self._maker_pidfd = os.pidfd_open(maker_pid)
         self._poll.register(self._maker_pidfd, select.POLLIN)
-        self._own = os.pidfd_open(os.getpid())
-        self._refusal = OSError()
+        self._own_pidfd = os.pidfd_open(os.getpid())
+        self._last_refusal = OSError()
 
     @classmethod
     def start(cls) -> NamespaceInits:
@@ -59,8 +60,8 @@ class NamespaceInits:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         maker_pid = os.fork()
         if maker_pid == 0:
-            # The inits inherit the maker's descriptors. They must not hold the template's socket to the
-            # driver, whose end the driver waits for.
+            # The inits inherit the maker's descriptors. They must not hold open the template's socket to the
+            # driver, because the driver waits for its end of file.
             close_all_but({theirs.fileno()})
             _make_inits(theirs)
         theirs.close()
@@ -74,7 +75,7 @@ class NamespaceInits:
             inits.leave()
         except (OSError, InitsEndedError) as error:
             ours.close()
-            os.close(inits._own)
+            os.close(inits._own_pidfd)
             os.close(inits._maker_pidfd)
             if isinstance(error, InitsEndedError):
                 raise OSError(errno.ECHILD, str(error)) from error
@@ -82,21 +83,21 @@ class NamespaceInits:
         return inits
 
     def new(self) -> int:
-        """Return the pidfd of a new init, the caller's to close.
+        """Return the pidfd of a new init. The caller closes it, with `end_init`.
 
         Raises:
             OSError: A transient shortage.
             InitsEndedError: The maker has ended, or hangs.
         """
-        # The maker works one init ahead, so the first refusal may be out of date.
+        # The maker works one init ahead, so a first refusal may be out of date.
         return self._take() or self._take() or self._refused()
 
     def _take(self) -> int | None:
         ready = [number for number, _ in self._poll.poll(_MAKER_LIMIT_S * 1000)]
-        if self._maker.fileno() not in ready:
+        if self._maker_socket.fileno() not in ready:
             raise InitsEndedError("the process that makes PID namespaces has ended or hangs")
         try:
-            text, descriptors = receive_with_descriptors(self._maker, 4096)
+            text, descriptors = receive_with_descriptors(self._maker_socket, 4096)
         except DescriptorsLostError:
             self._want_another()
             raise
@@ -105,18 +106,18 @@ class NamespaceInits:
         self._want_another()
         if descriptors:
             return descriptors[0]
-        self._refusal = OSError(*json.loads(text))
+        self._last_refusal = OSError(*json.loads(text))
         return None
 
     def _want_another(self) -> None:
         """Request the next init, so that it is ready when it is needed."""
         try:
-            self._maker.send(_WANTED)
+            self._maker_socket.send(_WANTED)
         except OSError as error:
             raise InitsEndedError(f"the process that makes PID namespaces has ended: {error}") from error
 
     def _refused(self) -> NoReturn:
-        raise self._refusal
+        raise self._last_refusal
 
     def enter(self, init: int) -> None:
         """Have this process's next child start in the namespace of `init`."""
@@ -124,7 +125,7 @@ class NamespaceInits:
 
     def leave(self) -> None:
         """Have this process's next child start in this process's own namespace again."""
-        namespaces.setns(self._own, namespaces.NEW_PID)
+        namespaces.setns(self._own_pidfd, namespaces.NEW_PID)
 
 
 def end_init(init: int) -> None:
@@ -137,6 +138,7 @@ def end_init(init: int) -> None:
 
 
 def _make_inits(template: socket.socket) -> NoReturn:
+    """Run the maker: make one init, and another for each byte from the template."""
     try:
         die_with_parent()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # every init inherits it
@@ -161,9 +163,9 @@ def _send_init(template: socket.socket, wait_for_ever: ctypes.c_void_p, stacks: 
         pidfd = os.pidfd_open(pid)
     except OSError:
         os.kill(pid, signal.SIGKILL)  # the kernel reaps it, and its stack is lost
-        stacks.lose()
+        stacks.abandon_last()
         raise
-    stacks.used_by(pidfd)
+    stacks.record_user_of_last(pidfd)
     try:
         send_with_descriptors(template, [_WANTED], [pidfd])
     except OSError:
@@ -172,6 +174,7 @@ def _send_init(template: socket.socket, wait_for_ever: ctypes.c_void_p, stacks: 
 
 
 def _clone(function: ctypes.c_void_p, stacks: _Stacks) -> int:
+    """Run `function` in a new process that shares this one's memory, in a PID namespace. Return its pid."""
     libc = ctypes.CDLL(None, use_errno=True)
     flags = _CLONE_VM | namespaces.NEW_PID | signal.SIGCHLD
     pid: int = libc.clone(function, ctypes.c_void_p(stacks.top_of_free()), ctypes.c_int(flags), None)
@@ -182,32 +185,32 @@ def _clone(function: ctypes.c_void_p, stacks: _Stacks) -> int:
 
 
 class _Stacks:
-    """Memory for the inits' stacks. A stack is free again when its init has ended."""
+    """Memory for the stacks of inits. A stack is free again when its init has ended."""
 
     def __init__(self) -> None:
         self._free: list[mmap.mmap] = []
-        self._lost: list[mmap.mmap] = []
-        self._next: mmap.mmap | None = None
+        self._abandoned: list[mmap.mmap] = []
+        self._last: mmap.mmap | None = None
         self._used: dict[int, mmap.mmap] = {}
         self._poll = select.poll()
 
     def top_of_free(self) -> int:
-        """Return the address just after an unused stack; stacks grow down."""
+        """Return the first address after an unused stack: stacks grow down."""
         for pidfd, _ in self._poll.poll(0):
             self._poll.unregister(pidfd)
             self._free.append(self._used.pop(pidfd))
             os.close(pidfd)
-        self._next = self._free.pop() if self._free else mmap.mmap(-1, _STACK_BYTES)
-        return ctypes.addressof(ctypes.c_char.from_buffer(self._next)) + _STACK_BYTES
+        self._last = self._free.pop() if self._free else mmap.mmap(-1, _STACK_BYTES)
+        return ctypes.addressof(ctypes.c_char.from_buffer(self._last)) + _STACK_BYTES
 
-    def lose(self) -> None:
-        """Never reuse the stack that was given out last: nothing reports the end of its init."""
-        assert self._next is not None
-        self._lost.append(self._next)
-        self._next = None
+    def abandon_last(self) -> None:
+        """Never reuse the stack that was given out last, because nothing reports the end of its init."""
+        assert self._last is not None
+        self._abandoned.append(self._last)
+        self._last = None
 
-    def used_by(self, pidfd: int) -> None:
+    def record_user_of_last(self, pidfd: int) -> None:
         """Record the init that uses the stack that was given out last."""
-        assert self._next is not None
-        self._used[pidfd] = self._next
+        assert self._last is not None
+        self._used[pidfd] = self._last
         self._poll.register(pidfd, select.POLLIN)

@@ -1,4 +1,4 @@
-"""The process above a worker on machines without PID namespaces. It ends all processes of its call.
+"""The process above a worker on machines without PID namespaces. It kills all processes of its call.
 
     template --fork--> supervisor --fork--> worker --runs--> the program and its processes
                            |  <--- wait4: exit status, resource use
@@ -19,49 +19,50 @@ from typing import NoReturn
 from gigaexec.measured import Usage
 from gigaexec.sandbox.isolation import Isolation
 from gigaexec.wire.control import WorkerReport
-from gigaexec.worker import child_processes
-from gigaexec.worker.bootstrap import adopt_orphans
-from gigaexec.worker.forked.child import Engine, WorkerSetup, run_one_call
+from gigaexec.worker.child_processes import adopt_orphans, end_child_processes
+from gigaexec.worker.forked.child import ChildSettings, run_child
+from gigaexec.worker.forked.inherited import InheritedState
 
 
 def supervise_call(
-    setup: WorkerSetup, control: socket.socket, isolation: Isolation, engine: Engine
+    settings: ChildSettings, control: socket.socket, isolation: Isolation, inherited: InheritedState
 ) -> NoReturn:
     """Fork a worker for one call, supervise it and end with it. Runs in a process forked for the call.
 
     Args:
-        setup: The worker's identity, folders and descriptors.
-        control: Socket to the driver. Its end means that the call is over; the driver trusts reports on it.
+        settings: The worker's identity, folders and descriptors.
+        control: Socket to the driver. End of file means that the call is over. The driver trusts reports on
+            this socket, because the worker does not have it.
         isolation: The namespaces that this process is in.
-        engine: The state that the worker inherits.
+        inherited: The state that the worker inherits.
     """
     adopt_orphans()
     supervisor_pidfd = os.pidfd_open(os.getpid())
     worker = os.fork()
     if worker == 0:
         control.close()
-        run_one_call(setup, supervisor_pidfd, isolation, engine)
-    setup.close()
+        run_child(settings, supervisor_pidfd, isolation, inherited)
+    settings.close()
     os.close(supervisor_pidfd)
     try:
         _watch_driver(control)
         status, peak_rss_kb = _wait_for(worker)
-        child_processes.end_child_processes()
+        end_child_processes()
         control.sendall(WorkerReport(status, peak_rss_kb, Usage.of(getrusage(RUSAGE_CHILDREN))).encode())
-    except _DriverIsGoneError:
-        child_processes.end_child_processes()
+    except _DriverEndedError:
+        end_child_processes()
     os._exit(0)
 
 
-class _DriverIsGoneError(Exception):
+class _DriverEndedError(Exception):
     pass
 
 
 def _watch_driver(control: socket.socket) -> None:
-    """Have `_DriverIsGoneError` raised in this process when the driver closes its end of `control`."""
+    """From now on, raise `_DriverEndedError` in this process when the driver closes its end of `control`."""
 
     def on_end(*_: object) -> None:
-        raise _DriverIsGoneError
+        raise _DriverEndedError
 
     signal.signal(signal.SIGIO, on_end)
     fcntl.fcntl(control, fcntl.F_SETOWN, os.getpid())
@@ -73,11 +74,11 @@ def _watch_driver(control: socket.socket) -> None:
         is_at_end = False
     fcntl.fcntl(control, fcntl.F_SETFL, os.O_ASYNC)
     if is_at_end:
-        raise _DriverIsGoneError
+        raise _DriverEndedError
 
 
 def _wait_for(worker: int) -> tuple[int, int]:
-    """Reap every orphan until the worker ends. Returns its wait status and peak memory, KiB."""
+    """Reap every orphan until the worker ends. Returns the worker's wait status and peak memory, KiB."""
     while True:
         pid, status, used = os.wait4(-1, 0)
         if pid == worker:

@@ -1,26 +1,24 @@
 """The template: the process that all workers of a pool are forked from.
 
-    driver --exec--> launcher --fork--> template --fork--> worker      one call, in a PID namespace
-       |   lifeline     |                  |      --fork--> worker      another call, in another one
-       |----------------'                  |
-       |------- request, descriptors ------'--- init maker: see `pid_namespaces`
+    driver                       template
+      |-- ForkRequest,              |
+      |   four descriptors -------> |--fork--> worker       one call, in a PID namespace
+      |                             |--fork--> worker       another call, in another PID namespace
+      | <------ WorkerReport -------|          (wait4)
+      |                             '--- init maker: see `pid_namespaces`
 
-The launcher starts from a clean `execve`: whitelisted environment variables, no inherited descriptors. It
-enters a user and a PID namespace, and waits. It dies with the driver, and the kernel then kills all processes
-of its PID namespace. When a worker ends, the template sends the kernel's account of it to the driver, and
-ends the worker's namespace.
+`launcher` starts it. The template imports `preload`, stays single-threaded and forks. No program ever runs in
+it. When a worker ends, the template sends the kernel's account of it to the driver, and ends the worker's
+namespace.
 
-If the system refuses namespaces, launcher and template are one process, and a `supervisor` between template
-and worker kills everything that a call leaves.
-
-The template imports `preload`, stays single-threaded and forks. No program ever runs in it.
+If the system refuses namespaces, a `supervisor` between template and worker reports instead, and kills every
+process that a call leaves.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import pickle
 import select
 import signal
 import socket
@@ -33,72 +31,57 @@ from gigaexec.sandbox.isolation import SHORTAGES, Isolation
 from gigaexec.sandbox.policy import ResultFormat
 from gigaexec.wire.control import ForkRequest, StartRefusal, TemplateSettings, WorkerReport
 from gigaexec.wire.descriptors import DescriptorsLostError, receive_with_descriptors
-from gigaexec.worker import child_processes
-from gigaexec.worker.bootstrap import (
-    EXIT_BROKEN,
-    adopt_orphans,
-    close_all_but,
-    die_with_driver,
-    die_with_parent,
-    outlive_driver,
-    preload,
-    prepare_interpreter,
-)
-from gigaexec.worker.forked.child import Engine, WorkerSetup, run_one_call
+from gigaexec.worker.bootstrap import close_all_but, preload, prepare_interpreter
+from gigaexec.worker.child_processes import adopt_orphans, end_child_processes, end_children_except
+from gigaexec.worker.death import EXIT_BROKEN, exit_broken
+from gigaexec.worker.forked.child import ChildSettings, run_child
+from gigaexec.worker.forked.inherited import InheritedState
 from gigaexec.worker.forked.pid_namespaces import InitsEndedError, NamespaceInits, end_init
 from gigaexec.worker.forked.supervisor import supervise_call
+from gigaexec.worker.forked.warm_up import warm_up
 
 _REQUEST_BYTES = 64 * 1024
-_SETTINGS_BYTES = 2**20
 
 
-def main(requests_descriptor: int, lifeline: int) -> NoReturn:
-    """Run the launcher. Called first in a new interpreter.
+def run_template(requests: socket.socket, settings: TemplateSettings, isolation: Isolation) -> NoReturn:
+    """Become the template, and serve requests until the driver ends.
 
     Args:
-        requests_descriptor: A socket; its first message is the pickled `TemplateSettings`.
-        lifeline: A pipe's read end. End of file means that the driver has ended.
+        requests: Socket to the driver.
+        settings: The settings of the template.
+        isolation: The namespaces that this process is in.
     """
-    # Inherited from the driver, which may ignore SIGCHLD: then no process could be waited for.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _require_current_folder()
-    os.set_inheritable(requests_descriptor, False)
-    requests = socket.socket(fileno=requests_descriptor)
-    settings: TemplateSettings = pickle.loads(requests.recv(_SETTINGS_BYTES))
-    _write_all(2, die_with_driver(lifeline, settings.driver_pid, settings.enable_pdeathsig))
-    os.setsid()
-    isolation = Isolation(settings.policy, settings.spill_dir)
-    isolation.enter_namespaces()
     inits: NamespaceInits | None = None
     if isolation.has_namespaces:
-        template = os.fork()
-        if template:
-            requests.close()
-            _, status = os.waitpid(template, 0)
-            _end_like(status)
-        os.close(lifeline)
-        # The launcher has one thread, so only its end sends the signal.
-        _write_all(2, die_with_parent())
         try:
             inits = _start_inits(isolation)
         except OSError as error:
             text = f"a template process could not make a PID namespace: {error}"
-            _tell(requests.fileno(), StartRefusal(text, is_shortage=error.errno in SHORTAGES).encode())
+            _send(requests.fileno(), StartRefusal(text, is_shortage=error.errno in SHORTAGES).encode())
             os._exit(EXIT_BROKEN)
-    else:
-        # This process must outlive a killed driver, to kill what it leaves. The socket shows the driver's
-        # end.
-        outlive_driver(lifeline)
     try:
         _Template(requests, settings, isolation, inits).serve()
     except BaseException as error:
-        _write_all(2, [f"gigaexec: the template failed: {type(error).__name__}: {error}"])
-    os._exit(EXIT_BROKEN)
+        exit_broken("template", error)
+
+
+def _start_inits(isolation: Isolation) -> NamespaceInits | None:
+    """Prepare a PID namespace for each call, before the template loads anything; None if calls get none.
+
+    Raises:
+        OSError: A transient shortage, or the template cannot run in its own PID namespace.
+    """
+    try:
+        return NamespaceInits.start()
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
+        isolation.lose_pid_namespaces(str(error))
+        return None
 
 
 @dataclass(frozen=True, slots=True)
-class _Running:
+class _RunningChild:
     """A call whose processes run.
 
     Args:
@@ -126,55 +109,59 @@ class _Template:
         self._settings = settings
         self._isolation = isolation
         self._inits = inits
-        self._problem = _preload(settings)
-        isolation.settle()
+        self._preload_problem = _preload(settings)
+        isolation.prepare_shared_steps()
         if inits is None:
             adopt_orphans()
-        self._engine = Engine()
-        self._engine.warm_up(settings.policy.format_of_results, isolation)
-        self._running: dict[int, _Running] = {}
+        self._inherited = InheritedState()
+        warm_up(self._inherited, settings.policy.format_of_results, isolation)
+        self._running: dict[int, _RunningChild] = {}
         self._poll = select.poll()
         self._poll.register(requests, select.POLLIN)
         gc.collect()
-        gc.freeze()  # a collection in a child would write to every page with an object, and so copy it
+        gc.freeze()  # a collection in a child would write to every page with an object, and so copy the page
 
-    def serve(self) -> None:
+    def serve(self) -> NoReturn:
         """Fork workers until the driver ends."""
         while True:
             for descriptor, _ in self._poll.poll():
-                if descriptor != self._requests.fileno():
-                    self._end(descriptor)
-                    continue
-                try:
-                    text, descriptors = receive_with_descriptors(self._requests, _REQUEST_BYTES)
-                except DescriptorsLostError:
-                    continue  # the kernel closed the lost descriptors, which the driver sees
-                if not text:
-                    if self._inits is None:
-                        child_processes.end_child_processes()
-                    os._exit(0)
-                try:
-                    self._serve_request(ForkRequest.decode(text), descriptors)
-                except InitsEndedError as error:
-                    for each in descriptors:
-                        os.close(each)
-                    self._drain(f"a template process takes no more calls: {error}")
+                if descriptor == self._requests.fileno():
+                    self._receive_request()
+                else:
+                    self._reap(descriptor)
+
+    def _receive_request(self) -> None:
+        try:
+            text, descriptors = receive_with_descriptors(self._requests, _REQUEST_BYTES)
+        except DescriptorsLostError:
+            return  # the kernel closed the lost descriptors, which the driver sees
+        if not text:  # the driver has ended
+            if self._inits is None:
+                end_child_processes()
+            os._exit(0)
+        try:
+            self._serve_request(ForkRequest.decode(text), descriptors)
+        except InitsEndedError as error:
+            for each in descriptors:
+                os.close(each)
+            self._drain(f"a template process takes no more calls: {error}")
 
     def _drain(self, reason: str) -> NoReturn:
         """Take no more requests, and end with the last running call. The driver starts another template."""
-        _tell(self._requests.fileno(), StartRefusal(reason, is_shortage=False).encode())
+        _send(self._requests.fileno(), StartRefusal(reason, is_shortage=False).encode())
         self._poll.unregister(self._requests)
         self._requests.close()
         while self._running:
             for pidfd, _ in self._poll.poll():
-                self._end(pidfd)
+                self._reap(pidfd)
         os._exit(EXIT_BROKEN)
 
     def _serve_request(self, request: ForkRequest, descriptors: list[int]) -> None:
         channel, control, stdout, stderr = descriptors
-        refusal = StartRefusal(self._problem, is_shortage=False) if self._problem else None
+        problem = self._preload_problem
+        refusal = StartRefusal(problem, is_shortage=False) if problem else None
         if refusal is None:
-            setup = WorkerSetup(
+            settings = ChildSettings(
                 worker_id=request.worker_id,
                 node_id=self._settings.node_id,
                 folder=request.folder,
@@ -185,16 +172,16 @@ class _Template:
                 stderr=stderr,
             )
             try:
-                self._fork(setup, control)
+                self._fork(settings, control)
             except OSError as error:
                 refusal = StartRefusal(f"the template process cannot fork: {error}", is_shortage=True)
         for descriptor in (channel, stdout, stderr):
             os.close(descriptor)
         if refusal is not None:
-            _tell(control, refusal.encode())
+            _send(control, refusal.encode())
             os.close(control)
 
-    def _fork(self, setup: WorkerSetup, control: int) -> None:
+    def _fork(self, settings: ChildSettings, control: int) -> None:
         inits = self._inits
         if inits is None:
             pid, init = os.fork(), -1
@@ -209,7 +196,7 @@ class _Template:
                 if pid == -1:
                     end_init(init)
         if pid == 0:
-            self._be_child(setup, control, init)
+            self._become_child(settings, control, init)
         try:
             pidfd = os.pidfd_open(pid)
         except OSError:
@@ -221,62 +208,33 @@ class _Template:
         if init == -1:
             os.close(control)
             control = -1
-        self._running[pidfd] = _Running(pid, control, init)
+        self._running[pidfd] = _RunningChild(pid, control, init)
         self._poll.register(pidfd, select.POLLIN)
 
-    def _be_child(self, setup: WorkerSetup, control: int, init: int) -> NoReturn:
+    def _become_child(self, settings: ChildSettings, control: int, init: int) -> NoReturn:
+        isolation, inherited = self._isolation, self._inherited
         try:
             # Descriptors of the other running calls are closed as well.
-            close_all_but({*setup.descriptors, *self._isolation.descriptors, init if init != -1 else control})
+            close_all_but({*settings.descriptors, *isolation.descriptors, init if init != -1 else control})
             if init == -1:
-                supervise_call(setup, socket.socket(fileno=control), self._isolation, self._engine)
-            run_one_call(setup, init, self._isolation, self._engine)
+                supervise_call(settings, socket.socket(fileno=control), isolation, inherited)
+            run_child(settings, init, isolation, inherited)
         finally:
             os._exit(EXIT_BROKEN)
 
-    def _end(self, pidfd: int) -> None:
-        """Report a worker that has ended, or clean up after a supervisor that has."""
+    def _reap(self, pidfd: int) -> None:
+        """Report a worker that has ended, or clean up after a supervisor that has ended."""
         self._poll.unregister(pidfd)
         os.close(pidfd)
-        running = self._running.pop(pidfd)
-        _, status, used = os.wait4(running.pid, 0)
-        if running.init == -1:
+        ended = self._running.pop(pidfd)
+        _, status, used = os.wait4(ended.pid, 0)
+        if ended.init == -1:
             # If a program killed its supervisor, this process has adopted the call's orphans.
-            child_processes.end_strangers({call.pid for call in self._running.values()})
+            end_children_except({running.pid for running in self._running.values()})
             return
-        _tell(running.control, WorkerReport(status, used.ru_maxrss, Usage.of(used)).encode())
-        os.close(running.control)
-        end_init(running.init)
-
-
-def _start_inits(isolation: Isolation) -> NamespaceInits | None:
-    """Prepare a PID namespace for each call, before the template loads anything; None if calls get none.
-
-    Raises:
-        OSError: A transient shortage, or the template cannot run in its own PID namespace.
-    """
-    try:
-        return NamespaceInits.start()
-    except OSError as error:
-        if error.errno in SHORTAGES:
-            raise
-        isolation.lose_pid_namespaces(str(error))
-        return None
-
-
-def _require_current_folder() -> None:
-    try:
-        os.getcwd()
-    except FileNotFoundError:  # the driver's folder was removed; requests name the workers' folders
-        os.chdir("/")
-
-
-def _end_like(wait_status: int) -> NoReturn:
-    """End this process with the exit code or signal of another one."""
-    code = os.waitstatus_to_exitcode(wait_status)
-    if code < 0:
-        os.kill(os.getpid(), -code)
-    os._exit(code & 0xFF)
+        _send(ended.control, WorkerReport(status, used.ru_maxrss, Usage.of(used)).encode())
+        os.close(ended.control)
+        end_init(ended.init)
 
 
 def _preload(settings: TemplateSettings) -> str:
@@ -285,13 +243,8 @@ def _preload(settings: TemplateSettings) -> str:
     return preload(settings.preload)
 
 
-def _tell(control: int, text: bytes) -> None:
+def _send(socket_number: int, message: bytes) -> None:
     try:
-        os.write(control, text)
+        os.write(socket_number, message)
     except OSError:
         pass  # the driver no longer waits for this call
-
-
-def _write_all(descriptor: int, lines: list[str]) -> None:
-    for line in lines:
-        os.write(descriptor, f"{line}\n".encode(errors="replace"))

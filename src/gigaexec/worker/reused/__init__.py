@@ -1,9 +1,9 @@
 """A process that runs one call after another, and everything that restores it in between.
 
+start          turns a fresh interpreter into a worker
 loop           serves a channel: one call in, one `WorkerResult` out
-scope          takes back what a call changed in the process
-imports        unloads the modules of a call
+scope          restores what a call changed in the process, and unloads its modules
 interpreter    restores the interpreter's own parts
 library_state  restores state of standard libraries
-cleanup        threads and descriptors that a call left behind
+descriptors    restores descriptors 0, 1 and 2, and detects a leak
 """

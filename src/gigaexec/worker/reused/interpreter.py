@@ -1,9 +1,10 @@
 """Restores the parts of the interpreter that a program changed.
 
-The engine, the import system and the next program depend on these parts. A program that breaks them, by a
-"reliability guard" or a monkey patch, must not break the next one.
+The engine, the import system and the next program depend on these parts. A program that breaks them with a
+"reliability guard" or a monkey patch must not break the next program.
 
-Code that runs before `InterpreterState.restore` binds the functions that it uses at import.
+Engine code that runs after a program and before `InterpreterState.restore` uses functions of the standard
+library that it bound at import.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from operator import itemgetter
 from sys import modules as _modules, setprofile as _setprofile, settrace as _settrace
 from typing import Any
 
-# Modules that the engine and imports use, or that programs patch. Comparing one costs 0.2 to 5 us a call.
+# Modules that the engine and the import system use, or that programs patch. Comparing a module takes 0.2 to
+# 5 us after each call.
 _GUARDED_MODULES = (
     *("builtins", "os", "shutil", "subprocess", "socket", "time", "signal", "_signal", "threading", "gc"),
     *("io", "_io", "pickle", "_pickle", "cloudpickle", "cloudpickle.cloudpickle", "resource", "faulthandler"),
@@ -25,12 +27,12 @@ _GUARDED_MODULES = (
     *("_frozen_importlib", "_frozen_importlib_external"),
 )
 
-# Attributes of sys that other parts of the worker restore.
+# Attributes of `sys` that `scope` and `descriptors` restore.
 _NOT_OF_SYS = {"stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__", "argv", "path"}
 
 
 class InterpreterState:
-    """The state that every call starts from. Made once a process, before any program runs."""
+    """The state that every call starts from. Created once in a process, before any program runs."""
 
     def __init__(self) -> None:
         self._audit_hooks = _AuditHookWatch()
@@ -57,7 +59,7 @@ class InterpreterState:
         for each, copy in self._hooks:
             if not _are_equal(each, copy):
                 each[:] = copy
-                # The cache holds what the program's hooks found, and None for folders that they refused.
+                # The cache holds the finders of the program's hooks, and None for folders that they refused.
                 sys.path_importer_cache.clear()
         self._restore_limits()
         threading.settrace(None)
@@ -76,7 +78,7 @@ class InterpreterState:
 
 
 class _SysContents:
-    """The attributes of `sys`, except those that change without the program."""
+    """The attributes of `sys`, except those that other parts of the worker restore."""
 
     def __init__(self) -> None:
         self._contents = vars(sys)
@@ -109,12 +111,12 @@ class _AuditHookWatch:
             self.were_added = True
             add(hook)
 
-        # An audit hook of ours would see the event, but cost time at every open, import and compile.
+        # An audit hook of our own would also detect it, but would slow every open, import and compile down.
         sys.addaudithook = addaudithook
 
 
 def _are_equal(now: Any, before: Any) -> bool:
     try:
         return bool(now == before)
-    except Exception:  # the comparison ran code of an object that the program put there
+    except Exception:  # the comparison ran code of an object of the program
         return False

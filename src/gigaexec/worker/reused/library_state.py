@@ -1,8 +1,8 @@
 """Restores the state of the process and of standard libraries that programs commonly change.
 
-Only loaded libraries are touched: loading one here would cost every worker start-up time. Context variables,
-such as decimal's context and numpy's error state, need no restoring: every call runs in a copy of the
-context.
+Only loaded libraries are touched: loading one here would slow the start of every worker down. Context
+variables, such as decimal's context and numpy's error state, need no restoring: every call runs in a copy of
+the context.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _get_affinity = getattr(os, "sched_getaffinity", None)
 
 
 class LibraryState:
-    """The state that every call starts from. Made once a process, before any program runs."""
+    """The state that every call starts from. Created once in a process, before any program runs."""
 
     def __init__(self) -> None:
         self._filters = list(warnings.filters)
@@ -35,17 +35,18 @@ class LibraryState:
         self._restore_logging()
         if _locale.setlocale(_locale.LC_ALL) != self._locale:
             _locale.setlocale(_locale.LC_ALL, self._locale)
-        _choose_no_start_method()
-        _forget_event_loop()
+        _reset_start_method()
+        _reset_event_loop_policy()
         _stop_tracing_memory()
         if self._affinity is not None and os.sched_getaffinity(0) != self._affinity:
-            with suppress(OSError):  # the CPUs that this process may use have changed meanwhile
+            with suppress(OSError):  # the CPUs that this process may use have changed since
                 os.sched_setaffinity(0, self._affinity)
-        return self._what_cannot_be_restored()
+        return self._retire_reason()
 
     def _restore_warnings(self) -> None:
         if warnings.filters != self._filters:
-            warnings.resetwarnings()  # only this clears the modules' records of shown warnings
+            # Modules record the warnings that they have shown; only this function makes the records stale.
+            warnings.resetwarnings()
             warnings.filters[:] = self._filters  # type: ignore[index]
 
     def _restore_logging(self) -> None:
@@ -56,7 +57,7 @@ class LibraryState:
             logging.root.setLevel(level)
             logging.disable(disabled_level)
 
-    def _what_cannot_be_restored(self) -> str:
+    def _retire_reason(self) -> str:
         if _identity() != self._identity:
             return "the program changed its user or group"
         if os.getpriority(os.PRIO_PROCESS, 0) != self._niceness:
@@ -68,9 +69,9 @@ def _identity() -> tuple[int, ...]:
     return os.getuid(), os.geteuid(), os.getgid(), os.getegid()
 
 
-def _choose_no_start_method() -> None:
+def _reset_start_method() -> None:
     multiprocessing: Any = sys.modules.get("multiprocessing")
-    # Asking for the default method fixes it, and a second choice raises.
+    # get_start_method() makes the default the final choice, and then a program's set_start_method() raises.
     if multiprocessing is not None and multiprocessing.get_start_method(allow_none=True) is not None:
         multiprocessing.set_start_method(None, force=True)
 
@@ -82,9 +83,10 @@ def _root_logger_state() -> tuple[list[Any], int, int]:
     return logging.root.handlers.copy(), logging.root.level, logging.root.manager.disable
 
 
-def _forget_event_loop() -> None:
+def _reset_event_loop_policy() -> None:
     events: Any = sys.modules.get("asyncio.events")
-    # After asyncio.run() the main thread has no loop, and get_event_loop() makes one only with a new policy.
+    # After asyncio.run() the main thread has no loop, and get_event_loop() creates one only under a new
+    # policy.
     if events is not None and events._event_loop_policy is not None:
         events._event_loop_policy = None
 

@@ -1,13 +1,15 @@
 """Restores the process state that a call changed.
 
-A reused worker is not a sandbox: a program can change state that is not listed here, such as a library's
-globals. This module restores the environment, current folder, `sys.path`, `sys.modules`, `sys.argv`, signal
-handlers and timers, umask and soft resource limits; `interpreter` and `library_state` restore the rest.
+This module restores the environment, current folder, `sys.path`, `sys.modules`, `sys.argv`, signal handlers
+and timers, umask and soft resource limits. It calls `interpreter` and `library_state`, which restore more. A
+reused worker is not a sandbox: a program can also change state that nothing restores, such as a library's
+globals.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import os
 import resource
 import signal
@@ -16,14 +18,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from gigaexec.worker.call.imports import ImportState
-from gigaexec.worker.call.scope import CallScope
-from gigaexec.worker.reused.imports import RestoredImports
+from gigaexec.worker.call.imports import CallImports, ImportState, module_places
+from gigaexec.worker.call.scope import CallScope, require_current_folder
 from gigaexec.worker.reused.interpreter import InterpreterState
 from gigaexec.worker.reused.library_state import LibraryState
 
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
-# Plain ints: passing enum members to C calls their Python code.
+# Plain ints: converting an enum member for C code runs Python code.
 _SIGNALS = tuple(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 _LIMIT_NAMES = ("AS", "CPU", "DATA", "FSIZE", "NOFILE", "NPROC", "STACK")
 _LIMITS = tuple(
@@ -36,6 +37,8 @@ _get_handler: Callable[[int], Any] = _c_signal.getsignal
 _set_handler: Callable[[int, Any], Any] = _c_signal.signal
 _SIGINT, _SIG_IGN = int(signal.SIGINT), int(signal.SIG_IGN)
 
+_EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+
 
 class Baseline:
     """The state of this process between calls. Each call starts from it, and is restored to it."""
@@ -43,7 +46,7 @@ class Baseline:
     def __init__(self) -> None:
         self.environment_object = os.environ
         self.environment = _environment_data().copy()
-        self.folder = _current_folder()
+        self.folder = require_current_folder()
         self.imports = ImportState(self.folder)
         self.argv = list(sys.argv)
         self.handlers = list(map(_get_handler, _SIGNALS))
@@ -54,10 +57,49 @@ class Baseline:
         os.umask(self.umask)
 
 
+class RestoredImports(CallImports):
+    """The imports of one call, which `restore` unloads.
+
+    Args:
+        state: The folders and hooks that every call can import from.
+        python_path: The call's own folders.
+    """
+
+    def __init__(self, state: ImportState, python_path: list[str]) -> None:
+        super().__init__(state, python_path, sys.modules.copy())
+        self._folders_before = set(sys.path_importer_cache)
+
+    def restore(self) -> str:
+        """Unload the call's own modules and restore the others. Returns why the worker must retire, or ""."""
+        own = self._own_modules()
+        loaded, before = sys.modules, self._modules_before
+        for name in own.keys() - before.keys():
+            del loaded[name]
+        if loaded != before:
+            for name in [name for name, module in loaded.items() if module is None]:
+                del loaded[name]  # None in sys.modules forbids an import
+            for name, module in before.items():
+                loaded[name] = module
+        self._restore_path()
+        # Many extension modules cannot be loaded a second time in one process, as the next call would.
+        if any(place.endswith(_EXTENSIONS) for module in own.values() for place in module_places(module)):
+            return "the program imported extension modules from a folder of its own"
+        return ""
+
+    def _restore_path(self) -> None:
+        sys.path = self._state.path_list
+        sys.path[:] = self._state.path
+        # A finder detects changes of its folder by mtime, which is too coarse for files that the next call
+        # writes.
+        for entry in sys.path_importer_cache.keys() - self._folders_before - self._state.folders:
+            del sys.path_importer_cache[entry]
+
+
 class RestoredScope(CallScope):
     """A scope that restores what the call changed, for a process that runs another call after it.
 
-    Use it as a context manager around one call. Afterwards `not_restored` names what could not be restored.
+    Use it as a context manager around one call. Afterwards `not_restored` says what could not be restored, or
+    is "".
     """
 
     def __init__(self, baseline: Baseline, python_path: list[str], env: dict[str, str | None]) -> None:
@@ -71,7 +113,7 @@ class RestoredScope(CallScope):
         return self
 
     def __exit__(self, *_: object) -> None:
-        # First everything that could still run the program's code on this thread, or interrupt it.
+        # First everything that could still run the program's code on this thread, or interrupt this method.
         _set_handler(_SIGINT, _SIG_IGN)
         self._note(self._baseline.interpreter.restore())
         self._restore_signals()
@@ -98,8 +140,9 @@ class RestoredScope(CallScope):
         if is_other_zone:
             time.tzset()  # the C library may have cached the call's zone
 
-    def _note(self, what_is_not_restored: str) -> None:
-        self.not_restored = self.not_restored or what_is_not_restored
+    def _note(self, retire_reason: str) -> None:
+        """Keep the first reason that is not ""."""
+        self.not_restored = self.not_restored or retire_reason
 
     def _restore_signals(self) -> None:
         for timer in _TIMERS:
@@ -137,11 +180,3 @@ def _environment_data() -> dict[bytes, bytes]:
     # The dict inside os.environ: copying it takes 1 us for every call, copying os.environ 40 us.
     data: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
     return data
-
-
-def _current_folder() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # the driver's folder was removed
-        os.chdir("/")
-        return "/"

@@ -1,4 +1,4 @@
-"""R33: a call that cannot be prepared is reported, and its worker goes on."""
+"""R33, R35: calls that cannot be prepared, and threads that a call left behind in a reused worker."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from tests.process.scripts import json_of_script
 _RUN = r"""
 import json, os, pickle, sys, tempfile
 from gigaexec.worker.call.accounting import Accountant
-from gigaexec.worker.call.capture import StandardStreams
 from gigaexec.wire.messages import CallHeader, ReceivedCall
+from gigaexec.worker.reused.descriptors import RestoredStreams
 from gigaexec.worker.reused.loop import Worker
 
 answers = os.dup(1)
 path = list(sys.path)
-worker = Worker(Accountant("0123456789ab", "node"), StandardStreams(os.dup(1), os.dup(2)), None)
+worker = Worker(Accountant("0123456789ab", "node"), RestoredStreams(os.dup(1), os.dup(2)), None)
 spill_path = tempfile.mktemp()
 
 def run(code, python_path, env):
@@ -45,3 +45,24 @@ def test_r33_env_and_paths_that_no_system_takes_are_the_call_s_failure(python_pa
     assert summary.startswith("the call's env or python_path cannot be set: ")
     assert ("surrogates" in summary) or ("null" in summary)
     assert is_as_before
+
+
+def test_threads_that_go_on_are_named_and_ended_ones_are_not() -> None:
+    script = """
+import json, threading
+from gigaexec.worker.reused.loop import leftover_thread_names
+
+gate = threading.Event()
+ended = threading.Thread(target=int, name="ended")
+ended.start()
+ended.join()
+threads = [threading.Thread(target=gate.wait, name=name, daemon=True) for name in ("poller", "logger")]
+for thread in threads:
+    thread.start()
+names = leftover_thread_names()
+gate.set()
+for thread in threads:
+    thread.join()
+print(json.dumps([names, leftover_thread_names()]))
+"""
+    assert json_of_script(script) == [["poller", "logger"], []]

@@ -1,4 +1,4 @@
-"""R36, R50: what turns a process into a worker, each part alone and in a process of its own."""
+"""R36: a worker ends with its driver. Each check runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.process.scripts import json_of_script
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel for a signal")
 
 HEAD = """
-import ctypes, itertools, json, os, pathlib, signal, sys, time
-from gigaexec.worker.bootstrap import die_with_driver, replace_environment, watch_lifeline_on_thread
+import itertools, json, os, signal, time
+from gigaexec.worker.death import die_with_driver, watch_lifeline_on_thread
 
 lifeline, our_end = os.pipe()
 ready, report = os.pipe()
@@ -81,38 +81,8 @@ print(json.dumps([by_parent, by_lifeline]))
 
 def test_r36_a_refused_request_of_the_kernel_is_reported_with_its_errno() -> None:
     body = """
-from gigaexec.worker import bootstrap
-print(json.dumps(bootstrap._prctl("PR_NO_SUCH_THING", 123456, 0)))
+from gigaexec.worker import death
+print(json.dumps(death.prctl("PR_NO_SUCH_THING", 123456, 0)))
 """
     (warning,) = json_of_script(HEAD + body)
     assert warning == "prctl(PR_NO_SUCH_THING) failed: errno 22 (Invalid argument)"
-
-
-def test_r50_the_environment_is_replaced_wherever_it_can_be_read() -> None:
-    body = """
-libc = ctypes.CDLL(None)
-libc.getenv.restype = ctypes.c_char_p
-kept = {"GIGAEVO_WORKER_ID": "0123456789ab", "PATH": os.environ["PATH"], "NEW": "1"}
-warnings = replace_environment(kept)
-block = pathlib.Path("/proc/self/environ").read_bytes()
-print(json.dumps([
-    warnings,
-    dict(os.environ) == kept,
-    libc.getenv(b"A_SECRET"),
-    libc.getenv(b"NEW").decode(),
-    b"A_SECRET" in block or b"hidden" in block,
-    block.startswith(b"GIGAEVO_WORKER_ID=0123456789ab\\0"),
-]))
-"""
-    found = json_of_script(HEAD + body, env={"A_SECRET": "hidden"})
-    assert found == [[], True, None, "1", False, True]
-
-
-def test_r50_an_environment_larger_than_the_place_of_the_old_one_is_cut_only_in_proc() -> None:
-    body = """
-kept = {"GIGAEVO_WORKER_ID": "0123456789ab", "LARGE": "x" * 1_000_000}
-assert replace_environment(kept) == []
-block = pathlib.Path("/proc/self/environ").read_bytes()
-print(json.dumps([dict(os.environ) == kept, block.startswith(b"GIGAEVO_WORKER_ID=0123456789ab\\0")]))
-"""
-    assert json_of_script(HEAD + body) == [True, True]

@@ -1,0 +1,75 @@
+"""The launcher: the process between the driver and the template.
+
+    driver --exec--> launcher --fork--> template
+       |   lifeline     |  <-- wait: ------'
+       |----------------'      exit code
+
+The launcher starts from a clean `execve`: whitelisted environment variables, no inherited descriptors. It
+enters a user, a PID and a mount namespace, forks the template and waits for it. It dies with the driver, and
+the kernel then kills all processes of its PID namespace.
+
+If the system refuses namespaces, the launcher becomes the template itself.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+from typing import NoReturn
+
+from gigaexec.sandbox.isolation import Isolation
+from gigaexec.wire.control import TemplateSettings
+from gigaexec.worker.call.scope import require_current_folder
+from gigaexec.worker.death import die_with_driver, die_with_parent, outlive_driver
+from gigaexec.worker.forked.template import run_template
+
+_SETTINGS_BYTES = 2**20
+
+
+def main(requests_descriptor: int, lifeline: int) -> NoReturn:
+    """Run the launcher. Called first in a new interpreter.
+
+    Args:
+        requests_descriptor: A socket; its first message is the pickled `TemplateSettings`.
+        lifeline: A pipe's read end. End of file means that the driver has ended.
+    """
+    # Inherited from the driver, which may ignore SIGCHLD: then no process could be waited for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    require_current_folder()  # the driver's may have been removed; requests name the workers' folders
+    os.set_inheritable(requests_descriptor, False)
+    requests = socket.socket(fileno=requests_descriptor)
+    settings: TemplateSettings = pickle.loads(requests.recv(_SETTINGS_BYTES))
+    _print_to_stderr(die_with_driver(lifeline, settings.driver_pid, settings.enable_pdeathsig))
+    os.setsid()
+    isolation = Isolation(settings.policy, settings.spill_dir)
+    isolation.enter_namespaces()
+    if isolation.has_namespaces:
+        template = os.fork()
+        if template:
+            requests.close()
+            _, status = os.waitpid(template, 0)
+            _exit_like(status)
+        os.close(lifeline)
+        # The launcher has one thread, so only its end sends the signal.
+        _print_to_stderr(die_with_parent())
+    else:
+        # This process must outlive a killed driver, to kill the processes of its calls. The socket shows the
+        # driver's end.
+        outlive_driver(lifeline)
+    run_template(requests, settings, isolation)
+
+
+def _exit_like(wait_status: int) -> NoReturn:
+    """End this process with the exit code or signal of another one."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    os._exit(code & 0xFF)
+
+
+def _print_to_stderr(lines: list[str]) -> None:
+    for line in lines:
+        os.write(2, f"{line}\n".encode(errors="replace"))
