@@ -26,6 +26,9 @@ ORDER_IN_EVALUATION = (
     *("extras", "numbers", "findings", "programs", "stages", "problems"),
     *("record", "verdict", "ranking", "evaluate", ""),
 )
+# The same for the parts of the package worker. The two kinds of worker do not import each other.
+ORDER_IN_WORKER = ("death", "child_processes", "call", "bootstrap", "reused", "forked", "")
+KINDS_OF_WORKER = {"reused", "forked"}
 # What a worker process loads must start fast.
 ALLOWED_TO_WORKER = {
     *("worker", "calls", "checks", "errors", "measured", "limits", "untrusted", "sandbox", "wire")
@@ -88,6 +91,18 @@ def offences_in_evaluation(part: str, source: str) -> list[str]:
     return [name for name, its_part in parts.items() if ORDER_IN_EVALUATION.index(its_part) > place]
 
 
+def offences_in_worker(part: str, source: str) -> list[str]:
+    """The same for a part of the package worker."""
+    imports = [name for name in imported(ast.parse(source)) if part_of(name) == "worker"]
+    parts = {name: name.removeprefix("gigaexec.worker").strip(".").partition(".")[0] for name in imports}
+    place = ORDER_IN_WORKER.index(part)
+    return [
+        name
+        for name, its_part in parts.items()
+        if ORDER_IN_WORKER.index(its_part) > place or {part, its_part} == KINDS_OF_WORKER
+    ]
+
+
 def is_allowed(part: str, name: str) -> bool:
     top_level = name.partition(".")[0]
     if top_level in sys.stdlib_module_names:
@@ -116,6 +131,30 @@ def test_imports_point_one_way(path: Path) -> None:
 def test_imports_inside_evaluation_point_one_way(path: Path) -> None:
     part = path.relative_to(SOURCE / "evaluation").parts[0].removesuffix(".py").replace("__init__", "")
     assert offences_in_evaluation(part, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((SOURCE / "worker").rglob("*.py")),
+    ids=lambda path: str(path.relative_to(SOURCE / "worker")),
+)
+def test_imports_inside_worker_point_one_way(path: Path) -> None:
+    part = path.relative_to(SOURCE / "worker").parts[0].removesuffix(".py").replace("__init__", "")
+    assert offences_in_worker(part, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "line", "is_offence"),
+    [
+        ("call", "from gigaexec.worker.reused.scope import Baseline", True),
+        ("call", "def f():\n    import gigaexec.worker.forked.child", True),
+        ("forked", "from gigaexec.worker.reused.descriptors import RestoredStreams", True),
+        ("reused", "from gigaexec.worker.forked.inherited import InheritedState", True),
+        ("forked", "from gigaexec.worker.call.run import CallRunner", False),
+    ],
+)
+def test_an_import_against_the_arrow_inside_worker_is_seen(part: str, line: str, is_offence: bool) -> None:
+    assert bool(offences_in_worker(part, line)) == is_offence
 
 
 @pytest.mark.parametrize(
