@@ -33,7 +33,7 @@ RECORDS: list[Any] = [
     Outcome(OutcomeStatus.OK, value=[1, 2], metrics=METRICS, queue_time_s=1.0, index=4),
 ]
 
-# Other software is written against these names, their order and their defaults.
+# Other software depends on these names, their order and their defaults.
 PUBLISHED_FIELDS: dict[type, dict[str, object]] = {
     WorkerCall: {"code": ..., "function_name": ..., "args": [], "kwargs": {}, "python_path": [], "env": {}},
     WorkerError: {"stderr": ..., "returncode": 1},

@@ -1,4 +1,4 @@
-"""Numbers that callers pass, and amounts in messages."""
+"""Checks of numeric arguments, and byte amounts in messages."""
 
 from __future__ import annotations
 

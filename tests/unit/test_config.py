@@ -33,7 +33,7 @@ VARIABLES = {
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch, spill_dir: Path) -> None:
-    """Each test starts from an environment that says nothing."""
+    """Remove all environment variables of the configuration."""
     for variable in (*VARIABLES.values(), "PYTEST_XDIST_WORKER_COUNT"):
         monkeypatch.delenv(variable, raising=False)
 
@@ -255,7 +255,7 @@ def test_r21_the_default_spill_directory_is_this_users_in_the_temporary_folder(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert WorkerConfig().spill_dir == tmp_path / f"gigaevo-{os.getuid()}"
-    assert list(tmp_path.iterdir()) == [], "making a config makes no folder"
+    assert list(tmp_path.iterdir()) == [], "creating a config must not create the folder"
 
 
 def test_r21_dots_and_relative_paths_are_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

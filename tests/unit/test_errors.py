@@ -1,4 +1,4 @@
-"""The tree of errors: what is drawn is what is there, and each error survives a process boundary."""
+"""Error classes: the documented tree matches the classes, and each error survives pickling."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ ALL_ERRORS = sorted(
 
 
 def drawn_tree() -> dict[str, set[str]]:
-    """Class name -> names of its bases, as the module's docstring draws them."""
+    """Map each class name to the names of its bases, as drawn in the docstring of `gigaexec.errors`."""
     assert errors.__doc__ is not None
     drawn: dict[str, set[str]] = {}
     ancestors: list[str] = []
@@ -81,7 +81,7 @@ def drawn_tree() -> dict[str, set[str]]:
         bases = {ancestors[depth - 1]} if depth else {"Exception"}
         also = re.search(r"\(also an? (\w+)\)", match["rest"])
         drawn[match["name"]] = bases | ({also[1]} if also else set())
-        # Some lines hold several classes of one kind.
+        # Some lines list several classes with the same base.
         drawn |= dict.fromkeys(re.findall(r"[├└]── (\w+Error)\b", match["rest"]), bases)
         ancestors[depth:] = [match["name"]]
     return drawn

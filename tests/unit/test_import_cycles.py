@@ -1,4 +1,4 @@
-"""No module, and no package at any depth, imports itself by way of others."""
+"""Check that no module, and no package at any depth, is part of an import cycle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODULES = {module_name(path): path for path in SOURCE.rglob("*.py")}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Every module of the package that the code imports at run time, in functions as well."""
+    """Return the gigaexec modules that the code imports at run time, including inside functions."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
@@ -46,7 +46,7 @@ def import_graph() -> Graph:
 
 
 def merged(graph: Graph, depth: int) -> Graph:
-    """The graph of the packages that are `depth` names deep; `gigaexec/__init__` itself is left out."""
+    """Merge modules into packages of `depth` name parts; `gigaexec/__init__` is left out."""
 
     def unit(name: str) -> str:
         return ".".join(name.split(".")[:depth])

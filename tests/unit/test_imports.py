@@ -1,4 +1,4 @@
-"""Imports point one way, and a worker's part of the package stays small."""
+"""Import rules: imports follow one order of the parts, and workers load few modules."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import gigaexec
 
 SOURCE = Path(gigaexec.__file__).parent
 
-# Each may import those before it. "" is gigaexec/__init__.py, which loads the others on demand.
+# Each part may import the parts before it. "" is gigaexec/__init__.py, which loads the others on demand.
 ORDER = (
     *("module_aliases", "measured", "errors", "checks", "quantities", "limits", "calls", "hooks"),
     *("untrusted", "sandbox", "wire", "config"),
     *("worker", "pool", "backends", "default_backend", "runner", "sync"),
-    *("backend", "data_record", "sandbox_policy"),  # former paths of modules
+    *("backend", "data_record", "sandbox_policy"),  # aliases of moved modules
     *("evaluation", "programs", "stages", "problems", "", "cli", "__main__"),
 )
-# The same for the parts of the package evaluation.
+# The order of the parts of gigaexec.evaluation.
 ORDER_IN_EVALUATION = (
     *("extras", "numbers", "findings", "programs", "stages", "problems"),
     *("record", "verdict", "ranking", "evaluate", ""),
 )
-# The same for the parts of the package worker. The two kinds of worker do not import each other.
+# The order of the parts of gigaexec.worker. The two kinds of worker do not import each other.
 ORDER_IN_WORKER = ("death", "child_processes", "call", "bootstrap", "reused", "forked", "")
 KINDS_OF_WORKER = {"reused", "forked"}
-# What a worker process loads must start fast.
+# A worker process must start fast, so its code may import only these parts.
 ALLOWED_TO_WORKER = {
     *("worker", "calls", "checks", "errors", "measured", "limits", "untrusted", "sandbox", "wire")
 }
@@ -38,8 +38,8 @@ ALLOWED_TO_WORKER = {
 THIRD_PARTY = {
     "cloudpickle": {"worker", "wire", "evaluation"},  # a stage's timing probe is sent to the worker
     "loky": {"pool"},
-    "msgspec": {"wire"},  # the plain-data codec alone
-    "numpy": {"wire"},  # loaded with the first array that comes back
+    "msgspec": {"wire"},  # only for the plain-data codec
+    "numpy": {"wire"},  # loaded when the first array returns
     "psutil": {"pool", "cli"},
     "pydantic": {"evaluation"},
     "yaml": {"evaluation"},
@@ -53,12 +53,12 @@ def modules() -> list[Path]:
 
 
 def part_of(module: str) -> str:
-    """`gigaexec.worker.reused.loop` -> `worker`."""
+    """Return the part that a module belongs to: `worker` for `gigaexec.worker.reused.loop`."""
     return module.partition(".")[2].partition(".")[0]
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Every module that the code imports at run time, in functions as well."""
+    """Return the modules that the code imports at run time, including inside functions."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             for alternative in node.orelse:
@@ -69,7 +69,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
             assert node.level == 0, f"line {node.lineno}: imports are absolute"
             assert node.module is not None
             if node.module == "gigaexec":
-                # A submodule, or a name of the package itself.
+                # The imported name is a submodule or an attribute of the package.
                 yield from (f"gigaexec.{alias.name}" for alias in node.names if alias.name in ORDER)
                 yield from ("gigaexec" for alias in node.names if alias.name not in ORDER)
             else:
@@ -79,12 +79,12 @@ def imported(tree: ast.AST) -> Iterator[str]:
 
 
 def offences(part: str, source: str) -> list[str]:
-    """The imports of a module of that part which are against the rules."""
+    """Return the imports in `source`, a module of `part`, that break the rules."""
     return [name for name in imported(ast.parse(source)) if not is_allowed(part, name)]
 
 
 def offences_in_evaluation(part: str, source: str) -> list[str]:
-    """The same for a part of the package evaluation, counting only imports of other parts of it."""
+    """Return the imports of a module of `gigaexec.evaluation.<part>` that break `ORDER_IN_EVALUATION`."""
     imports = [name for name in imported(ast.parse(source)) if part_of(name) == "evaluation"]
     parts = {name: name.removeprefix("gigaexec.evaluation").strip(".").partition(".")[0] for name in imports}
     place = ORDER_IN_EVALUATION.index(part)
@@ -108,7 +108,7 @@ def is_allowed(part: str, name: str) -> bool:
     if top_level in sys.stdlib_module_names:
         return True
     if (part, name) == ("pool", "process_tree"):
-        return True  # guard.py runs as a script and finds its sibling by this name
+        return True  # guard.py runs as a script, so it imports its sibling module without the package name
     if top_level != "gigaexec":
         return part in THIRD_PARTY.get(top_level, ())
     if part == "worker":

@@ -1,4 +1,4 @@
-"""Modules that moved can still be imported under the paths that they had."""
+"""Moved modules can still be imported under their former paths."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALIASES = {
     "gigaexec.sandbox_policy": "gigaexec.sandbox.policy",
     "gigaexec.stages": "gigaexec.evaluation.stages",
 }
-# The names that these paths had before the modules moved.
+# The public names that each former path must still provide.
 FORMER_NAMES = {
     "gigaexec.backend": (
         "ExecutorBackend OutcomeBackend LifecycleObservable WorkerObservable HookDispatcher SubmitHandler "
@@ -34,7 +34,7 @@ FORMER_NAMES = {
     "gigaexec.data_record": "DataRecord",
     "gigaexec.sandbox_policy": "ResultFormat SandboxLevel SandboxPolicy",
 }
-# The submodules that these paths had.
+# The submodules that each former path must still provide.
 FORMER_MODULES = {
     "gigaexec.programs": "program source",
     "gigaexec.stages": (

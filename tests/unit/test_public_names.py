@@ -1,4 +1,4 @@
-"""SPEC section 1 and R71: the public names, and what importing them does not do."""
+"""SPEC section 1 and R71: the public names, and imports without side effects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PUBLISHED = {
 
 
 def names_for_type_checkers() -> dict[str, str]:
-    """Name -> module, as the TYPE_CHECKING block has it."""
+    """Map each public name to its module, as the TYPE_CHECKING block imports it."""
     (block,) = (
         node
         for node in INIT_TREE.body
@@ -40,7 +40,7 @@ def names_for_type_checkers() -> dict[str, str]:
 
 
 def error_classes() -> list[str]:
-    """The names of errors that `from gigaexec.errors import *` gives to type checkers."""
+    """Return the names that `from gigaexec.errors import *` gives to type checkers."""
     return [
         name
         for name, value in vars(gigaexec.errors).items()
@@ -49,7 +49,7 @@ def error_classes() -> list[str]:
 
 
 def lazy_names() -> dict[str, str]:
-    """Name -> module, as they load at run time."""
+    """Map each public name to the module that it is loaded from at run time."""
     homes = gigaexec._HOMES
     return {name: module for module, names in homes.items() for name in names}
 
@@ -90,7 +90,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def effects_of(statement: str, *, watch_environment: str) -> list[str]:
-    """Return the effects of a statement on a fresh process, apart from loaded modules."""
+    """Run a statement in a new process and return its side effects, apart from loaded modules."""
     script = f"""
     import json, os, sys, threading
     seen = []

@@ -1,4 +1,4 @@
-"""map_calls, run_call and run_exec_runner over backends that only pretend to run."""
+"""map_calls, run_call and run_exec_runner over fake backends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from gigaexec.runner import map_calls, run_call, run_exec_runner
 
 
 class ValueBackend:
-    """Has only what every backend has. The value of a call is its arguments; an exception there is raised."""
+    """A backend without outcomes. A call's value is its arguments; an exception among them is raised."""
 
     def __init__(self) -> None:
         self.calls: list[WorkerCall] = []
@@ -69,7 +69,7 @@ def call(*args: Any) -> WorkerCall:
 def values(
     calls: Any, backend: ExecutorBackend, take: int | None = None, deadline_s: float = 5.0, **options: Any
 ) -> list[Any]:
-    """The values of the first `take` outcomes."""
+    """Return the values of the first `take` outcomes."""
 
     async def collect() -> list[Any]:
         async with aclosing(map_calls(calls, deadline_s=deadline_s, backend=backend, **options)) as outcomes:
@@ -84,7 +84,7 @@ def values(
 
 
 class Counted:
-    """An endless iterable that knows how far it was consumed."""
+    """An endless iterable that counts the items taken from it."""
 
     def __init__(self) -> None:
         self.consumed = 0
@@ -148,7 +148,7 @@ def test_map_calls_that_is_left_early_cancels_what_is_in_flight(ordered: bool) -
         async with aclosing(outcomes) as closing:
             async for _ in closing:
                 break
-        assert len(asyncio.all_tasks()) == 1, "none but this one is left"
+        assert len(asyncio.all_tasks()) == 1, "expected no task but the test's own"
         return backend
 
     backend = asyncio.run(leave())
@@ -272,7 +272,7 @@ def test_a_refused_configuration_is_raised_not_turned_into_an_outcome() -> None:
 
 
 class OutcomesBackend(ValueBackend):
-    """Also reports outcomes."""
+    """A `ValueBackend` that also reports outcomes."""
 
     async def run(
         self, call: WorkerCall, *, deadline_s: float, queue_timeout_s: float | None = None

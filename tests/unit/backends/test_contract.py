@@ -18,7 +18,7 @@ METRICS = ExecutionMetrics(1, 1.0, 1.0, 1.0, 1)
 
 
 class ValueBackend:
-    """The least that counts as a backend."""
+    """A backend with the required methods alone."""
 
     async def execute(self, call: WorkerCall, *, deadline_s: float) -> Any:
         return None
@@ -42,7 +42,7 @@ def test_section_1_execute_and_shutdown_make_a_backend_and_no_more() -> None:
 
 
 class Recorder:
-    """Handlers that note what they were told."""
+    """A handler that records the arguments of its calls."""
 
     def __init__(self, name: str, seen: list[tuple[object, ...]]) -> None:
         self._name = name

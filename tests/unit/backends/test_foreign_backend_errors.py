@@ -1,4 +1,4 @@
-"""Exceptions that a backend of another package raises are no verdict on the program."""
+"""Exceptions raised by a third-party backend do not count against the program."""
 
 from __future__ import annotations
 

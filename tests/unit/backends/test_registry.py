@@ -128,12 +128,12 @@ def test_functions_that_run_calls_load_no_backend() -> None:
     before, after = json_of_script(script)
     heavy = {"loky", "psutil", "cloudpickle", "numpy", "msgspec", "multiprocessing", "importlib.metadata"}
     assert not heavy & set(before)
-    assert {"loky", "psutil"} <= set(after), "the test sees what it looks for"
+    assert {"loky", "psutil"} <= set(after), "the scan detects modules that are loaded"
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> dict[str, str]:
-    """Install a package that adds backends. Returns the environment variables that make it importable."""
+    """Install a package that adds backends; return the environment variables that make it importable."""
     (tmp_path / "other_backends.py").write_text("""
 import gigaexec
 
@@ -209,7 +209,7 @@ def test_r142_an_installed_package_adds_backends(package: dict[str, str]) -> Non
         "built in": "LokyBackend",
         "outcomes": [["ok", "plain"], ["ok", "plain"]],
     }
-    # At exit. The one that fails hinders none of the others.
+    # Printed at exit. A backend that fails to shut down does not stop the shutdown of the others.
     assert rest == ["shut down True", "shut down True"]
 
 

@@ -1,4 +1,4 @@
-"""The treatment of one evaluation by `gigaexec evaluate`."""
+"""Recorded results and exit status of one `gigaexec evaluate` run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals while a command waits."""
+"""Signals that arrive while a command runs a coroutine."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_signals_after_the_first_change_nothing(later: signal.Signals) -> None:
 
     with pytest.raises(Interrupted) as raised:
         run_interruptibly(work())
-    os.kill(os.getpid(), later)  # as if the interpreter were exiting
+    os.kill(os.getpid(), later)  # arrives after the run, as during interpreter exit
     assert raised.value.signal_number == signal.SIGINT
     assert seen == ["cleaned"]
 

@@ -15,7 +15,7 @@ from gigaexec.limits import LIMIT_SPECS, Limits
 
 
 def run(*arguments: str) -> tuple[Any, Limits | None]:
-    """Run a command that takes limits. Return the result of the command line, and the limits."""
+    """Run a command that accepts limits; return the command-line result and the parsed limits."""
     seen: list[Limits] = []
 
     def command(name: str, limits: Limits, loud: bool = False) -> None:

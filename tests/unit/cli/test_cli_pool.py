@@ -1,4 +1,4 @@
-"""The pool that a command makes for itself."""
+"""The pool that a command creates."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_r38_no_worker_is_left_when_the_block_is_left(choice: str) -> None:
         return started
 
     started = asyncio.run(main())
-    assert set(psutil.Process().children()) <= before, "reaped"
+    assert set(psutil.Process().children()) <= before, "expected the process to be reaped"
     assert not [process.pid for process in started if is_running(process.pid)]
 
 

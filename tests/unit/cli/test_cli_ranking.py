@@ -78,7 +78,7 @@ def test_table_fits_the_terminal_and_says_what_it_leaves_out(width: int) -> None
     text = "\n".join(lines)
     assert "area" in text
     assert ("..." in text) == (width < 200)
-    assert "0371" in text  # a long name keeps its end
+    assert "0371" in text  # a long name is cut at its start
     assert ("No room for:" in text) == (width < 200)
 
 
@@ -114,7 +114,7 @@ def test_columns_are_aligned_whatever_the_width_of_a_character(names: list[str])
     for width in (None, 60):
         lines = [line.plain for line in ranking_table(rank(evaluations, metrics), metrics, width=width)]
         rows = lines[1 : 1 + len(names)]
-        # The last text of this kind: a name may contain it, too.
+        # Search from the right: a name may contain "  yes  " too.
         assert len({cell_len(row[: row.rindex("  yes  ")]) for row in rows}) == 1
         assert len({cell_len(row) for row in rows}) == 1
 

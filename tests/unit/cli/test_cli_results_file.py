@@ -1,4 +1,4 @@
-"""The file that `--output` asks for."""
+"""The results file that `--output` writes."""
 
 from __future__ import annotations
 

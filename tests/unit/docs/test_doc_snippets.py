@@ -1,4 +1,4 @@
-"""The Python code in README.md and docs/ runs, in real workers, and prints what it says."""
+"""Python code in README.md and docs/ runs in real workers and prints the documented output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIMEOUT_S = 90
 
 
 def script_of(page: Path) -> str:
-    """A page's blocks as one script, each line where it is in the page, so that tracebacks point there."""
+    """Join a page's code blocks into one script that keeps the page's line numbers, for tracebacks."""
     text = page.read_text("utf-8")
     lines = [""] * (text.count("\n") + 1)
     for block in _BLOCK.finditer(text):

@@ -1,4 +1,4 @@
-"""The packages whose docstring lists their modules list all of them."""
+"""Package docstrings that list modules list all modules of the package."""
 
 from __future__ import annotations
 

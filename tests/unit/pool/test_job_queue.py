@@ -14,7 +14,7 @@ def test_a_call_that_is_put_back_waits_no_longer_than_it_may() -> None:
     assert queue.take() is job
     job.mark_dispatched(0.0, 0.0, is_first_call=False)
     queue.expire(job.submitted_at + 1.0, starting_workers=0)
-    assert not endings, "a worker has it"
+    assert not endings, "a dispatched job must not expire"
     queue.requeue(job, counts=True)
     assert queue.first_expiry() == job.submitted_at + 0.5
     queue.expire(job.submitted_at + 1.0, starting_workers=0)

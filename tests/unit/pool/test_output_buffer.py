@@ -1,4 +1,4 @@
-"""R6: the head and tail of a stream, against a model that keeps everything."""
+"""R6: head and tail of an output stream, compared with a model that retains everything."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ def test_r6_a_flood_does_not_grow_the_buffer() -> None:
     for _ in range(10_000):
         buffer.write(b"x" * 100)
     held = len(buffer._head) + sum(map(len, buffer._tail))
-    assert held <= 1000 + 100, "the limit and at most the rest of one chunk"
+    assert held <= 1000 + 100, "expected at most the limit plus one chunk"
     assert buffer.total_bytes == 1_000_000

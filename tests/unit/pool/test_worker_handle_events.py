@@ -1,4 +1,4 @@
-"""R33: what one round of events may hold for a worker that ends in it."""
+"""R33: the events that one selector round may hold for a worker that ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gigaexec.pool.worker_process import WorkerPipes, WorkerProcess
 
 
 class _Process(WorkerProcess):
-    """A child process in the place of a worker."""
+    """A worker process backed by a plain subprocess."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.pid = process.pid
@@ -74,7 +74,7 @@ def test_r33_events_after_a_worker_s_death_in_the_same_round_are_skipped(order: 
         theirs.close()
         os.close(lifeline)
         ready = selector.select(timeout=10)
-        assert len(ready) == 4, "death, channel and both outputs in one round"
+        assert len(ready) == 4, "expected death, channel and both outputs in one round"
         for index in order:
             key, events = ready[index]
             key.data(key.fd, events)

@@ -1,4 +1,4 @@
-"""Run a function in a child process, which may then confine itself."""
+"""Run a function in a forked child, where it may confine the process."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _CHILD_TIMEOUT_S = 30
 
 
 class ChildFailed(AssertionError):
-    """The function raised; the message is the child's traceback."""
+    """Error for a function that raised in the child; the message is the child's traceback."""
 
 
 class ChildKilled(AssertionError):
-    """A signal ended the child."""
+    """Error for a child ended by a signal."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -31,19 +31,19 @@ class ChildKilled(AssertionError):
 
 
 def in_child(function: Callable[[], object], user: int | None = None) -> Any:
-    """Return what `function` returned in a forked child with one thread, through JSON.
+    """Run `function` in a forked, single-threaded child and return its value, passed as JSON.
 
     Args:
-        function: What to run there.
-        user: Become this user first; None stays.
+        function: Run in the child; its value must be JSON-serialisable.
+        user: The user id that the child switches to first; None keeps the current user.
 
     Raises:
-        ChildFailed: It raised.
+        ChildFailed: `function` raised.
         ChildKilled: A signal ended the child.
     """
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
-        # Python 3.12 and later warn of threads, which the test runner may have. The child has one.
+        # Python 3.12+ warns when a process with several threads forks; the test runner may have some.
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
     if pid == 0:
@@ -70,16 +70,16 @@ def in_child(function: Callable[[], object], user: int | None = None) -> Any:
 
 
 def become(user: int) -> None:
-    """Give up root for good, if this is root and `user` is not."""
+    """Switch permanently to the user id `user`, unless the process already runs as it."""
     if user != os.geteuid():
         os.setgroups([])
         os.setgid(user)
         os.setuid(user)
-        prctl(_PR_SET_DUMPABLE, 1)  # lost with the change; without it /proc/self belongs to root
+        prctl(_PR_SET_DUMPABLE, 1)  # setuid clears it, and then root owns /proc/self
 
 
 def errno_of(function: Callable[[], object]) -> str:
-    """Return the name of the error with which it fails, such as "EACCES"; "" if it does not fail."""
+    """Call `function`; return the name of its errno, such as "EACCES", or "" if it succeeds."""
     try:
         function()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Users to test as, and folders that both of them may use."""
+"""Fixtures for sandbox tests: a user id and folders which that user owns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if sys.platform != "linux":
 
 @dataclass(frozen=True)
 class Folders:
-    """Both belong to the user of the test. Nothing but confinement keeps it out of `outside`."""
+    """Two folders owned by the test's user. Only confinement blocks access to `outside`."""
 
     scratch: Path
     outside: Path
@@ -33,7 +33,7 @@ class Folders:
 
 @pytest.fixture(params=["root", "plain user"])
 def user(request: pytest.FixtureRequest) -> int:
-    """The user id that the child takes."""
+    """The user id that the child switches to."""
     is_root = os.geteuid() == 0
     if request.param == "root":
         if not is_root:
@@ -44,7 +44,7 @@ def user(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def folders(user: int) -> Iterator[Folders]:
-    # Not tmp_path: pytest keeps other users out of its folders.
+    # Not tmp_path: other users cannot enter pytest's folders.
     base = Path(tempfile.mkdtemp())
     base.chmod(0o755)
     made = Folders(base / "scratch", base / "outside")
@@ -59,15 +59,15 @@ def folders(user: int) -> Iterator[Folders]:
 
 @pytest.fixture
 def user_namespaces(user: int) -> None:
-    """Skip where this user may make none, or has no capabilities in it."""
+    """Skip if the user cannot create a user namespace, or has no capabilities in it."""
 
     def attempt() -> str:
         def make() -> None:
             unshare(NEW_USER)
-            unshare(NEW_NETWORK)  # needs a capability over the first, which some systems withhold
+            unshare(NEW_NETWORK)  # needs CAP_SYS_ADMIN in the new user namespace; some systems withhold it
 
         return errno_of(make)
 
     failure = in_child(attempt, user)
     if failure:
-        pytest.skip(f"user {user} may not make a user namespace here: {failure}")
+        pytest.skip(f"user {user} cannot create a user namespace on this machine: {failure}")

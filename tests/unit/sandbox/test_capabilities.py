@@ -1,4 +1,4 @@
-"""No capabilities, for good."""
+"""Permanent removal of all capabilities."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_none_is_left(user: int) -> None:
 
     sets = in_child(confine, user)
     if user:
-        del sets["CapBnd"]  # only a process with CAP_SETPCAP may change that one
+        del sets["CapBnd"]  # only a process with CAP_SETPCAP may change the bounding set
     assert set(sets.values()) == {0}
 
 

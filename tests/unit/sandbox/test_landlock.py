@@ -23,7 +23,7 @@ needs_scopes = pytest.mark.skipif(ABI < 6, reason=f"Landlock ABI {ABI}: scopes n
 
 
 def confined(folders: Folders, user: int, attempt: Callable[[], object], **network: object) -> object:
-    """Return the result of `attempt` in a child that may use the scratch folder, /dev/null and programs."""
+    """Run `attempt` in a child confined to the scratch folder, /dev/null and programs."""
 
     def confine() -> object:
         landlock.restrict_self([(str(folders.scratch), Access.WRITE), ("/nowhere", Access.WRITE)])
@@ -80,7 +80,7 @@ def test_the_scratch_folder_is_free_but_for_devices(folders: Folders, user: int)
         (one / "link").symlink_to("file")
         os.mkfifo(one / "pipe")
         if ABI >= 2:
-            (one / "file").rename(two / "file")  # between folders: the right REFER
+            (one / "file").rename(two / "file")  # a rename between folders needs the right REFER
             os.link(two / "file", one / "file")
         (one / "file").write_text("again")
         program = folders.scratch / "program"
@@ -97,7 +97,7 @@ def test_dev_null_can_be_used_and_no_other_device(folders: Folders, user: int) -
     def attempt() -> object:
         with Path("/dev/null").open("wb", buffering=0) as null:
             null.write(b"gone")
-            # It is no terminal; without the right to any ioctl the answer were EACCES.
+            # ENOTTY: /dev/null is no terminal. Without the ioctl right the error would be EACCES.
             ioctl = errno_of(lambda: os.tcgetpgrp(null.fileno()))
         return ioctl, errno_of(lambda: Path("/dev/zero").open("rb"))
 
@@ -122,8 +122,8 @@ def test_the_childs_copies_of_the_descriptors_are_closed(folders: Folders, user:
         return errno_of(lambda: os.fstat(descriptor))
 
     assert in_child(confine, user) == "EBADF"
-    os.fstat(descriptor)  # the parent's is still there
-    assert in_child(confine, user) == "EBADF"  # for the next child
+    os.fstat(descriptor)  # the parent's descriptor is still open
+    assert in_child(confine, user) == "EBADF"  # a second child closes the descriptor too
     landlock.close()
     assert errno_of(lambda: os.fstat(descriptor)) == "EBADF"
 
@@ -166,7 +166,7 @@ def test_processes_outside_get_no_signals_and_own_ones_do(folders: Folders, user
         read_end, write_end = os.pipe()
         if (bystander := os.fork()) == 0:
             os.close(write_end)
-            os.read(read_end, 1)  # until this child ends
+            os.read(read_end, 1)  # returns when the child that holds the write end exits
             os._exit(0)
         Landlock().restrict_self()
         refused = errno_of(lambda: os.kill(bystander, signal.SIGKILL))
@@ -214,7 +214,7 @@ def test_all_network_can_be_allowed(user: int) -> None:
 
 
 def listening() -> socket.socket:
-    # Not create_server: that imports a codec, which a plain user may not find here.
+    # Not create_server: it imports a codec whose file an ordinary user may not be able to read.
     server = socket.socket(socket.AF_INET)
     try:
         server.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Namespaces, as root and as a plain user; each in a child of its own."""
+"""Namespaces, as root and as an ordinary user, each in its own child process."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_ids_are_kept(user: int) -> None:
 def test_the_setting_that_forbids_user_namespaces_is_named(user: int) -> None:
     def confine() -> object:
         unshare(NEW_USER)
-        Path("/proc/self/uid_map").write_text(f"0 {user} 1")  # the setting belongs to user 0 of the namespace
+        Path("/proc/self/uid_map").write_text(f"0 {user} 1")  # user 0 of the namespace owns the setting
         Path("/proc/sys/user/max_user_namespaces").write_text("0")
         try:
             unshare(NEW_USER)
@@ -89,7 +89,7 @@ def test_proc_shows_the_own_processes_alone(user: int) -> None:
     mounts = Path("/proc/self/mountinfo").read_bytes()
     shown = in_child(confine, user)
     if shown == "EPERM":
-        pytest.skip("/proc is covered in part here, so that no fresh one may be mounted")
+        pytest.skip("parts of /proc are covered by mounts here, so the kernel refuses a new one")
     assert shown == ["1"]
     assert Path("/proc/self/mountinfo").read_bytes() == mounts
 
@@ -102,7 +102,7 @@ def test_read_only_but_for_the_scratch_folder(folders: Folders, user: int) -> No
         (folders.scratch / "file").write_text("text")
         (folders.scratch / "file").chmod(0o600)
         Path("/dev/null").write_bytes(b"gone")
-        # Of the scratch folder's own mount, and that of a file system mounted elsewhere.
+        # Flags of the scratch folder's own mount, and of a separate file system.
         assert os.statvfs(folders.scratch).f_flag & (os.ST_NOSUID | os.ST_NODEV) == os.ST_NOSUID | os.ST_NODEV
         assert os.statvfs("/dev/shm").f_flag & os.ST_RDONLY
         return [
@@ -139,7 +139,7 @@ def test_a_file_system_in_memory_is_bounded_and_seen_here_alone(folders: Folders
 
 
 def test_a_folder_opened_before_still_leads_to_the_writable_mount(folders: Folders, user: int) -> None:
-    """The reason why Landlock.restrict_self closes its descriptors."""
+    """Show why Landlock.restrict_self closes its descriptors."""
 
     def confine() -> object:
         folder = os.open(folders.outside, os.O_PATH)

@@ -1,4 +1,4 @@
-"""The installed filter: what the kernel refuses, and what must go on working."""
+"""The installed seccomp filter: calls that the kernel refuses, and calls that must still work."""
 
 from __future__ import annotations
 
@@ -76,21 +76,21 @@ def run_machine_code(code: bytes) -> int:
     return result
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="32-bit calls by int 0x80 are of x86_64")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86_64 has 32-bit system calls by int 0x80")
 def test_32_bit_calls_kill() -> None:
     get_pid = b"\xb8\x14\x00\x00\x00\xcd\x80\xc3"  # mov eax, 20; int 0x80; ret
     try:
         unfiltered = in_child(lambda: run_machine_code(get_pid) == os.getpid())
     except ChildKilled:
-        pytest.skip("this kernel has no 32-bit calls")
+        pytest.skip("this kernel has no 32-bit system calls")
     if not unfiltered:
-        pytest.skip("this kernel has no 32-bit calls")
+        pytest.skip("this kernel has no 32-bit system calls")
     with pytest.raises(ChildKilled) as killed:
         filtered(lambda: run_machine_code(get_pid))
     assert killed.value.name == "SIGSYS"
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="x32 calls are of x86_64")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86_64 has x32 system calls")
 def test_x32_calls_are_refused() -> None:
     get_pid = b"\xb8\x27\x00\x00\x40\x0f\x05\xc3"  # mov eax, 0x40000027; syscall; ret
     assert filtered(lambda: run_machine_code(get_pid)) == -errno.ENOSYS
@@ -126,7 +126,7 @@ def test_a_socket_that_was_open_cannot_connect_by_sending(user: int) -> None:
 
 
 def test_a_stream_pair_cannot_be_turned_to_another_socket(folders: Folders, user: int) -> None:
-    """The reason why stream pairs are allowed and datagram pairs are not."""
+    """Show why the filter allows stream socket pairs and refuses datagram pairs."""
     path = str(folders.outside / "socket")
 
     def attempts(kind: int) -> Callable[[], object]:
@@ -148,5 +148,5 @@ def test_a_stream_pair_cannot_be_turned_to_another_socket(folders: Folders, user
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.bind(path)
         os.chown(path, user, user)
-        # Without the filter: it reaches the other socket.
+        # Without the filter, one end of a datagram pair can connect to another socket.
         assert in_child(attempts(socket.SOCK_DGRAM), user)[0] == ""

@@ -1,4 +1,4 @@
-"""The filter program itself, run by a small interpreter: for both architectures, without a kernel."""
+"""The BPF filter program in an interpreter in Python: for both architectures, without the kernel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MACHINES = pytest.mark.parametrize("machine", ARCHITECTURES)
 
 
 def run(program: bytes, architecture: int, number: int, arguments: tuple[int, ...] = ()) -> int:
-    """Return the action of the filter for one system call, as linux/filter.h defines its instructions."""
+    """Interpret the filter for one system call and return its action. Instructions: linux/filter.h."""
     padded = [value & 0xFFFFFFFFFFFFFFFF for value in (*arguments, *(0,) * 6)][:6]
     data = struct.pack("=IIQ6Q", number, architecture, 0, *padded)
     code = list(struct.iter_unpack("=HBBI", program))
@@ -47,7 +47,7 @@ def run(program: bytes, architecture: int, number: int, arguments: tuple[int, ..
 
 
 def answer(machine: str, call: str, *arguments: int, **allowed: bool) -> str:
-    """ "" if the call is allowed, else the name of its errno."""
+    """Return "" if the filter allows the call, otherwise the name of its errno."""
     number = number_of(call, machine)
     assert number is not None
     verdict = run(build_program(denied_calls(**allowed), machine), ARCHITECTURES[machine], number, arguments)
@@ -63,7 +63,7 @@ def test_each_number_gets_the_verdict_of_the_list(machine: str) -> None:
     for number in range(NEWEST_KNOWN_NUMBER + 1):
         if number not in by_argument:
             verdict = run(program, ARCHITECTURES[machine], number)
-            assert verdict == unconditional.get(number, ALLOW), f"call {number}"
+            assert verdict == unconditional.get(number, ALLOW), f"wrong action for system call {number}"
 
 
 @pytest.mark.parametrize(
@@ -102,14 +102,14 @@ def test_every_call_of_another_architecture_kills(machine: str) -> None:
     ("call", "arguments", "expected"),
     [
         ("clone", (17,), ""),
-        ("clone", (0x3D0F00,), ""),  # what glibc's pthread_create asks for
+        ("clone", (0x3D0F00,), ""),  # the flags of glibc's pthread_create
         ("clone", (17 | 0x10000000,), "EPERM"),
         ("clone", (17 | 0x00020000,), "EPERM"),
         ("clone", (17 | 0x00008000,), "EPERM"),
         ("ioctl", (0, 0x5401), ""),
         ("ioctl", (0, 0x5412), "EPERM"),
         ("ioctl", (0, 0x541C), "EPERM"),
-        ("ioctl", (0, 0x5412 | 1 << 32), "EPERM"),  # the kernel reads 32 bits
+        ("ioctl", (0, 0x5412 | 1 << 32), "EPERM"),  # the kernel ignores the upper 32 bits
         ("personality", (0,), ""),
         ("personality", (0xFFFFFFFF,), ""),
         ("personality", (0x0040000,), "EPERM"),
@@ -125,7 +125,7 @@ def test_every_call_of_another_architecture_kills(machine: str) -> None:
         ("prlimit64", (0, 7, 0x7000), ""),
         ("prlimit64", (42, 7, 0), ""),
         ("prlimit64", (42, 7, 0x7000), "EPERM"),
-        ("prlimit64", (42, 7, 1 << 32), "EPERM"),  # an address whose low half is zero
+        ("prlimit64", (42, 7, 1 << 32), "EPERM"),  # an address whose lower 32 bits are zero
         ("setpriority", (0, 0, 5), ""),
         ("setpriority", (0, 42, 5), "EPERM"),
         ("setpriority", (2, 0, 5), "EPERM"),
@@ -179,7 +179,7 @@ def test_multipath_tcp_is_no_way_to_the_network(machine: str) -> None:
     ],
 )
 def test_conditions(condition: Condition, value: int, holds: bool) -> None:
-    # The second refusal must be reached where the first one does not apply.
+    # If the first refusal does not apply, the filter must reach the second one.
     pair = [DeniedCall("socket", errno.EPERM, (condition,)), DeniedCall("socket", errno.EACCES)]
     verdict = run(build_program(pair, "x86_64"), ARCHITECTURES["x86_64"], 41, (0, 0, value))
     assert verdict == FAIL | (errno.EPERM if holds else errno.EACCES)

@@ -1,4 +1,4 @@
-"""Failures of system calls."""
+"""System calls: their errors, arguments and numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_a_failure_names_the_call() -> None:
 
 
 def test_a_negative_argument_arrives_as_such() -> None:
-    # AT_FDCWD with an attribute structure of no size.
+    # AT_FDCWD (-100) with an attribute structure of size 0 gives EINVAL.
     with pytest.raises(OSError) as caught:
         system_call("mount_setattr", -100, b"/", 0, b"", 0)
     assert caught.value.errno == errno.EINVAL
@@ -47,5 +47,5 @@ def test_a_call_of_one_architecture_only() -> None:
 
 
 def test_numbers_are_those_of_this_kernel() -> None:
-    # kcmp of the process with itself: their address spaces are equal, and no other call answers so.
+    # kcmp compares the address space of this process with itself; only kcmp returns 0 for these arguments.
     assert system_call("kcmp", os.getpid(), os.getpid(), 1) == 0

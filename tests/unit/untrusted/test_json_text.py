@@ -1,4 +1,4 @@
-"""R10, R33: JSON that can go to a terminal and loses nothing."""
+"""R10, R33: lossless JSON that is safe to print on a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 
 from gigaexec.untrusted.json_text import is_json, json_line, metric_as_json, safe_repr
 
-_TEXTS = st.text(st.characters(exclude_categories=[]))  # lone surrogates, too
+_TEXTS = st.text(st.characters(exclude_categories=[]))  # includes lone surrogates
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _TEXTS,
     lambda inner: st.lists(inner) | st.dictionaries(_TEXTS, inner),
@@ -27,7 +27,7 @@ def test_line_is_printable_and_reads_back_equal(value: object) -> None:
 
 
 def _joined_surrogates(value: object) -> str:
-    # JSON cannot tell a pair of lone surrogates from the character that they make up.
+    # JSON cannot distinguish a surrogate pair from the character that it encodes.
     return repr(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -62,7 +62,7 @@ def test_r33_an_integer_that_python_does_not_write_is_not_json(value: object) ->
 
 
 def rude_object() -> object:
-    """An object that ends the process whatever it or its class is asked."""
+    """Return an object that raises SystemExit on any use of it or of its class."""
 
     class Meta(type):
         def __getattribute__(cls, name: str) -> object:
@@ -105,7 +105,7 @@ def test_what_numpy_brings_has_its_usual_repr() -> None:
 
 
 def test_what_numpy_refuses_to_write_is_named() -> None:
-    dates = np.array([5]).view("M8")  # of no unit
+    dates = np.array([5]).view("M8")  # a datetime64 without a unit
     with pytest.raises(ValueError, match="generic units"):
         repr(dates)
     assert safe_repr([dates, dates[0], 1]) == "[<ndarray object>, <datetime64 object>, 1]"

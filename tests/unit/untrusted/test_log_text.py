@@ -1,4 +1,4 @@
-"""R10: text of programs in a log can neither forge nor hide output."""
+"""R10: program text in a log can neither forge nor hide log lines."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hypothesis import given, strategies as st
 import gigaexec
 from gigaexec.untrusted.log_text import block, one_line, sanitize_for_log
 
-# Lone surrogates included, which hypothesis leaves out by default.
+# Includes lone surrogates, which hypothesis excludes by default.
 ANY_TEXT = st.text(alphabet=st.characters(exclude_categories=()))
-# Denser in what the rules are about.
+# Mostly escape sequences and control characters.
 HOSTILE_TEXT = st.lists(
     st.sampled_from([*"\x1b\x9b\x9d\x90\x07\x9c[]m0;AP\\\n\t\r\x00", "\u202e", "\u2066", "\ud800", "\u2028"])
 ).map("".join)
@@ -50,7 +50,9 @@ def test_r10_one_line_and_block_show_every_harmless_character(text: str) -> None
     harmless = [character for character in text if unicodedata.category(character) not in UNSAFE]
     for show in (one_line, block):
         remaining = iter(show(text))
-        assert all(character in remaining for character in harmless), "in the same order"
+        assert all(character in remaining for character in harmless), (
+            "a harmless character is missing or out of order"
+        )
 
 
 @given(ANY_TEXT)

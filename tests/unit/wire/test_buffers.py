@@ -1,4 +1,4 @@
-"""Maps that keep no descriptor."""
+"""Private memory maps of files, which hold no descriptor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_change_of_the_map_is_not_one_of_the_file() -> None:
         assert bytes(map_privately(file.fileno(), 3, writable=False)) == b"abc"
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="mmap.mmap can do without a descriptor there")
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="since 3.13 mmap.mmap duplicates no descriptor")
 def test_the_c_library_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryFile() as file:
         file.write(b"abc")

@@ -1,4 +1,4 @@
-"""Frames between driver and worker, whatever pieces they arrive in."""
+"""Frames between driver and worker, received in chunks of any size."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def framed(payload: bytes) -> bytes:
 
 @pytest.fixture
 def ends() -> Iterator[tuple[WorkerChannel, socket.socket]]:
-    """A worker's channel, and the driver's end of its socket."""
+    """Yield a worker's channel and the driver's end of its socket."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.settimeout(30)

@@ -1,4 +1,4 @@
-"""Opening what another process has open."""
+"""Opening a file through a descriptor of another process."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def test_an_answer_gets_out_of_a_program_that_replaced_json(monkeypatch: pytest.
 
 
 def result_frame(**changes: object) -> bytes:
-    """A frame of a worker whose call failed, with changes in its JSON."""
+    """Return a worker's frame for a failed call, with changed JSON fields."""
     facts = {
         "error": ["Traceback", 1, "user", "ValueError: x", None],
         "metrics": [0] * 4 + [1, "", "", *[0] * 10],

@@ -1,4 +1,4 @@
-"""Reading a value from a file without a name that others may still have open."""
+"""Reading a value from an unlinked file that other processes may still have open."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ARRAY = np.ones(100_000)
 
 
 def written(path: Path) -> tuple[int, int, ValueLayout]:
-    """A file with `ARRAY` that has no name: a descriptor of it, another writer's, and what it holds."""
+    """Write `ARRAY` to an unlinked file; return a read descriptor, a writer's descriptor and the layout."""
     layout = encode_as_data(ARRAY, NamedResultFile(str(path))).layout
     other, own = os.open(path, os.O_RDWR), os.open(path, os.O_RDONLY)
     path.unlink()

@@ -1,4 +1,4 @@
-"""Arguments as bytes: what cannot be pickled is named before anything is started."""
+"""Encoding of arguments: an error names an unpicklable argument before any worker starts."""
 
 from __future__ import annotations
 

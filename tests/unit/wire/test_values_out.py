@@ -1,4 +1,4 @@
-"""R20, R21: a return value goes inline when small and to a file of its own when not."""
+"""R20, R21: small return values are sent inline, large ones in a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def encode_value(value: object, path: Path) -> EncodedValue:
 
 
 class RaisesLast:
-    """Pickles much, then raises."""
+    """An object that raises when pickled."""
 
     def __reduce__(self) -> Any:
         raise LookupError("not this")

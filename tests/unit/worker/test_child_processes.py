@@ -1,4 +1,4 @@
-"""R35: processes that a call left running in its worker. Each check runs in a process of its own."""
+"""R35: processes that a call left running in its worker. Each check runs in its own process."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.process.scripts import json_of_script
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel for a signal")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG of Linux")
 
 HEAD = """
 import itertools, json, os, signal, time

@@ -202,16 +202,16 @@ def test_r62_a_job_ends_once() -> None:
     job.end(Ending(EndingKind.TIMED_OUT))
     assert [ending.message for ending in endings] == ["first"]
     assert job.is_ended
-    assert job.frames == [], "the arguments are not held longer than needed"
+    assert job.frames == [], "the job still holds its arguments"
 
 
 def test_r34_queue_start_and_run_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     endings: list[Ending] = []
     job = make_job(endings)
-    clock.now_s = 104.0  # 1 s of these 4 a worker was starting for it
+    clock.now_s = 104.0  # 4 s since submission, 1 s of them spent starting a worker
     job.mark_dispatched(awaited_since=102.5, worker_ready_at=103.5, is_first_call=True)
-    clock.now_s = 104.25  # a large call takes a while to send
+    clock.now_s = 104.25  # sending a large call takes time
     job.mark_started(clock.now_s)
     clock.now_s = 107.25
     job.end(Ending(EndingKind.ANSWERED))

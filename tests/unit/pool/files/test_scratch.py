@@ -1,4 +1,4 @@
-"""Scratch folders that a hostile program fills: measured and removed without following where it leads."""
+"""Scratch folders with hostile content: measured and removed without following symbolic links."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fill(name: str, parent: int) -> None:
 
 @contextmanager
 def nested(top: str, levels: int, name: str = "d") -> Iterator[int]:
-    """The innermost of so many folders, made one in the other."""
+    """Create a chain of `levels` nested folders and yield a descriptor of the innermost one."""
     current = os.open(top, FLAGS)
     try:
         for _ in range(levels):
@@ -147,7 +147,7 @@ _MEASURES_A_FOLDER_THAT_BECOMES_A_LINK = """
 
 
 def test_a_closed_folder_that_becomes_a_link_changes_no_mode_elsewhere() -> None:
-    # pytest's own folders can be entered by root alone.
+    # Not tmp_path: only root can enter pytest's folders.
     with tempfile.TemporaryDirectory() as place:
         assert run_script(_MEASURES_A_FOLDER_THAT_BECOMES_A_LINK, place).strip() == "0o755"
 

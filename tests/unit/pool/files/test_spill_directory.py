@@ -1,4 +1,4 @@
-"""R21, R22: a spill directory is this user's alone, and is swept of dead pools only."""
+"""R21, R22: a spill directory is private to its user, and only files of dead pools are removed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOLDS_A_POOL = """
 
 @contextmanager
 def pool_of_another_process(folder: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process that holds a pool in the folder, and the spill file that it has there."""
+    """Start a process with a pool in the folder; yield the process and the path of its spill file."""
     with started_script(HOLDS_A_POOL, str(folder)) as process:
         yield process, Path(read_json(process))
 
@@ -57,7 +57,7 @@ def test_r21_a_folder_open_to_others_is_refused_with_what_to_do(tmp_path: Path, 
     folder.chmod(mode)
     with pytest.raises(SpillDirectoryError, match=f"has mode {mode:04o} and is open to others.*chmod 700"):
         prepare_directory(folder)
-    assert stat.S_IMODE(folder.stat().st_mode) == mode, "it is refused, not changed"
+    assert stat.S_IMODE(folder.stat().st_mode) == mode, "the mode of a refused folder must not change"
 
 
 @needs_root
@@ -83,7 +83,7 @@ def test_r21_a_folder_that_cannot_be_made_is_refused_with_what_to_set(tmp_path: 
         SpillDirectory(tmp_path / "file" / "spill")
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder that refuses even root")
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that refuses root too")
 def test_r21_a_folder_that_cannot_be_written_is_refused() -> None:
     with pytest.raises(SpillDirectoryError, match="cannot be created"):
         SpillDirectory(Path("/proc/self/spill"))
@@ -136,7 +136,7 @@ def test_r22_what_a_killed_process_left_is_swept_by_the_next_pool(tmp_path: Path
         directory = SpillDirectory(tmp_path / "spill")
         left = names_in(tmp_path / "spill")
         directory.close()
-        assert len(left) == 1, f"the new pool's own lock alone: {left}"
+        assert len(left) == 1, f"expected the new pool's lock alone, found {left}"
 
 
 def test_r22_the_sweep_touches_nothing_but_spill_files_and_locks(tmp_path: Path) -> None:
@@ -159,4 +159,4 @@ def test_r22_a_forked_child_lets_go_of_the_lock_and_leaves_the_files(tmp_path: P
     directory.close()
     assert path.exists()
     SpillDirectory(tmp_path / "spill").close()
-    assert not path.exists(), "nobody holds the lock any more"
+    assert not path.exists(), "the pool's lock is still held"

@@ -28,7 +28,7 @@ EXECUTOR_ATTRIBUTES = {
 
 @pytest.fixture(scope="module")
 def executor() -> Any:
-    """An executor whose one worker runs a task."""
+    """An executor with one worker, which runs a task."""
     executor = loky.ProcessPoolExecutor(max_workers=1)
     assert executor.submit(os.getpid).result(60) > 0
     yield executor

@@ -1,4 +1,4 @@
-"""R33, R62: when failed starts are tried again, and when a waiting call is told."""
+"""R33, R62: when failed starts are retried, and when a queued call fails with WorkerStartError."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gigaexec.pool.starters.start_failures import StartFailures, shortage_behind
 
 
 class Clock:
-    """Stands for the monotonic clock."""
+    """A replacement of the monotonic clock that the test advances."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 1000.0
@@ -26,7 +26,7 @@ def test_two_failures_harm_no_call_and_the_third_tells_one(clock: Clock) -> None
     failures = StartFailures(60.0)
     assert [failures.add() for _ in range(4)] == [False, False, True, True]
     failures.end()
-    assert not failures.add(), "a worker that started ends the row"
+    assert not failures.add(), "a successful start resets the count of failures"
 
 
 def test_pauses_grow_up_to_half_a_second(clock: Clock) -> None:
@@ -45,7 +45,7 @@ def test_what_fails_with_one_origin_counts_once(clock: Clock) -> None:
     first, second = object(), object()
     told = [failures.add(template=origin) for origin in (first, first, first, second, second)]
     assert told == [False] * 5
-    assert failures.add(), "the third failure"
+    assert failures.add(), "expected the third counted failure to fail a queued call"
 
 
 def test_a_hung_start_tells_at_once(clock: Clock) -> None:
@@ -78,7 +78,7 @@ def test_workers_that_are_starting_put_off_the_news_of_a_shortage_alone(clock: C
     assert not failures.add(is_shortage=True, others_start=True)
     clock.now_s += 10.0
     assert not failures.add(is_shortage=True, others_start=True)
-    assert failures.add(is_shortage=True), "the last of those that started has failed, too"
+    assert failures.add(is_shortage=True), "no other worker is starting any more"
     assert failures.add(is_hung=True, others_start=True)
 
 

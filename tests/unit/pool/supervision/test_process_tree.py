@@ -1,4 +1,4 @@
-"""R35: killing a process with all it started, and finding what a dead worker left behind."""
+"""R35: killing a process with its descendants, and finding processes that a dead worker left."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from gigaexec.pool.supervision.process_tree import kill_orphans, kill_tree
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-# Starts a child, a grandchild in a session of its own that ignores what it can, and a daemon whose parent
-# has ended. As a subreaper, which workers are, it becomes the daemon's parent.
+# Starts a child, a grandchild in its own session that ignores all signals it can, and a daemon whose parent
+# has ended. The script is a subreaper, as workers are, so it becomes the daemon's parent.
 STARTS_A_TREE = """
     import ctypes, json, os, signal, sys, time
 
@@ -61,7 +61,7 @@ STARTS_A_TREE = """
     sys.stdin.read()
 """
 
-# Each process of the chain forks the next one and ends: no listing of processes finds the same one twice.
+# Each process of the chain forks its successor and exits, so no two process listings show the same pid.
 FORKS_WITHOUT_END = """
     import ctypes, os, time
 
@@ -101,7 +101,7 @@ def test_r35_children_grandchildren_and_daemons_die_with_the_root(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    if not lists_children:  # as on systems without /proc, where psutil does it
+    if not lists_children:  # as on systems without /proc, where psutil lists children
         monkeypatch.setattr(process_tree, "_CAN_LIST_CHILDREN", tmp_path / "nothing")
     with started_script(STARTS_A_TREE) as root:
         pids = read_json(root)
@@ -127,7 +127,7 @@ def test_r35_a_stopped_process_can_be_killed(bystander: subprocess.Popen[bytes])
 
 
 def is_gone(group: int) -> bool:
-    """Return True if a process group has no member. A scan of /proc could miss a short-lived one."""
+    """Return True if a process group has no member. A scan of /proc could miss short-lived members."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
@@ -164,7 +164,7 @@ def test_r35_a_reaped_process_is_not_mistaken_for_another_of_its_number() -> Non
     pidfd = os.pidfd_open(process.pid)
     try:
         process.wait()
-        # If it went by the number, it would kill this process's own tree.
+        # The pid is this test's own, so a kill by pid instead of by pidfd would end the test.
         kill_tree(os.getpid(), pidfd)
     finally:
         os.close(pidfd)

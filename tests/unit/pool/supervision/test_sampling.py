@@ -1,4 +1,4 @@
-"""Samples of the processes of a call."""
+"""Memory samples of a call's process tree."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="read from /proc
 
 _NOTHING: frozenset[int] = frozenset()
 
-# Children end with their parent, whose death ends the pipe.
+# Children wait for end of file on a pipe, so they end with their parent.
 _PRELUDE = """
 import mmap, os, sys, threading
 reader, writer = os.pipe()
@@ -34,7 +34,7 @@ def ready():
 
 
 def _look_at(source: str) -> tuple[TreeSample, int]:
-    """A sample of a process that has run `source`, and its exact memory."""
+    """Run `source` in a process; return a sample of its process tree and its exact memory in bytes."""
     with started_script(_PRELUDE + source) as process:
         read_json(process)
         found = sample_tree(process.pid, process.pid, _NOTHING)
@@ -99,7 +99,7 @@ def test_what_is_swapped_out_counts(children: int, monkeypatch: pytest.MonkeyPat
 
 
 def _with_swap(read: Callable[[str], bytes]) -> Callable[[str], bytes]:
-    """/proc of a machine on which each process has a GiB in swap."""
+    """Wrap a reader of /proc so that each process has 1 GiB in swap."""
 
     def read_with_swap(path: str) -> bytes:
         if not path.endswith(("/status", "/smaps_rollup")):
@@ -137,4 +137,6 @@ ready()
 def test_processes_beyond_the_time_of_a_look_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree_sample, "_LONGEST_EXACT_SAMPLE_S", 0.0)
     found, exact_bytes = _look_at("for _ in range(3): start_child()\nready()")
-    assert exact_bytes == found.memory_bytes, "pages that they share count for each of them"
+    assert exact_bytes == found.memory_bytes, (
+        "without the exact sample, shared pages count once for each process"
+    )

@@ -1,4 +1,4 @@
-"""Bytes that a hostile process made give one kind of error, soon, and nothing else."""
+"""Hostile bytes: decoding them raises one kind of error, quickly and without side effects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gigaexec.wire.data.encoder import encode_data
 from gigaexec.wire.data.hashing import HashingBudget
 from gigaexec.wire.data.record import DataRecord
 
-# All ints whose hash is 0: pairwise collisions.
+# Ints that all have the hash 0, so they collide in a set.
 COLLIDING_INTS = [n * ((1 << 61) - 1) for n in range(9, 20_009)]
 
 
@@ -37,7 +37,7 @@ def op(code: int, number: int = 0) -> int:
 
 
 def flat(code: int, *leaves: Any) -> bytes:
-    """A head that makes one thing from leaves."""
+    """Return a head with one op that builds an object from `leaves`."""
     return head_of(list(leaves), op(code, len(leaves)))
 
 
@@ -62,7 +62,7 @@ def structure(itemsize: int, *fields: tuple[str, int, str], is_aligned: Any = Fa
 IN_A_FIELD = (fmt.STRUCTURE, 8, False, 1, "a", 0)
 NESTED_SUBARRAYS = (fmt.SUBARRAY, 1, 1) * 100_000
 HUGE = 2**64 - 1
-# Multiplying two of these takes 5 s, and no other thread runs meanwhile.
+# Multiplying two of these ints takes 5 s and holds the GIL.
 MILLIONS_OF_DIGITS = (1 << 16_000_000) - 1
 
 ATTACKS = {
@@ -195,7 +195,7 @@ def test_what_libraries_would_refuse_too_is_refused_before_they_see_it(attack: s
 
 
 def hostile_set(members: list[Any]) -> tuple[bytes, list[memoryview]]:
-    """A set that the encoder could not have been given in reasonable time."""
+    """Encode `members` as a set, without building the set in Python, which hash collisions make slow."""
     encoded = encode_data(members)
     head = encoded.head
     last_op = head.rindex(op(fmt.CLOSE, fmt.LIST).to_bytes(4, sys.byteorder))
@@ -204,7 +204,7 @@ def hostile_set(members: list[Any]) -> tuple[bytes, list[memoryview]]:
 
 
 def nested_frozensets(levels: int, size: int) -> bytes:
-    """A head of frozensets in frozensets. With members of one hash in even number, all have one hash."""
+    """Return a head of nested frozensets; with an even `size` all of them have the same hash."""
     numbers = random.Random(1)
     raw, ops = bytearray(), []
 

@@ -1,4 +1,4 @@
-"""Values come back exactly."""
+"""Round trips of values through the data encoder and decoder."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 
 def round_trip(value: Any) -> Any:
     encoded = encode_data(value)
-    # As from a socket: nothing refers to the memory of the value.
+    # Copy the buffers, as a socket would: the decoded value must not share memory with the original.
     return decode_data(encoded.head, [memoryview(bytearray(buffer)) for buffer in encoded.buffers])
 
 
 def is_same(one: Any, other: Any) -> bool:
-    """Equal, of the same types throughout, in the same order, with the same sign of zero; nan is itself."""
+    """Compare values with their types, order and sign of zero; nan equals nan."""
     if type(one) is not type(other):
         return False
     if isinstance(one, np.str_ | np.bytes_):
-        return list(one) == list(other)  # their own comparison leaves out NULs at the end
+        return list(one) == list(other)  # numpy's comparison ignores trailing NULs
     if isinstance(one, np.ndarray | np.generic):
         return (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
     if isinstance(one, float):
@@ -90,7 +90,7 @@ SIMPLE_DTYPES = [
 
 
 def array_of(dtype: Any, shape: tuple[int, ...] = (3, 4), order: Any = "C") -> Any:
-    """Some content, but bools and characters that there are."""
+    """Return an array with non-zero content; bools and characters in it are valid."""
     array = np.zeros(shape, dtype, order=order)
     numbered = np.arange(array.size).reshape(shape)
     if array.dtype.kind in "iufc":

@@ -1,4 +1,4 @@
-"""Values that are data and values that are not: places, limits, and instances as records."""
+"""Encoding of plain data: rejected values and their paths, limits, and instances as records."""
 
 from __future__ import annotations
 

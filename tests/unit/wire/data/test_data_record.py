@@ -1,4 +1,4 @@
-"""A record is data: its fields are attributes, none of its names has a meaning to Python or numpy."""
+"""Data records: fields are attributes, and field names have no meaning to Python or numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R140: bytes of another machine give a call or an outcome, or one kind of error, soon."""
+"""R140: bytes from another machine quickly decode to a call or outcome, or raise one kind of error."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_changed_bytes_give_a_message_or_the_error(
     sample: tuple[Callable[[bytes], object], bytes], data: st.DataObject
 ) -> None:
     decode, original = sample
-    # The header alone: whatever the content is, nothing here reads it.
+    # Only the header is changed; these decoders do not read the content.
     end = 16 + int.from_bytes(original[8:16], "little")
     places = st.integers(0, end - 1)
     message = bytearray(original)

@@ -39,7 +39,7 @@ def message_of(call: EncodedCall) -> bytes:
 
 
 def header_with(**changes: Any) -> bytes:
-    """A message whose header has other fields. ... leaves a field out."""
+    """Return a message with changed header fields; the value `...` removes a field."""
     header = {
         "kind": "call",
         "code": CODE,

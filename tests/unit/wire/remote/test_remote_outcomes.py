@@ -1,4 +1,4 @@
-"""R140: outcomes as bytes. Errors come back as the same class, values stay encoded until the driver asks."""
+"""R140: outcomes as bytes. Errors keep their class; values stay encoded until the driver reads them."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_an_error_of_another_package_is_sent_as_its_nearest_base_in_gigaexec() -
 
 
 def header_with(value: ValueBytes | None = None, **changes: Any) -> bytes:
-    """A message whose header has other fields. ... leaves a field out."""
+    """Return a message with changed header fields; the value `...` removes a field."""
     error = {
         "classes": ["WorkerStartError", "InfrastructureError", "GigaexecError"],
         "message": "m",

@@ -1,4 +1,4 @@
-"""R61: what a call cost. Each check runs in a process of its own."""
+"""R61: resource usage of a call. Each check runs in its own process."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ print(json.dumps([cost["user_time_s"] + cost["sys_time_s"] for cost in (own, idl
     assert child_s >= 0.25
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is of the process's life")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems report the process's lifetime peak")
 def test_r61_the_memory_peak_is_the_calls_own_not_of_the_workers_life() -> None:
     body = """
 large = cost_of(lambda: hold(200))

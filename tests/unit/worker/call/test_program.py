@@ -53,7 +53,7 @@ def test_unloading_forgets_the_program() -> None:
     gc.disable()
     try:
         unload_program()
-        assert big() is None, "freed at once, not by the garbage collector"
+        assert big() is None, "the value must be freed without the garbage collector"
     finally:
         gc.enable()
     assert "user_code" not in sys.modules

@@ -20,11 +20,11 @@ def unloaded_after() -> Iterator[None]:
 
 
 def report_of(code: str) -> WorkerError:
-    """Return the report of a call of the code's `f`."""
+    """Call `f` of the code and return the report of its exception."""
     with pytest.raises(BaseException) as raised:
         find_function(load_program(code), "f")()
     assert raised.value.__traceback__ is not None
-    # Without this function's own frame: in a worker, the frames above the program's are all the engine's.
+    # Drop this function's frame: in a worker, only frames of the engine precede those of the program.
     return describe_exception(raised.value.with_traceback(raised.value.__traceback__.tb_next))
 
 
@@ -59,7 +59,7 @@ def test_r7_the_failing_line_is_the_users_innermost() -> None:
     code = "import json\ndef f():\n    return g()\ndef g():\n    return json.loads('{')\n"
     report = report_of(code)
     assert "Code context (user_code.py, line 5)" in report.stderr
-    assert "decoder.py" in report.stderr, "the library's own frames are part of the traceback"
+    assert "decoder.py" in report.stderr, "expected frames of the standard library in the traceback"
 
 
 def test_r7_the_engines_own_frames_are_left_out() -> None:

@@ -1,4 +1,4 @@
-"""R33, R35: calls that cannot be prepared, and threads that a call left behind in a reused worker."""
+"""R33, R35: calls that cannot be prepared, and threads that a call left in a reused worker."""
 
 from __future__ import annotations
 

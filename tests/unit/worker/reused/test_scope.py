@@ -1,6 +1,6 @@
-"""R3, R4, R5: whatever a call changes of the listed state of its process is back when the next call starts.
+"""R3, R4, R5: changes of a call to the listed process state are undone before the next call.
 
-The scope works on the process itself, so each check runs in a process of its own.
+The scope changes its own process, so each check runs in a separate process.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.process.scripts import json_of_script
 
-# What a program may do, by name. Each changes something that `state()` shows.
+# Changes that a program may make, by name. Each changes something that `state()` reports.
 CHANGES = {
     "sets a variable": "os.environ['ADDED'] = '1'",
     "changes a variable": "os.environ['KEPT'] = 'changed'",
@@ -106,7 +106,7 @@ def run_scope_script(body: str, *arguments: str) -> Any:
 
 @pytest.fixture(scope="module")
 def each_change() -> dict[str, Any]:
-    """Name of a change -> which state it changed, what was not as before after it."""
+    """Map each change to the state that it changed, the remaining differences, and unrestored items."""
     body = """
 found = {}
 for name in CHANGES:
@@ -121,7 +121,7 @@ print(json.dumps(found))
 @pytest.mark.parametrize("name", CHANGES)
 def test_r5_a_change_is_taken_back(name: str, each_change: dict[str, Any]) -> None:
     changed, left, not_restored = each_change[name]
-    assert changed or name == "raises", "the test must change something to show anything"
+    assert changed or name == "raises", "the change had no effect, so the test proves nothing"
     assert left == {}
     assert not_restored == ""
 
@@ -200,7 +200,7 @@ import json as after
 print(json.dumps([inside, after is json, differences()]))
 """
     inside, is_back, left = run_scope_script(body, str(tmp_path))
-    assert inside == ["the problem", None], "built-in modules win, as in any Python"
+    assert inside == ["the problem", None], "built-in modules take precedence, as in any Python"
     assert is_back
     assert left == {}
 
