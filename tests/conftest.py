@@ -19,7 +19,7 @@ WaitUntil = Callable[..., None]
 
 
 def pytest_configure() -> None:
-    # Both libraries start a helper process with the first worker and keep it for the life of the interpreter.
+    # loky and multiprocessing start a tracker process with the first worker, for the life of the interpreter.
     loky.backend.resource_tracker._resource_tracker.ensure_running()
     resource_tracker.ensure_running()
 
@@ -27,17 +27,25 @@ def pytest_configure() -> None:
 def wait_until(
     check: Callable[[], object], timeout_s: float = 10.0, what: str | Callable[[], str] = ""
 ) -> None:
-    """Poll `check` until it is true, or fail with `what` should have come true, or what there is instead."""
+    """Poll `check` until it returns true, or raise AssertionError after `timeout_s` seconds.
+
+    Args:
+        check: The condition.
+        timeout_s: Limit of the time to wait.
+        what: The expected state or the state found, for the error. A function is called after the timeout.
+    """
     limit = time.monotonic() + timeout_s
     while not check():
         if time.monotonic() >= limit:
-            raise AssertionError(f"not within {timeout_s} s: {what() if callable(what) else what or check}")
+            raise AssertionError(
+                f"timed out after {timeout_s} s: {what() if callable(what) else what or check}"
+            )
         time.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)
 def spill_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The default spill directory of the test, which it must leave empty."""
+    """The default spill directory of the test, which the test must leave empty."""
     folder = tmp_path_factory.mktemp("spill") / "spill"
     monkeypatch.setenv("GIGAEVO_EXECUTOR_SPILL_DIR", str(folder))
     return folder
@@ -89,6 +97,6 @@ def _descriptors() -> Iterator[str]:
             target = str(descriptor.readlink())
         except FileNotFoundError:
             continue
-        # The folder being listed, and what the test runner itself opens and closes.
+        # Ignore the descriptor of the listed folder, and files that pytest opens and closes.
         if not target.startswith("/proc/") and "pytest" not in target:
             yield f"{descriptor.name} -> {target}"

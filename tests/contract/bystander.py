@@ -19,11 +19,11 @@ def f(journal, name, release):
 
 
 def bystander(journal: str, name: str, *, release: str | None = None) -> WorkerCall:
-    """A call that writes its name to a file and returns it.
+    """Return a call that appends its name to a file and returns the name.
 
     Args:
-        journal: The file: a call that is run twice is there twice.
-        name: One word.
-        release: The call ends when this file exists; None is at once.
+        journal: Path of the file. A call that runs twice appends its name twice.
+        name: The name, without white space.
+        release: The call ends when this file exists; None ends it at once.
     """
     return WorkerCall(_CODE, "f", [journal, name, release])

@@ -19,10 +19,10 @@ class Kind:
     """A backend under test.
 
     Args:
-        make: Makes one.
-        reuses_workers: Whether one process runs one call after another.
-        names_results: Whether a large result comes in a file of the spill directory that has a name.
-        knows_cost_of_killed: Whether a call that did not answer has metrics as well.
+        make: Creates a backend from a configuration.
+        reuses_workers: True if a worker process runs several calls in sequence.
+        names_results: True if a large result arrives in a named file of the spill directory.
+        knows_cost_of_killed: True if a call whose worker was killed has metrics.
     """
 
     make: Callable[[WorkerConfig], Any]
@@ -44,27 +44,27 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture(params=sorted(BACKENDS))
 def kind(request: pytest.FixtureRequest) -> Kind:
-    """Properties of the backend under test."""
+    """The kind of backend under test."""
     return BACKENDS[request.param]
 
 
 @pytest.fixture
 def needs_reuse(kind: Kind) -> None:
-    """For tests of what becomes of a worker between its calls."""
+    """Skip the test if workers run one call only."""
     if not kind.reuses_workers:
-        pytest.skip("each of its processes runs one call")
+        pytest.skip("each worker of this backend runs one call only")
 
 
 @pytest.fixture
 def needs_named_results(kind: Kind) -> None:
-    """For tests of files in the spill directory."""
+    """Skip the test if large results have no named file in the spill directory."""
     if not kind.names_results:
-        pytest.skip("its results come in files without a name")
+        pytest.skip("large results of this backend arrive in unlinked files")
 
 
 @pytest.fixture
 def make_backend(kind: Kind, spill_dir: Path) -> Iterator[MakeBackend]:
-    """Makes backends of the kind under test: `make_backend(max_workers=2, ...)`. They are shut down after."""
+    """A factory of backends, `make_backend(max_workers=2, ...)`, shut down after the test."""
     made: list[Any] = []
 
     def make(**settings: Any) -> Any:
@@ -85,7 +85,7 @@ def backend(make_backend: MakeBackend) -> Any:
 
 @pytest.fixture
 def run(backend: Any) -> Run:
-    """Runs one call: `run(code, *args, function="f", deadline_s=30.0, ...)` gives its outcome."""
+    """A function `run(code, *args, function="f", deadline_s=30.0, ...)` that returns a call's outcome."""
 
     def run_one(
         code: str, *args: Any, function: str = "f", deadline_s: float = 30.0, **fields: Any
@@ -99,7 +99,7 @@ def run(backend: Any) -> Run:
 
 @pytest.fixture
 def pids(tmp_path: Path) -> Iterator[RecordedPids]:
-    """A file for programs to write processes into. Those that still run at the end are killed."""
+    """A file in which programs record processes; recorded processes are killed after the test."""
     recorded = RecordedPids(tmp_path / "pids")
     yield recorded
     recorded.kill()

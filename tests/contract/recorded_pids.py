@@ -1,7 +1,7 @@
-"""Processes that programs write down in a file, so that a test can see which of them still run.
+"""A record of processes that programs write to a file, so that a test can check which still run.
 
-A program in a PID namespace knows its processes by other numbers than the test does. What both see alike is
-the namespace, the number in it and the moment when the process started.
+A program in a PID namespace sees other pids than the test. Both see a process's PID namespace, its pid inside
+that namespace and its start time, which together identify the process.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def note_process(path, pid="self"):
     with open(path, "a") as file:
         file.write(f"{namespace} {number} {started_at}\\n")
 '''
-"""To be put before the code of a program. Field 22 of proc_pid_stat(5) is the start, in ticks since boot."""
+"""Source to put before a program. The start time is field 22 of proc_pid_stat(5), in ticks since boot."""
 
 
 class Recorded(NamedTuple):
-    """A process, as it sees itself."""
+    """A process, identified by its PID namespace, its pid there and its start time in ticks since boot."""
 
     namespace: str
     number: int
@@ -37,13 +37,13 @@ class Recorded(NamedTuple):
 
 
 class RecordedPids:
-    """The processes in one file, one a line."""
+    """The processes recorded in one file, one process per line."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
 
     def all(self) -> list[Recorded]:
-        """Every process that was written down."""
+        """Return all recorded processes."""
         path = Path(self.path)
         lines = path.read_text().splitlines() if path.exists() else []
         return [
@@ -52,12 +52,12 @@ class RecordedPids:
         ]
 
     def running(self) -> list[int]:
-        """The pids, as this process sees them, of those that run; one that waits to be reaped does not."""
+        """Return the pids, in the test's namespace, of recorded processes that run; zombies do not count."""
         recorded = set(self.all())
         return [pid for pid, found in _running_processes() if found in recorded] if recorded else []
 
     def kill(self) -> None:
-        """End those that still run."""
+        """Send SIGKILL to the recorded processes that still run."""
         for pid in self.running():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -73,4 +73,4 @@ def _running_processes() -> Iterator[tuple[int, Recorded]]:
                 namespace = str(Path(f"/proc/{pid}/ns/pid").readlink())
                 yield pid, Recorded(namespace, int(number), int(fields[19]))
         except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it has ended, or is of another user
+            continue  # the process has ended or belongs to another user

@@ -1,4 +1,4 @@
-"""R61: what a call cost is its own, whatever ran in its worker before it."""
+"""R61: resource usage of a call excludes earlier calls of its worker."""
 
 from __future__ import annotations
 

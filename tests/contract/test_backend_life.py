@@ -1,4 +1,4 @@
-"""R31, R32, R38: backends side by side, across event loops, and at their end."""
+"""R31, R32, R38: several backends at once, several event loops, and shutdown."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def test_r31_backends_have_their_own_workers_folders_and_environments(
     assert workers[0] != workers[1]
     asyncio.run(one.shutdown(wait=True))
     assert list((tmp_path / "one").iterdir()) == []
-    assert (_who(two) == workers[1]) is kind.reuses_workers, "the other one's worker goes on"
+    assert (_who(two) == workers[1]) is kind.reuses_workers, "the other backend's worker must survive"
 
 
 def test_r31_shutting_one_down_does_not_touch_a_call_of_another(
     make_backend: MakeBackend, tmp_path: Path
 ) -> None:
-    one, two = make_backend(), make_backend()  # in the same spill directory
+    one, two = make_backend(), make_backend()  # both use the same spill directory
     release = tmp_path / "release"
     code = """
 import os, time
@@ -85,7 +85,7 @@ def test_r32_one_loop_after_another(backend: Any, kind: Kind) -> None:
 
 
 def test_r32_two_threads_each_with_a_loop(backend: Any, tmp_path: Path) -> None:
-    """Each call ends only when the other one runs as well."""
+    """Each call ends only while the other one runs."""
     code = """
 import os, time
 def f(own, other):
@@ -114,7 +114,7 @@ def test_r32_a_loop_that_ends_with_a_call_in_flight_kills_it(backend: Any, pids:
     async def leave() -> None:
         task = asyncio.create_task(backend.run(WorkerCall(_HANGS, "f", [pids.path]), deadline_s=60))
         await asyncio.to_thread(wait_until, lambda: len(pids.all()) == 2)
-        assert not task.done()  # asyncio.run cancels it
+        assert not task.done()  # asyncio.run cancels the task when leave() returns
 
     asyncio.run(leave())
     assert pids.running() == []
@@ -160,7 +160,7 @@ def test_r38_shutdown_that_does_not_wait_returns_promptly_and_ends_all_soon(
 
 
 def test_r38_shutdown_is_safe_at_any_time_and_a_later_call_starts_afresh(backend: Any) -> None:
-    asyncio.run(backend.shutdown(wait=True))  # before the first call
+    asyncio.run(backend.shutdown(wait=True))  # shutdown before the first call
     workers = []
     for wait in (True, False, True):
         workers.append(_who(backend))

@@ -1,4 +1,4 @@
-"""R4, R5, R37: what a call finds in its worker, whatever the call before did there."""
+"""R4, R5, R37: process state at the start of a call is independent of earlier calls."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_r37_a_broken_pipe_is_an_exception(run: Run) -> None:
 
 
 def test_r5_a_reliability_guard_binds_its_own_call_only(run: Run, kind: Kind) -> None:
-    """Programs of graded benchmarks set what could do harm to None; the next program needs it."""
+    """Some benchmark programs set dangerous functions to None; the next program needs these functions."""
     guard = """
 import builtins, os, shutil, subprocess, sys
 def f():

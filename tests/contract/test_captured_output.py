@@ -1,4 +1,4 @@
-"""R6: what a program writes, by whatever way, is caught, bounded and kept."""
+"""R6: output of a program is captured on every path, bounded and returned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R33, R34, R35: deadlines count what runs, the queue is fair, and what is ended is dead."""
+"""R33, R34, R35: deadlines count run time only, the queue is fair, and killed calls leave no process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def f(pids):
 
 @pytest.fixture
 def slow_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> float:
-    """Makes each worker process take this many seconds longer to start."""
+    """Delay the start of each worker process; the value is the delay in seconds."""
     delay_s = 1.0
     (tmp_path / "sitecustomize.py").write_text(f"import time\ntime.sleep({delay_s})\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
@@ -53,7 +53,7 @@ def test_r34_waiting_in_the_queue_does_not_count(backend: Any) -> None:
 
     outcomes = asyncio.run(eight())
     assert [outcome.status for outcome in outcomes] == [OutcomeStatus.OK] * 8
-    assert max(outcome.queue_time_s for outcome in outcomes) > 0.6, "one waited for longer than its deadline"
+    assert max(outcome.queue_time_s for outcome in outcomes) > 0.6, "no call waited longer than its deadline"
 
 
 def test_r34_the_start_of_a_worker_does_not_count(make_backend: MakeBackend, slow_start: float) -> None:
@@ -126,7 +126,7 @@ def test_r34_a_queue_limit_has_an_error_of_its_own(
 
     outcome = asyncio.run(scenario())
     assert outcome.status is OutcomeStatus.INFRASTRUCTURE
-    assert not isinstance(outcome.error, TimeoutError), "a busy pool is not the program's fault"
+    assert not isinstance(outcome.error, TimeoutError), "a busy pool is no timeout of the program"
     assert "queue_timeout_s = 0.1 s" in str(outcome.error)
     assert outcome.queue_time_s >= 0.1
     assert (outcome.run_time_s, outcome.metrics) == (0.0, None)
@@ -135,7 +135,7 @@ def test_r34_a_queue_limit_has_an_error_of_its_own(
 
 def test_r34_a_queue_limit_does_not_end_a_call_that_runs(backend: Any) -> None:
     async def scenario() -> Outcome:
-        await backend.run(WorkerCall("def f(): pass", "f"), deadline_s=30)  # a worker is there now
+        await backend.run(WorkerCall("def f(): pass", "f"), deadline_s=30)  # starts the worker
         call = WorkerCall("import time\ndef f():\n    time.sleep(0.8)\n    return 1", "f")
         outcome: Outcome = await backend.run(call, deadline_s=30, queue_timeout_s=0.4)
         return outcome
@@ -149,7 +149,7 @@ def test_r34_a_deadline_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match="deadline_s must be a positive number of seconds"):
         asyncio.run(backend.run(WorkerCall("def f(): pass", "f"), deadline_s=deadline_s))
-    assert not spill_dir.exists(), "nothing was started"
+    assert not spill_dir.exists(), "an invalid deadline must not start the pool"
 
 
 def test_r34_a_deadline_may_be_infinite(run: Run) -> None:

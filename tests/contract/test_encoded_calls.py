@@ -1,4 +1,4 @@
-"""R140: a call that reaches a local backend as bytes, as on an agent, ends like one that goes directly."""
+"""R140: a call that reaches a local backend as bytes, as on an agent, ends like a direct call."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FAST = 30.0
 
 
 async def through_bytes(backend: Any, call: EncodedCall) -> EncodedOutcome:
-    """Run a call as an agent does: bytes in, bytes out."""
+    """Run a call as an agent does: decode the call, run it, and encode its outcome."""
     received = decode_call(b"".join(encode_call(call)), allow_pickle=True)
     ended = await backend.run_encoded(received)
     assert ended.outcome.value is None

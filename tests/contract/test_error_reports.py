@@ -1,4 +1,4 @@
-"""R7, R9, R10: what a caller reads when a program raised."""
+"""R7, R9, R10: error reports of programs that raise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R33: a worker that is killed from outside while it has no call harms no call."""
+"""R33: the death of an idle worker affects no call."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def test_r33_a_call_given_to_a_worker_that_was_just_killed_runs_on_another(make_
 
     async def kill_between_calls() -> None:
         for _ in range(10):
-            while not alive:  # a pool of workers for one call has one to spare after most calls
+            while not alive:  # with one call per worker, not every call leaves an idle worker
                 assert (await backend.execute(_ONE, deadline_s=30.0)) == 1
-            worker_id, pid = list(alive.items())[-1]  # the last one that became idle is the first to be used
+            worker_id, pid = list(alive.items())[-1]  # the pool uses the most recently idle worker first
             os.kill(pid, signal.SIGKILL)
             outcome: Outcome = await backend.run(_ONE, deadline_s=30.0)
             assert outcome.value == 1, outcome.error

@@ -1,4 +1,4 @@
-"""Limits of a call: each ends it with a status of its own, and harms no other call."""
+"""Limits of a call: exceeding one ends the call with the limit's status and affects no other call."""
 
 from __future__ import annotations
 
@@ -67,17 +67,17 @@ def f(pids, folder):
 
 @dataclass(frozen=True)
 class Excess:
-    """A way to go beyond a limit.
+    """A program that exceeds a limit.
 
     Args:
         name: The test's id.
-        limits: What the call may use; one field is set.
+        limits: The limits of the call; one field is set.
         code: Source with a function `go(folder)`.
         status: The expected status.
-        error: The expected class of the error, exactly.
-        says: The expected message, a regular expression.
+        error: The expected exact class of the error.
+        says: A regular expression for the error message.
         is_measured: True if the excess is measured, False if the system refuses it.
-        worker_may_live: True if its first process may run another call.
+        worker_may_live: True if the worker may survive and run another call.
     """
 
     name: str
@@ -184,7 +184,7 @@ _EXCESSES = (
 def test_every_limit_is_exceeded_here() -> None:
     limits = [excess.limits for excess in _EXCESSES]
     tested = {name for each in limits for name in LIMIT_SPECS if getattr(each, name) is not None}
-    # Only a sandbox has a scratch folder: the last test of this module.
+    # Only a sandbox has a scratch folder: the last test of this module exceeds scratch_bytes.
     assert tested == LIMIT_SPECS.keys() - {"scratch_bytes"}
 
 
@@ -338,7 +338,7 @@ def f():
     outcomes = asyncio.run(each())
     exceeded = OutcomeStatus.MEMORY_EXCEEDED
     assert [outcome.status for outcome in outcomes] == [exceeded, OutcomeStatus.OK, exceeded]
-    assert outcomes[1].value == 50, "the pool's other limit stays"
+    assert outcomes[1].value == 50, "the pool's other limit must still apply"
 
 
 def test_the_limits_of_a_call_are_gone_with_it(backend: Any) -> None:
@@ -380,7 +380,7 @@ def test_limits_that_make_no_sense_are_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
         asyncio.run(backend.run(WorkerCall("def f(): pass", "f"), deadline_s=5, limits=limits))
-    assert not spill_dir.exists(), "nothing was started"
+    assert not spill_dir.exists(), "an invalid limit must not start the pool"
 
 
 def test_a_scratch_folder_beyond_its_limit_ends_the_call(kind: Kind, make_backend: MakeBackend) -> None:

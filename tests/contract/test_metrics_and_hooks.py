@@ -1,4 +1,4 @@
-"""R60-R63: who ran a call, what it cost, and who is told."""
+"""R60-R63: worker and resource usage of a call, and the hooks that report it."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def f(path):
         first = await backend.run(WorkerCall(program, "f", ["/"]), deadline_s=30)
         call = WorkerCall(program, "f", [str(both_wait)])
         pair = [asyncio.create_task(backend.run(call, deadline_s=30)) for _ in range(2)]
-        while len(submitted) < 3:  # a call is queued in the step of its task that tells of it
+        while len(submitted) < 3:  # the task that calls on_submit queues the call before it yields
             await asyncio.sleep(0.01)
         both_wait.touch()
         await pair[0]
@@ -148,7 +148,7 @@ def test_r61_a_driver_that_is_slow_after_it_sent_a_call_shortens_no_run(
 ) -> None:
     def send_and_pause(*args: Any) -> int:
         sent = send_with_descriptors(*args)
-        time.sleep(0.2)  # the scheduler has something better to do
+        time.sleep(0.2)  # as if the scheduler suspended the driver here
         return sent
 
     monkeypatch.setattr("gigaexec.pool.worker_channel.send_with_descriptors", send_and_pause)
@@ -160,7 +160,7 @@ def test_r61_a_driver_that_is_slow_after_it_sent_a_call_shortens_no_run(
 
 
 class _Journal:
-    """Writes down every event of a backend."""
+    """A recorder of all events of a backend."""
 
     def __init__(self, backend: Any) -> None:
         self.events: list[tuple[Any, ...]] = []

@@ -130,7 +130,7 @@ def test_r3_two_calls_with_two_helpers_each_get_their_own(run: Run, tmp_path: Pa
 
 def test_r3_a_helper_that_was_rewritten_is_read_anew(run: Run, tmp_path: Path) -> None:
     code = "import helper\ndef f(): return helper.X"
-    for x in range(3):  # the same size, within the same second
+    for x in range(3):  # same size and mtime second, so a cached .pyc would seem valid
         folder = _folder(tmp_path, "one", helper=f"X = {x}")
         assert run(code, python_path=[folder]).value == x
     assert [file.name for file in Path(folder).iterdir()] == ["helper.py"]

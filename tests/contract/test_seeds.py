@@ -1,4 +1,4 @@
-"""Random numbers of a call: its own, and the same again with the same seed."""
+"""Random numbers of a call: independent of other calls, and reproducible with the same seed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_same_seed_gives_the_same_numbers(run: Run, code: str) -> None:
     first, again, *others = (outcome.value for outcome in outcomes)
     assert first == again
     for index in (0, 1):
-        assert len({value[index] for value in (first, *others)}) == 4, "all 64 bits of a seed count"
+        assert len({value[index] for value in (first, *others)}) == 4, "all 64 bits of the seed must matter"
     assert [_seed(outcome) for outcome in outcomes] == [7, 7, 8, 7 + 2**32, 2**64 - 1]
 
 

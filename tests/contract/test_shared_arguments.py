@@ -1,4 +1,4 @@
-"""Large arguments: shared among calls without a copy, or a call's own."""
+"""Large arguments: shared by calls without a copy, or private to a call."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_r33_a_call_that_cannot_be_sent_is_infrastructure_and_the_next_one_runs(
 ) -> None:
     asyncio.run(backend.run(WorkerCall("def f(): return 1", "f"), deadline_s=30.0))
     send = descriptors.send_with_descriptors
-    # Also for the second worker, which gets the call because the first never had it.
+    # One refusal for each of two workers: after the first, the pool sends the call to the second.
     refusals = [OSError(errno.ETOOMANYREFS, "Too many references: cannot splice") for _ in range(2)]
 
     def send_or_refuse(*arguments: Any) -> int:

@@ -1,4 +1,4 @@
-"""R20, R21, R22: what becomes of the files that carry large results."""
+"""R20, R21, R22: lifetime of the files that carry large results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.contract.tiny_disk import tiny_disk
 _LARGE = "b'x' * 300_000"
 
 
-# Begins to write its spill file and goes no further until it is killed.
+# Starts to write its spill file, then blocks until it is killed.
 _HELD = f"""
 import time
 class Slow:
@@ -73,7 +73,7 @@ def test_r22_no_spill_file_outlives_its_call(
 
 def test_r22_none_outlives_a_timeout_while_it_is_written(run: Run, spill_dir: Path, tmp_path: Path) -> None:
     outcome = run(_HELD, str(tmp_path / "mark"), deadline_s=0.5)
-    assert (tmp_path / "mark").exists(), "the file was being written"
+    assert (tmp_path / "mark").exists(), "the call was killed before it started to write the file"
     assert isinstance(outcome.error, CallTimeoutError)
     assert _spilled(spill_dir) == []
 
@@ -219,7 +219,7 @@ def test_r22_what_a_killed_driver_left_is_swept_by_the_next(
     assert not left & {file.name for file in spill_dir.iterdir()}
     own = {file.name for file in spill_dir.iterdir()}
     assert run_on(make_backend()).value == 1
-    assert own < {file.name for file in spill_dir.iterdir()}, "what a living pool owns is left alone"
+    assert own < {file.name for file in spill_dir.iterdir()}, "the sweep removed files of a living pool"
 
 
 def test_r20_a_full_disk_leaves_the_pool_able_to_run(make_backend: MakeBackend, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""R8, R20, R24: values come back equal, whatever they are made of."""
+"""R8, R20, R24: return values of any type arrive equal."""
 
 from __future__ import annotations
 
@@ -127,11 +127,11 @@ def f(folder):
 
 def test_r20_r24_a_large_value_owns_its_memory(run: Run, spill_dir: Path) -> None:
     value = run("import numpy as np\ndef f(): return np.arange(2_000_000), list(range(500_000))").value
-    assert not list(spill_dir.glob("*.spill")), "the file is gone"
+    assert not list(spill_dir.glob("*.spill")), "the spill file must be removed"
     gc.collect()
-    run("import numpy as np\ndef f(): return np.zeros(2_000_000)")  # what may take a freed place
+    run("import numpy as np\ndef f(): return np.zeros(2_000_000)")  # reuses the memory if it was freed
     array, numbers = value
-    array += 1  # and it is writable
+    array += 1  # the array is writable
     assert array[-1] == 2_000_000
     assert numbers == list(range(500_000))
 
@@ -196,7 +196,7 @@ def test_r23_an_argument_that_cannot_be_pickled_is_named_and_nothing_starts(
 ) -> None:
     with pytest.raises(InvalidCallError, match=r"args\[1\] of type generator cannot be pickled"):
         run("def f(*_): pass", 1, (n for n in range(2)))
-    assert not spill_dir.exists(), "no pool was made"
+    assert not spill_dir.exists(), "an unpicklable argument must not start the pool"
 
 
 class _Unloadable:

@@ -1,4 +1,4 @@
-"""R33: every way for a call to die, what its caller is told, and that nobody else notices."""
+"""R33: every way for a call to die: its outcome, and no effect on other calls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.contract.tiny_disk import tiny_disk
 _OK, _ERROR = OutcomeStatus.OK, OutcomeStatus.ERROR
 _TIMED_OUT, _CRASHED = OutcomeStatus.TIMED_OUT, OutcomeStatus.CRASHED
 
-# What every program below gets: the count of its runs, and a way to say which processes it made.
+# Common to all programs below: the call is noted in the journal, and `note_process` records processes.
 _PRELUDE = (
     NOTE_PROCESS
     + """
@@ -78,12 +78,12 @@ class Way:
         name: The test's id.
         code: Source with a function `die(pids)`.
         status: The expected status.
-        error: The expected class of the error, exactly; None where the call ends well.
-        says: Each must be in the text of the error.
-        returncode: The error's, where it has one.
-        deadline_s: The call's deadline.
+        error: The expected exact class of the error; None if the call succeeds.
+        says: Substrings that the error's text must contain.
+        returncode: The expected return code of the error, if it has one.
+        deadline_s: The deadline of the call.
         runs: How many times the program's function is entered.
-        pids: How many processes it records. None must be alive when the call has ended.
+        pids: How many processes the call records. All of them must be dead when the call has ended.
     """
 
     name: str
@@ -283,13 +283,13 @@ def _check(outcome: Outcome, way: Way, kind: Kind) -> None:
     if way.returncode is not None:
         assert isinstance(outcome.error, ExecRunnerError)
         assert outcome.error.returncode == way.returncode
-    # R61: whoever answered has metrics; of one that was killed only a process beside it can tell.
+    # R61: a call that answered has metrics. For a killed worker, only a separate supervisor can measure them.
     was_killed = way.status in (_TIMED_OUT, _CRASHED)
     assert (outcome.metrics is None) == (was_killed and not kind.knows_cost_of_killed)
 
 
 async def _die_among_bystanders(backend: Any, way: Way, folder: Path, pids: RecordedPids) -> Outcome:
-    """Run the deadly call beside one that runs and two that wait, then check on these and on the pool."""
+    """Run the dying call beside one running and two queued calls; check those calls and the pool."""
     journal, release = folder / "journal", folder / "release"
     worker_may_live = way.status not in (_TIMED_OUT, _CRASHED)
     code = _PRELUDE.replace("WORKER_MAY_LIVE", str(worker_may_live)) + way.code
@@ -304,13 +304,13 @@ async def _die_among_bystanders(backend: Any, way: Way, folder: Path, pids: Reco
         assert not running.done(), running.result()
         await asyncio.sleep(0.005)
     dying = asyncio.create_task(backend.run(deadly, deadline_s=way.deadline_s))
-    await asyncio.sleep(0)  # the deadly call is first in the queue
+    await asyncio.sleep(0)  # queue the dying call first
     queued = [asyncio.create_task(run(bystander(str(journal), name))) for name in ("queued1", "queued2")]
 
     outcome: Outcome = await dying
     assert len(pids.all()) == way.pids
-    assert pids.running() == [], "R35: the call is over, its processes are not"
-    # These end while the first one still runs: nobody waits longer than needed for the dead worker's place.
+    assert pids.running() == [], "R35: processes of the call outlive it"
+    # The queued calls end while the first call still runs: the dead worker was replaced at once.
     assert [(await task).value for task in queued] == ["queued1", "queued2"]
     assert not running.done()
     release.touch()

@@ -1,4 +1,4 @@
-"""R62: who is told of starts and ends of worker processes."""
+"""R62: hooks for the start and exit of worker processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.contract.conftest import Kind, MakeBackend
 
 
 class _Journal:
-    """Writes down the starts and ends of a backend's workers."""
+    """A recorder of the starts and exits of a backend's workers."""
 
     def __init__(self, backend: Any) -> None:
         self.starts: list[tuple[str, int]] = []
@@ -24,7 +24,7 @@ class _Journal:
         backend.on_worker_exit(lambda *event: self.ends.append(event))
 
     def exit_code_of(self, worker_id: str) -> int | None:
-        wait_until(lambda: worker_id in [event[0] for event in self.ends], what=f"the end of {worker_id}")
+        wait_until(lambda: worker_id in [event[0] for event in self.ends], what=f"exit of worker {worker_id}")
         ((_, _, code),) = [event for event in self.ends if event[0] == worker_id]
         return code
 
@@ -68,7 +68,7 @@ def test_r62_the_exit_of_a_worker_that_ended_well(make_backend: MakeBackend, kin
     outcome = asyncio.run(backend.run(WorkerCall("def f(): return 1", "f"), deadline_s=30))
     asyncio.run(backend.shutdown(wait=True))
     assert outcome.metrics is not None
-    # One that would run another call is killed.
+    # Shutdown kills a reused worker; a worker for one call has already exited.
     assert journal.exit_code_of(outcome.metrics.worker_id) == (-9 if kind.reuses_workers else 0)
 
 
@@ -91,13 +91,13 @@ def test_r62_a_broken_handler_is_logged_and_harms_nobody(
         return values
 
     assert asyncio.run(calls()) == [5, 5]
-    assert len(journal.starts) == len(journal.ends) > 0, "the handlers after it are called"
+    assert len(journal.starts) == len(journal.ends) > 0, "handlers after the broken one must be called"
     logged = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(logged) == len(journal.starts) + len(journal.ends)
     assert {record.getMessage().split()[1] for record in logged} == {"on_worker_start", "on_worker_exit"}
     assert all(record.exc_info and "broken handler" in str(record.exc_info[1]) for record in logged)
     logged.clear()
-    caplog.clear()  # tracebacks hold the frames of the pool, and so its pipes
+    caplog.clear()  # logged tracebacks hold frames of the pool, which hold its pipes
 
 
 def test_r62_forgotten_handlers_are_not_called(make_backend: MakeBackend) -> None:

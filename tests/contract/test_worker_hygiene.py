@@ -1,4 +1,4 @@
-"""R5, R33: what one program does to the interpreter itself does not reach the next program in that worker."""
+"""R5, R33: changes of a program to the interpreter do not affect the next program in that worker."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_r5_each_program_chooses_its_own_start_method(run: Run) -> None:
     assert run(unset).value is None
 
 
-# What a program breaks -> whether its worker can go on. Each is something that the engine or imports lean on.
+# Code that breaks something which the engine or imports use -> True if the worker can run another call.
 _BREAKAGES = {
     "import pickle; pickle.loads = pickle.dumps = None": True,
     "import cloudpickle; cloudpickle.CloudPickler = cloudpickle.register_pickle_by_value = None": True,
@@ -208,7 +208,7 @@ def f():
     assert list(spill_dir.glob("*.spill")) == []
 
 
-# What a program does by habit, and an expression whose value it must not change for the next.
+# Code that programs often run -> an expression whose value must not change for the next program.
 _HABITS = {
     "asyncio.run(asyncio.sleep(0))": "kind_of_loop()",
     "asyncio.set_event_loop_policy(Policy())": "type(asyncio.get_event_loop_policy()).__name__",
@@ -244,7 +244,7 @@ def test_r5_what_a_program_does_by_habit_binds_its_own_call_only(run: Run, kind:
     assert after.value == alone.value
     assert done.metrics is not None
     assert after.metrics is not None
-    # A lower priority cannot be raised by everyone.
+    # An unprivileged user cannot restore the priority, so the worker is replaced.
     goes_on = kind.reuses_workers and not habit.startswith("os.nice")
     assert (after.metrics.worker_id == done.metrics.worker_id) is goes_on
 
@@ -295,12 +295,12 @@ def test_r3_modules_that_every_call_can_import_stay_loaded(run: Run) -> None:
 def test_r5_an_extension_module_of_the_program_s_own_folder_retires_its_worker(
     run: Run, tmp_path: Path
 ) -> None:
-    """Many can be loaded only once in a process."""
+    """Many extension modules can be loaded only once in a process."""
     original = importlib.util.find_spec("_json")
     assert original is not None
     assert original.origin is not None
     if not Path(original.origin).exists():
-        pytest.skip("this Python has no extension module in a file of its own")
+        pytest.skip("this Python builds _json into the interpreter")
     (tmp_path / Path(original.origin).name).symlink_to(original.origin)
     code = f"""
 import sys

@@ -1,4 +1,4 @@
-"""A file system that is soon full."""
+"""A small file system for tests of a full disk."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import pytest
 
 @contextmanager
 def tiny_disk(folder: Path, *, size_kb: int) -> Iterator[Path]:
-    """Mount a tmpfs of that size; skip the test where this user may not mount."""
+    """Mount a tmpfs of `size_kb` KiB for the block; skip the test if the user may not mount."""
     if os.getuid() != 0:
-        pytest.skip("only root may mount a small file system to fill it")
+        pytest.skip("only root may mount a tmpfs")
     folder.mkdir()
     options = f"size={size_kb}k,mode=700"
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True
     )
     if mounted.returncode != 0:
-        pytest.skip(f"no small file system can be mounted: {mounted.stderr.strip()}")
+        pytest.skip(f"mount of a tmpfs failed: {mounted.stderr.strip()}")
     try:
         yield folder
     finally:
