@@ -25,7 +25,7 @@ _MEMORY = Limits(memory_bytes=100 * _MEBIBYTE)
 
 def _hides_memory(name: str, what: str, program: str, through: frozenset[Where] = NOWHERE) -> Attack:
     """It takes up 250 MiB and holds them until it is noticed."""
-    return Attack(name, what, program, ended_ok, through=through, limits=_MEMORY, deadline_s=10.0)
+    return Attack(name, what, program, ended_ok, through=through, limits=_MEMORY, deadline_s=60.0)
 
 
 def _output_was_kept_whole(attempt: Attempt) -> bool:
@@ -147,11 +147,15 @@ RESOURCES = (
         "spread it over child processes",
         """
         def attack(at):
+            reader, writer = os.pipe()
             for _ in range(10):
                 if os.fork() == 0:
                     kept = bytearray(os.urandom(1 << 20) * 25)
-                    time.sleep(10)
+                    os.write(writer, b'x')
+                    time.sleep(60)
                     os._exit(0)
+            for _ in range(10):
+                os.read(reader, 1)
             time.sleep(6)
         """,
     ),
@@ -165,11 +169,15 @@ RESOURCES = (
             for _ in range(700):
                 threading.Thread(target=end.wait, daemon=True).start()
             def start():
+                reader, writer = os.pipe()
                 for _ in range(10):
                     if os.fork() == 0:
                         kept = bytearray(os.urandom(1 << 20) * 25)
-                        time.sleep(10)
+                        os.write(writer, b'x')
+                        time.sleep(60)
                         os._exit(0)
+                for _ in range(10):
+                    os.read(reader, 1)
                 time.sleep(6)
             thread = threading.Thread(target=start, daemon=True)
             thread.start()
@@ -182,7 +190,7 @@ RESOURCES = (
         """
         def attack(at):
             if os.fork() == 0:
-                time.sleep(10)
+                time.sleep(60)
                 os._exit(0)
             size, step, no_reserve = 80 << 30, 2 << 20, 0x4000
             kept = mmap.mmap(-1, size, mmap.MAP_PRIVATE | no_reserve, mmap.PROT_READ)
