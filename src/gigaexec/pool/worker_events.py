@@ -17,6 +17,7 @@ from gigaexec.pool.worker_clock import WorkerState
 from gigaexec.pool.worker_handle import WorkerHandle
 from gigaexec.pool.worker_process import Disposer, WorkerPipes, WorkerProcess, WorkerStarter
 from gigaexec.pool.workers import Workers
+from gigaexec.untrusted.log_text import one_line
 from gigaexec.wire.messages import Ready
 
 logger = logging.getLogger(__name__)
@@ -161,7 +162,12 @@ class WorkerEvents:
         if not reason and worker.calls_done == self._config.max_calls_per_worker:
             reason = f"it has run {worker.calls_done} calls"
         if reason:
-            logger.debug("pool %s: worker %s is replaced: %s", self._config.pool_id, worker.worker_id, reason)
+            logger.debug(
+                "pool %s: worker %s is replaced: %s",
+                self._config.pool_id,
+                worker.worker_id,
+                one_line(reason),  # a program can send it
+            )
             self.staffing.keep_spare()
             worker.kill()
         else:

@@ -4,7 +4,9 @@
     one_line           escapes unsafe characters; for a field of a line, or a cell of a table
     block              escapes unsafe characters except newlines and tabs; for text on a terminal
 
-None of them leaves a character that can hide, forge or reorder output. Error objects keep the original text.
+None of them leaves a character that can hide or reorder output. `sanitize_for_log` and `block` keep newlines:
+indent their results in a log record, or a line of a program's text could pass for another record. Error
+objects keep the original text.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# ECMA-48 with ESC and with 8-bit controls: control sequences (CSI), control strings (OSC, DCS, SOS, PM, APC)
-# up to their terminator or the end of the line, and other escape sequences.
+# ECMA-48: control sequences (CSI), control strings (OSC, DCS, SOS, PM, APC) up to ST or BEL, both with ESC or
+# 8-bit controls, and other escape sequences. A string that is not terminated on its line loses only its
+# opening: otherwise a program could hide the rest of the line. Bodies exclude openings, for linear time.
 _ANSI_SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x80-\x9f\n]*(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]*[0-~]"
 )
 # Marks, embeddings, overrides and isolates of the Unicode bidirectional algorithm (UAX 9).
@@ -33,11 +36,16 @@ _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 def sanitize_for_log(text: str) -> str:
     r"""Return `text` without characters that control a terminal or reorder what a person reads.
 
-    ANSI escape sequences and bidirectional controls are dropped. Control characters except TAB and LF become
-    `\xNN`, lone surrogates become U+FFFD. Applying it twice changes nothing more.
+    ANSI escape sequences and bidirectional controls are dropped. Other control characters (C0 except TAB and
+    LF, DEL, C1) become `\xNN`, lone surrogates become U+FFFD. Applying it twice changes nothing more.
+
+    Newlines stay. Indent text of several lines in a log record, or a line of it may look like another record.
 
     Args:
         text: Any string.
+
+    Returns:
+        Text that can be encoded as UTF-8.
     """
     if text.isascii() and text.isprintable():
         return text

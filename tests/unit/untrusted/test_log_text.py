@@ -74,7 +74,11 @@ def test_r10_a_block_keeps_its_newlines_and_tabs_alone(text: str) -> None:
         ("\x9dtitle\x9cshown", "shown"),
         ("\x1bPdevice\x1b\\shown", "shown"),
         ("\x1bcreset", "reset"),
-        ("\x1b]unterminated\nnext line", "\nnext line"),
+        ("\x1bXstring\x1b\\shown", "shown"),
+        ("\x1b]unterminated\nnext line\x07", "unterminated\nnext line\\x07"),
+        ("\x9dunterminated", "\\x9dunterminated"),
+        ("\x1b[31", "31"),
+        ("\x1b[3\x1b[1m1m", "31m"),
         ("\x1b\x1b[0m[31m", "\\x1b[31m"),
         ("cut off \x1b", "cut off \\x1b"),
         ("a\0b\x7f", "a\\x00b\\x7f"),
@@ -88,6 +92,19 @@ def test_r10_a_block_keeps_its_newlines_and_tabs_alone(text: str) -> None:
 )
 def test_r10_examples(text: str, sanitized: str) -> None:
     assert gigaexec.sanitize_for_log(text) == sanitized
+
+
+@pytest.mark.parametrize("code", [*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0)])
+def test_r10_a_control_character_on_its_own_is_shown_by_number(code: int) -> None:
+    assert sanitize_for_log(f"a{chr(code)}") == f"a\\x{code:02x}"
+
+
+@pytest.mark.parametrize(
+    "opening", ["\x1b]", "\x1bP", "\x9d", "\x90", "\x1b[0", "\x9b0", "\x1b ", "\x1b]\x9d", "\u202e"]
+)
+def test_r10_many_unterminated_sequences_take_linear_time(opening: str) -> None:
+    # Half a million would take hours in quadratic time.
+    assert not CONTROL.search(sanitize_for_log(opening * 500_000))
 
 
 @pytest.mark.parametrize(

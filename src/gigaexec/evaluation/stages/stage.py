@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import abc
 import logging
+import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,7 +115,8 @@ class Stage(abc.ABC):
             one_line(name),
             one_line(program.id),
             one_line(stage_error.type),
-            sanitize_for_log(stage_error.traceback.strip()),
+            # Indented, so that no line of it can pass for a log record.
+            textwrap.indent(sanitize_for_log(stage_error.traceback.strip()), "    "),
         )
         return ProgramStageResult(
             stage=name,

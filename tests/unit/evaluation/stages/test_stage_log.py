@@ -52,7 +52,7 @@ def test_r149_a_failed_call_is_logged_whole_and_once(caplog: pytest.LogCaptureFi
     assert (record.levelno, record.name) == (logging.WARNING, "gigaexec.evaluation.stages.stage")
     assert record.getMessage() == (
         f"stage score failed for program {PROGRAM.id} (ExecRunnerError):\n"
-        "KeyError: 'x'\nTraceback:\n  File \"user_code.py\", line 2\nstdout:\n\twords"
+        "    KeyError: 'x'\n    Traceback:\n      File \"user_code.py\", line 2\n    stdout:\n    \twords"
     )
 
 
@@ -60,9 +60,11 @@ def test_r149_an_exception_of_a_hook_is_logged_with_its_traceback(caplog: pytest
     asyncio.run(Ends(ValueError("first\nsecond"), raises=True).run(PROGRAM))
     (record,) = caplog.records
     message = record.getMessage()
-    assert message.startswith(f"stage Ends failed for program {PROGRAM.id} (ValueError):\nTraceback (most")
+    assert message.startswith(
+        f"stage Ends failed for program {PROGRAM.id} (ValueError):\n    Traceback (most"
+    )
     assert "raise self.error" in message
-    assert message.endswith("ValueError: first\nsecond")
+    assert message.endswith("    ValueError: first\n    second")
 
 
 def test_r149_stages_that_are_skipped_or_complete_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -73,11 +75,11 @@ def test_r149_stages_that_are_skipped_or_complete_are_not_logged(caplog: pytest.
     assert record.getMessage().startswith("stage bad failed")
 
 
-def test_r149_the_error_is_sanitized_and_newlines_kept(caplog: pytest.LogCaptureFixture) -> None:
+def test_r149_the_error_is_sanitized_and_each_line_indented(caplog: pytest.LogCaptureFixture) -> None:
     program = Program(code="", id="id\nforged")
     error = ExecRunnerError("\x1b[31mred", stderr="a\rb\u202ec\nd")
     asyncio.run(Ends(error).run(program, stage_name="call\x1b"))
     (record,) = caplog.records
     assert record.getMessage() == (
-        "stage call\\x1b failed for program id\\nforged (ExecRunnerError):\nred\na\\x0dbc\nd"
+        "stage call\\x1b failed for program id\\nforged (ExecRunnerError):\n    red\n    a\\x0dbc\n    d"
     )
