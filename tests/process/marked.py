@@ -1,7 +1,7 @@
-"""Finding every process that a driver under test started, however far it has run away from it.
+"""Find all processes that a driver under test started, including daemons that left its process tree.
 
-A variable of the driver's environment that workers may see marks the driver, its workers and whatever their
-programs start.
+An environment variable of the driver, which workers inherit, marks the driver, its workers and all processes
+that their programs start.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ NAME = "GIGAEVO_TEST_MARK"
 
 
 class Mark:
-    """A mark that no other process carries."""
+    """An environment variable with a unique value, which marks a process and its descendants."""
 
     def __init__(self) -> None:
         self._value = uuid.uuid4().hex
 
     @property
     def env(self) -> dict[str, str]:
-        """Variables to add to the environment of the process under test."""
+        """Environment variables to add for the process under test."""
         return {NAME: self._value}
 
     def pids(self) -> set[int]:
-        """The running processes that were started with the mark."""
+        """Return the pids of running processes with the mark."""
         wanted = f"{NAME}={self._value}".encode()
         return {pid for pid in _all_pids() if wanted in _environment_of(pid) and is_running(pid)}
 
     def worker_pids(self) -> set[int]:
-        """Marked processes that are workers, or that a worker started."""
+        """Return the pids of marked processes that are workers or descendants of workers."""
         return {
             pid
             for pid in self.pids()

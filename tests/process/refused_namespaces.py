@@ -1,4 +1,4 @@
-"""A machine on which no namespace can be made, for a script and all that it starts."""
+"""A seccomp filter that makes namespaces unavailable to a script and its descendants."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ def refuse_namespaces():
         DeniedCall("clone3", errno.ENOSYS),
     ])).install()
 """
-"""To be put before the code of a script, which calls the function before it starts a thread."""
+"""Source to put before a script. The script must call `refuse_namespaces` before it starts a thread."""

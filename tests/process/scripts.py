@@ -1,4 +1,4 @@
-"""Runs a piece of Python in a process of its own: tests that change, fork or kill their process use it."""
+"""Run Python source in a separate process, for tests that change, fork or kill their process."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from typing import Any
 
 import psutil
 
-# Far beyond what any script takes, also on a busy machine: a script that hangs must fail, not stop the suite.
+# Longer than any script takes, even on a busy machine, so that only a script that hangs fails.
 TIMEOUT_S = 60.0
 
 
 def run_script(source: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-    """Run `source` with warnings as errors and return what it printed.
+    """Run `source` in a new process, with warnings as errors, and return its stdout.
 
     Args:
-        source: Python source; its common indentation is removed.
-        arguments: For its `sys.argv[1:]`.
-        env: Environment variables beside those of this process.
+        source: Python source. Common indentation is removed.
+        arguments: The script's `sys.argv[1:]`.
+        env: Environment variables added to those of this process.
     """
     ended = subprocess.run(
         command(source, *arguments),
@@ -41,22 +41,22 @@ def run_script(source: str, *arguments: str, env: Mapping[str, str] | None = Non
 
 
 def without_tracker(stderr: str) -> str:
-    """Leave out what loky's resource tracker, a process of its own, says as it ends after the script.
+    """Return `stderr`, or "" if it holds a known traceback of loky's resource tracker process.
 
-    Seen about once in a thousand exits under load, not explained: it still lists a semaphore whose file the
-    script has already removed, and fails to remove it again. Nothing is left behind.
+    In about one of a thousand exits under load, the tracker tries to remove a semaphore file that the script
+    has already removed. The cause is unknown; no file is left.
     """
     is_tracker = "loky/backend/resource_tracker.py" in stderr and "FileNotFoundError" in stderr
     return "" if is_tracker else stderr
 
 
 def json_of_script(source: str, *arguments: str, env: Mapping[str, str] | None = None) -> Any:
-    """Run `source`, which prints one JSON value, and return that value."""
+    """Run `source` in a new process and return the JSON value that it prints."""
     return json.loads(run_script(source, *arguments, env=env))
 
 
 def command(source: str, *arguments: str) -> list[str]:
-    """The command line that runs `source`."""
+    """Return the command line that runs `source`."""
     return [sys.executable, "-W", "error", "-c", textwrap.dedent(source), *arguments]
 
 
@@ -64,7 +64,7 @@ def command(source: str, *arguments: str) -> list[str]:
 def started_script(
     source: str, *arguments: str, env: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start `source` in a process that is killed at the end of the block; talk to it on its pipes."""
+    """Start `source` in a process with pipes for stdin and stdout; kill it at the end of the block."""
     process = subprocess.Popen(
         command(source, *arguments),
         env={**os.environ, **(env or {})},
@@ -80,10 +80,10 @@ def started_script(
 
 
 def read_json(process: subprocess.Popen[str]) -> Any:
-    """Read the next line that the process prints, a JSON value."""
+    """Read the next line of the process's stdout and return its JSON value."""
     assert process.stdout is not None
     line = process.stdout.readline()
-    assert line, "the script ended before it reported"
+    assert line, "the script ended before it printed a line"
     return json.loads(line)
 
 
@@ -96,7 +96,7 @@ def is_running(pid: int) -> bool:
 
 
 def described(pids: Iterable[int]) -> str:
-    """The processes as far as they are still there, for a failure: what they are, and what they wait for."""
+    """Describe processes for an error message: command, state, age and kernel stack."""
     return "; ".join(_description(pid) for pid in pids)
 
 

@@ -1,4 +1,4 @@
-"""No process of a driver imports modules from its current folder, unless the folder is on sys.path."""
+"""Processes of a driver do not import from the current folder, unless it is on sys.path."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """A folder with a module for each name of the standard library, which leaves a file if it is imported."""
+    """A folder with a module for each standard library name; importing one appends its name to a file."""
     folder = tmp_path / "hostile"
     folder.mkdir()
     ran = f"open({str(tmp_path / 'ran')!r}, 'a').write(__name__ + '\\n')\nraise SystemExit(1)\n"

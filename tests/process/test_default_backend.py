@@ -52,7 +52,7 @@ def test_r40_shutting_it_down_drops_handlers_and_workers_and_the_next_use_is_fre
     assert default_loky_backend() is not first
     assert gigaexec.run("def f(): return 1", "f", backend=first) == 1
     first.shutdown_now(wait=True)
-    assert (len(submitted), shut_down) == (1, [True]), "the old handlers are gone"
+    assert (len(submitted), shut_down) == (1, [True]), "handlers must be removed by shutdown"
 
 
 def test_r40_shutting_down_what_was_never_used_is_fine() -> None:
@@ -136,7 +136,7 @@ def test_r40_a_backend_that_is_forgotten_ends_its_workers() -> None:
     backend = gigaexec.LokyBackend()
     pid = gigaexec.run(PID, "f", backend=backend)
     del backend
-    wait_until(lambda: not is_running(pid), what="the worker of a collected backend ends")
+    wait_until(lambda: not is_running(pid), what="the worker of a collected backend still runs")
 
 
 @pytest.mark.parametrize("used_before", [True, False])

@@ -1,4 +1,4 @@
-"""R33: what goes wrong in the driver's own process harms as few calls as it can, and none for long."""
+"""R33: faults in the driver's own process fail as few calls as possible, and only temporarily."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_r20_a_spill_directory_that_is_removed_is_made_anew(
 def test_r3_a_relative_folder_is_relative_to_the_callers_current_folder(
     backend: LokyBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert outcome(backend, ONE).ok, "its workers run, with another current folder"
+    assert outcome(backend, ONE).ok, "expected workers to start in another current folder"
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "nearby.py").write_text("answer = 42")
     monkeypatch.chdir(tmp_path)
@@ -234,7 +234,7 @@ def _children_named(part: str) -> list[int]:
             if part in " ".join(child.cmdline()):
                 found.append(child.pid)
         except psutil.Error:
-            continue  # it ended in between
+            continue  # the child ended during the scan
     return found
 
 

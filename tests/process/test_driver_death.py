@@ -1,4 +1,4 @@
-"""R36, R35, R22: when the driver dies, everything it started dies with it."""
+"""R36, R35, R22: when the driver dies, all its processes die."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 GONE_WITHIN_S = 2.0
 
-# `report()` writes a line; what comes after it never ends.
+# `report()` signals the test; the code after it never ends.
 PROGRAMS = {
     "sleeps": "report(); time.sleep(1000)",
     "loops": "report()\nwhile True: pass",
@@ -49,10 +49,10 @@ time.sleep(1000)
 """,
 }
 
-# A backend of that name runs where no namespace can be made.
+# The name of a backend in a driver that cannot create namespaces.
 WITHOUT_NAMESPACES = "forkserver without namespaces"
 
-# Runs the programs again and again, and prints how each call ended.
+# Runs the programs in an endless loop and prints the status of each call.
 DRIVER = (
     f"""{REFUSE_NAMESPACES}
 WITHOUT_NAMESPACES = {WITHOUT_NAMESPACES!r}
@@ -95,7 +95,7 @@ BACKENDS = ["loky", "forkserver", WITHOUT_NAMESPACES]
 
 
 class Driver:
-    """A driver that runs programs, in a process that the test may kill."""
+    """A driver in a separate process, which runs programs and may be killed."""
 
     def __init__(self, process: subprocess.Popen[str], mark: Mark, reports: Path) -> None:
         self.process = process
@@ -103,29 +103,29 @@ class Driver:
         self._reports = reports
 
     def wait_for_reports(self, count: int) -> None:
-        """Wait until programs have called `report()` so many times."""
+        """Wait until programs have called `report()` at least `count` times."""
 
         def are_there() -> bool:
-            assert self.process.poll() is None, "the driver has ended"
+            assert self.process.poll() is None, "the driver ended early"
             return self._reports.exists() and len(self._reports.read_text()) >= count
 
-        wait_until(are_there, what=f"{count} reports of programs")
+        wait_until(are_there, what=f"expected {count} reports of programs")
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """End it, and fail unless all that it started is gone soon."""
+        """Signal the driver; fail if its processes outlive it by more than GONE_WITHIN_S seconds."""
         children = [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
-        assert len(self._mark.pids()) >= 2, "the driver and at least one worker"
+        assert len(self._mark.pids()) >= 2, "expected the driver and at least one worker"
         self.process.send_signal(number)
         self.process.wait()
         wait_until(
             lambda: not self._mark.pids(),
             GONE_WITHIN_S,
-            lambda: f"processes with the driver's mark: {described(self._mark.pids())}",
+            lambda: f"marked processes still run: {described(self._mark.pids())}",
         )
         wait_until(
             lambda: not any(map(is_running, children)),
             GONE_WITHIN_S,
-            lambda: f"the driver's children: {described(filter(is_running, children))}",
+            lambda: f"children of the driver still run: {described(filter(is_running, children))}",
         )
 
 
@@ -176,10 +176,10 @@ def test_r36_r22_a_driver_killed_in_a_storm_leaves_no_process_and_its_files_are_
         assert ended == {"ok", "timed_out", "crashed"}
         driver.kill()
     left = sorted((tmp_path / "spill").iterdir())
-    assert left, "at least the lock of the killed driver's pool"
+    assert left, "expected at least the lock of the killed driver's pool"
     monkeypatch.setenv("GIGAEVO_EXECUTOR_SPILL_DIR", str(tmp_path / "spill"))
     assert gigaexec.run("def f(): return 1", "f") == 1
-    assert not any(path.exists() for path in left), "the next pool has swept them"
+    assert not any(path.exists() for path in left), "the next pool must remove files of the killed driver"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGSEGV])

@@ -32,14 +32,14 @@ OK, ERROR, CRASHED, TIMED_OUT = (
 
 
 class Fate(NamedTuple):
-    """The expected end of a program: status of its call, then the least score or part of the reason."""
+    """The expected result of a program: status, and minimum score or substring of the reason."""
 
     status: OutcomeStatus
     least_score: float = math.nan
     reason: str = ""
 
 
-# Scores leave room: a search takes another path on a processor that rounds differently.
+# Minimum scores have a margin: on a processor that rounds differently, a search takes another path.
 FATES = {
     "heilbronn": {
         "annealing": Fate(OK, 0.02),

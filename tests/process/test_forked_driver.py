@@ -1,4 +1,4 @@
-"""R36, R31: a driver that forks: the child uses a backend afresh and keeps nothing of its parent's alive."""
+"""R36, R31: a forked driver: the child gets new workers, and keeps none of the parent's processes alive."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ print(json.dumps([before, in_child, child_pid, after, status]))
 """
     before, in_child, child_pid, after, status = json_of_script(HEAD + body)
     assert status == 0
-    assert after == before, "the parent's worker is still there"
+    assert after == before, "the parent's worker must survive the child"
     assert in_child[0] == in_child[1]
     assert in_child[0][0] != before[0]
-    assert in_child[0][1] == child_pid, "its worker is the child's own"
+    assert in_child[0][1] == child_pid, "the child must start its own worker"
     assert list(spill_dir.iterdir()) == []
 
 
@@ -85,20 +85,20 @@ time.sleep(1000)
         worker_pid, child = read_json(parent)
         try:
             assert worker_pid in mark.worker_pids()
-            if not guard_lives:  # then a worker's lifeline alone must do
+            if not guard_lives:  # without the guard, only the closed lifeline pipe ends the workers
                 (guard,) = (
                     p for p in psutil.Process(parent.pid).children() if "guard.py" in str(p.cmdline())
                 )
                 guard.kill()
             parent.kill()
             parent.wait()
-            wait_until(lambda: not mark.worker_pids(), 2.0, "the workers end")
+            wait_until(lambda: not mark.worker_pids(), 2.0, "workers still run")
             assert is_running(child)
             SpillDirectory(tmp_path / "spill").close()
-            assert list((tmp_path / "spill").iterdir()) == [], "the child does not hold the pool's lock"
+            assert list((tmp_path / "spill").iterdir()) == [], "the child must not hold the lock of the pool"
         finally:
             os.kill(child, signal.SIGKILL)
-        wait_until(lambda: not mark.pids(), 2.0, "the child held the last helper processes of loky")
+        wait_until(lambda: not mark.pids(), 2.0, "helper processes of loky outlive the child")
 
 
 def test_r36_a_forked_child_that_ends_does_not_end_its_parents_workers() -> None:

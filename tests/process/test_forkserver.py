@@ -1,4 +1,4 @@
-"""R33, R35, R36, R50, R52: the processes of a ForkserverBackend, their deaths and what they can see."""
+"""R33, R35, R36, R50, R52: processes of a ForkserverBackend: their deaths, environment and descriptors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def f(pids):
     while True: pass
 """
 
-# Ends well, and leaves a process that has run as far away as it can.
+# Succeeds, and leaves a daemon that ignores all signals it can.
 LEAVES_DAEMON = f"""{NOTE_PROCESS}
 import os, signal, time
 def f(pids):
@@ -62,7 +62,7 @@ def f(pids):
 
 @pytest.fixture
 def backend(spill_dir: Path) -> Iterator[ForkserverBackend]:
-    """A backend for one call at a time."""
+    """A backend with one worker."""
     backend = ForkserverBackend(WorkerConfig(max_workers=1, spill_dir=spill_dir))
     yield backend
     backend.shutdown_now(wait=True)
@@ -76,7 +76,7 @@ def pids(tmp_path: Path) -> Iterator[RecordedPids]:
 
 
 def launcher() -> psutil.Process:
-    """The process that this one started for its only backend."""
+    """Return the launcher, the only child that the backend started."""
     (found,) = (
         child
         for child in psutil.Process().children()
@@ -86,14 +86,14 @@ def launcher() -> psutil.Process:
 
 
 def template() -> psutil.Process:
-    """The launcher's child, which forks."""
+    """Return the template, the launcher's child, which forks the workers."""
     (found,) = launcher().children()
     return found
 
 
 @pytest.mark.parametrize(
     ("find", "number"),
-    # The template is process 1 of its namespace, which only SIGKILL ends.
+    # The template is PID 1 of its namespace, so other signals do not kill it.
     [(launcher, signal.SIGKILL), (launcher, signal.SIGSEGV), (template, signal.SIGKILL)],
 )
 def test_r33_a_template_that_is_killed_between_calls_harms_no_call(
@@ -237,13 +237,14 @@ def test_r35_without_namespaces_everything_of_a_call_ends_with_it_as_well(
             assert steps["pid_namespace"] is False
             assert has_metrics
             assert len(pids.all()) == number
-            if "getppid" in calls[number - 1][0]:  # it killed the process that would have waited for it
+            # The program killed its supervisor, so the call ends before the program's processes.
+            if "getppid" in calls[number - 1][0]:
                 wait_until(lambda: not pids.running(), 2.0)
             assert pids.running() == [], error
             driver.stdin.write("\n")
             driver.stdin.flush()
         assert driver.wait(timeout=30) == 0
-    wait_until(lambda: not mark.pids(), 2.0, "what the driver had started")
+    wait_until(lambda: not mark.pids(), 2.0, "processes of the driver still run")
 
 
 def test_r31_threads_with_loops_of_their_own_share_it(backend: ForkserverBackend) -> None:
@@ -301,7 +302,7 @@ backend.shutdown_now(wait=True)
     env = {"GIGAEVO_EXECUTOR_SPILL_DIR": str(tmp_path / "spill")}
     child, status, works, before, after = json_of_script(FORKS + body, env=env)
     assert (status, works) == (0, True)
-    assert before == after, "the parent's template goes on"
+    assert before == after, "the parent's template must survive the child"
     assert len(before) == 1
     assert child[:2] == [True, True]
     assert len(child[2]) == 1
@@ -332,7 +333,7 @@ time.sleep(1000)
             assert started
             parent.kill()
             parent.wait()
-            wait_until(lambda: not any(map(is_running, [*templates, *started])), 2.0, "the template ends")
+            wait_until(lambda: not any(map(is_running, [*templates, *started])), 2.0, "a template still runs")
             assert is_running(child)
         finally:
             os.kill(child, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""R33: what is short, broken or gone around a ForkserverBackend costs as few calls as it can."""
+"""R33: shortages and failures around a ForkserverBackend fail as few calls as possible."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def make(spill_dir: Path) -> Iterator[MakeForkserver]:
 
 
 def launchers() -> list[psutil.Process]:
-    """The launchers of this process's templates."""
+    """Return the launcher processes that this process started."""
     children = psutil.Process().children()
     return [child for child in children if any("worker.forked.launcher" in part for part in child.cmdline())]
 
@@ -79,7 +79,7 @@ def test_r33_the_death_of_a_template_fails_no_call_that_had_not_started(make: Ma
 
     statuses = asyncio.run(kill_while_workers_start())
     assert set(statuses) <= {OutcomeStatus.OK, OutcomeStatus.CRASHED}
-    assert statuses.count(OutcomeStatus.CRASHED) <= 8, "at most those that ran"
+    assert statuses.count(OutcomeStatus.CRASHED) <= 8, "only calls that were running may crash"
 
 
 def test_results_that_are_kept_hold_no_descriptors(make: MakeForkserver) -> None:
@@ -124,7 +124,9 @@ def test_r22_a_spill_directory_that_was_removed_is_made_anew_for_scratch(
 
     wait_until(is_removed)
     outcomes = [asyncio.run(backend.run(ONE, deadline_s=30.0)).status for _ in range(6)]
-    assert set(outcomes) <= {OutcomeStatus.OK, OutcomeStatus.INFRASTRUCTURE}, "never the program's fault"
+    assert set(outcomes) <= {OutcomeStatus.OK, OutcomeStatus.INFRASTRUCTURE}, (
+        "must not count against the program"
+    )
     assert outcomes[-1] is OutcomeStatus.OK
 
 
@@ -150,7 +152,7 @@ def test_a_folder_that_cannot_be_opened_loosens_nothing(make: MakeForkserver, tm
     assert "PermissionError" in str(outcome.error)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
 def test_a_scratch_folder_that_its_program_closed_is_removed() -> None:
     run_script(
         """
@@ -170,7 +172,7 @@ def test_a_scratch_folder_that_its_program_closed_is_removed() -> None:
     )
 
 
-# Sends descriptors until no more may be under way, and lets nobody take them until a file is there.
+# Sends descriptors up to the kernel's limit of those in flight, and holds them until a file exists.
 HOLD_DESCRIPTORS = """
 import errno, os, socket, time
 def f(ready, end):

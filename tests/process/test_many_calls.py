@@ -110,7 +110,7 @@ def test_a_million_calls_are_not_held(backend: LokyBackend) -> None:
 
     outcomes = gigaexec.map(million(), backend=backend)
     assert [next(outcomes).value for _ in range(100)] == [x * x for x in range(100)]
-    assert consumed <= 100 + 32, "sixteen for each of two workers"
+    assert consumed <= 100 + 32, "expected at most 16 calls in flight for each of 2 workers"
     outcomes.close()  # type: ignore[attr-defined]
 
 
@@ -151,7 +151,7 @@ def test_map_takes_a_limit_for_the_queue(spill_dir: Path, tmp_path: Path) -> Non
     calls = [WorkerCall(WAITS, "f", [str(gate)]), WorkerCall(SQUARE, "f", [1])]
     seen = []
     try:
-        gigaexec.run(SQUARE, "f", 1, backend=backend)  # a warm worker takes the first call at once
+        gigaexec.run(SQUARE, "f", 1, backend=backend)  # starts a worker for the first call
         for outcome in gigaexec.map(
             calls, backend=backend, ordered=False, max_in_flight=2, queue_timeout_s=0.2
         ):

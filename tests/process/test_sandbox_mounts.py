@@ -1,4 +1,4 @@
-"""A sandbox among mounts that are read-only outside, in a mount namespace of the test's own."""
+"""A sandbox on a machine with read-only mounts, in a separate mount namespace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.process.scripts import json_of_script
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or os.getuid() != 0, reason="mounts something, on Linux"
+    sys.platform != "linux" or os.getuid() != 0, reason="needs Linux and root, to mount a file system"
 )
 
 _PRELUDE = """

@@ -1,4 +1,4 @@
-"""Read access of a confined program to folders that hold more than programs."""
+"""Read access of a confined program to folders that also hold unrelated files."""
 
 from __future__ import annotations
 

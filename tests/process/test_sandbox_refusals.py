@@ -1,4 +1,4 @@
-"""System calls by which a confined program could hold or hide what others need."""
+"""Refused system calls with which a confined program could withhold or hide shared resources."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def build_context():
 
 
 class NoWorkers:
-    """A backend on a broken machine."""
+    """A backend that cannot start a worker."""
 
     async def execute(self, call: WorkerCall, *, deadline_s: float) -> Any:
         raise WorkerStartError("no process can be started")

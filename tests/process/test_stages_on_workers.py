@@ -122,7 +122,7 @@ def test_r80_the_traceback_shows_the_programs_own_line(backend: LokyBackend) -> 
 
 
 class Doubled(PythonCodeExecutor):
-    """Run code of the stage on the text of the program, and parse a number from the value."""
+    """A stage that doubles the program's text in a worker and parses the value as a number."""
 
     def code_for(self, program: Program, inputs: Any) -> str:
         return "def run_code(text, *, times): return text * times"
@@ -168,7 +168,7 @@ def run_code():
 
 
 class NoWorkers:
-    """A backend on a broken machine."""
+    """A backend that cannot start a worker."""
 
     async def execute(self, call: WorkerCall, *, deadline_s: float) -> Any:
         raise WorkerStartError("no process can be started")
@@ -203,7 +203,7 @@ def test_r80_whatever_else_a_backend_raises_is_not_the_programs(error: Exception
 
 
 class Unlucky(PythonCodeExecutor):
-    """Fail on a full disk after the call succeeded."""
+    """A stage whose parse_output raises SpillError after the call succeeded."""
 
     def parse_output(self, value: Any, inputs: Any) -> StageModel:
         raise SpillError("disk full")

@@ -1,4 +1,4 @@
-"""R33, R62: workers that do not start, or cannot be served, cost as few calls as they can."""
+"""R33, R62: workers that fail to start or cannot be served fail as few calls as possible."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from gigaexec.wire.descriptors import DescriptorsLostError, receive_with_descrip
 from tests.conftest import wait_until
 from tests.process.scripts import command, json_of_script
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ForkserverBackend, pidfds")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: ForkserverBackend and pidfds")
 
 ONE = WorkerCall("def f():\n    return 1", "f")
 WAIT_FOR_FILE = """
@@ -69,7 +69,7 @@ def make(spill_dir: Path) -> Iterator[Make]:
 
 @pytest.fixture(autouse=True)
 def no_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pytest keeps what is logged, and so the descriptors in the frames of logged tracebacks."""
+    """Disable a logger: pytest retains log records, and their tracebacks would keep descriptors open."""
     monkeypatch.setattr(staffing.logger, "disabled", True)
 
 
@@ -86,7 +86,7 @@ def run(backend: Backend, call: WorkerCall = ONE, **settings: Any) -> Outcome:
 def run_beside_a_long_call(
     backend: Backend, folder: Path, trouble: Callable[[], None], count: int
 ) -> tuple[list[Outcome], Outcome]:
-    """Make trouble while one call runs, run `count` more, and let the long one end."""
+    """Start one long call, call `trouble`, run `count` more calls, then let the long call end."""
     ready, end = folder / "ready", folder / "end"
 
     async def both() -> tuple[list[Outcome], Outcome]:
@@ -103,7 +103,7 @@ def run_beside_a_long_call(
 
 
 def template() -> psutil.Process:
-    """The only template of this process: the launcher's child."""
+    """Return the only template of this process, the launcher's child."""
     (launcher,) = (
         child
         for child in psutil.Process().children()
@@ -114,15 +114,15 @@ def template() -> psutil.Process:
 
 
 def init_maker() -> psutil.Process:
-    """The template's first child."""
+    """Return the template's first child, which creates PID namespaces."""
     return min(template().children(), key=lambda child: child.create_time())
 
 
 def run_with_limits_of_namespaces(script: str) -> str:
-    """Run a script as root of a user namespace of its own, where it can set limits, and return its output."""
+    """Run a script as root of a new user namespace, where it can set limits, and return its stdout."""
     inside = ["unshare", "--user", "--map-root-user"]
     if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("user namespaces are refused here")
+        pytest.skip("user namespaces are not available on this machine")
     ended = subprocess.run(
         [*inside, *command(script)], capture_output=True, text=True, timeout=60, check=False
     )
@@ -140,7 +140,7 @@ def test_r33_a_template_that_hangs_costs_no_call_where_one_runs(make: Make, tmp_
         backend, tmp_path, lambda: os.kill(template().pid, signal.SIGSTOP), 12
     )
     assert statuses(others) == {"ok"}
-    assert (long.status, long.value) == (OutcomeStatus.OK, "fine"), "it ends although nobody reaps it"
+    assert (long.status, long.value) == (OutcomeStatus.OK, "fine"), "must end although nobody reaps it"
 
 
 def test_r33_a_template_that_hangs_costs_at_most_one_waiting_call(make: Make) -> None:
@@ -178,7 +178,7 @@ def test_r33_a_call_given_to_a_dead_worker_of_a_hanging_template_goes_to_another
     backend = make(ForkserverBackend, max_workers=1)
     assert run(backend).value == 1
     hanging = template()
-    wait_until(lambda: len(hanging.children()) >= 2, what="a worker that waits, beside what makes namespaces")
+    wait_until(lambda: len(hanging.children()) >= 2, what="the template has no waiting worker")
     os.kill(hanging.pid, signal.SIGSTOP)
     for worker in sorted(hanging.children(), key=lambda child: child.create_time())[1:]:
         worker.kill()
@@ -192,10 +192,10 @@ def test_r33_a_template_without_descriptors_costs_no_running_call(make: Make, tm
         process = template()
         taken = {int(entry.name) for entry in Path(f"/proc/{process.pid}/fd").iterdir()}
         third_free = [number for number in range(len(taken) + 3) if number not in taken][2]
-        process.rlimit(psutil.RLIMIT_NOFILE, (third_free + 1, 4096))  # a request brings four
+        process.rlimit(psutil.RLIMIT_NOFILE, (third_free + 1, 4096))  # a request carries four descriptors
 
     others, long = run_beside_a_long_call(backend, tmp_path, leave_no_descriptors, 1)
-    assert statuses(others) == {"ok"}, "of a worker that was ready"
+    assert statuses(others) == {"ok"}, "a worker that was ready must run the call"
     assert (long.status, long.value) == (OutcomeStatus.OK, "fine")
 
 
@@ -339,7 +339,7 @@ def test_r33_calls_run_where_a_namespace_is_granted_to_the_template_and_none_to_
 
 
 class _Refusing(selectors.DefaultSelector):
-    """Refuses to watch some descriptors, as where the user's epoll watches are used up."""
+    """A selector that fails to register some descriptors, as if the limit of epoll watches were reached."""
 
     name = ""
     left = 0
@@ -362,7 +362,7 @@ def test_r33_descriptors_that_cannot_be_watched_cost_no_call_and_are_closed(
     assert _Refusing.left == 0
     stopping = threading.Thread(target=lambda: backend.shutdown_now(wait=True), daemon=True)
     stopping.start()
-    wait_until(lambda: not stopping.is_alive(), what="the end of the pool")
+    wait_until(lambda: not stopping.is_alive(), what="shutdown of the pool has not ended")
 
 
 def test_a_call_that_could_not_be_sent_goes_to_another_worker(

@@ -1,4 +1,4 @@
-"""R33, R22, R35: two hundred calls, a fifth of which hang or end their process, hurt no healthy one."""
+"""R33, R22, R35: of 200 calls, 20 % hang or end their process without effect on the others."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def test_r33_a_storm_fails_no_innocent_call_and_leaves_nothing(tmp_path: Path, s
         assert outcome.status == EXPECTED[call.code], outcome
         assert outcome.value == (index if outcome.ok else None)
     times_run = Counter(map(int, runs.read_text().split()))
-    assert times_run == Counter(index for index, outcome in by_index.items() if outcome.ok), "once each"
+    assert times_run == Counter(index for index, outcome in by_index.items() if outcome.ok), (
+        "expected one run each"
+    )
     assert list(spill_dir.iterdir()) == []
     assert not [child for child in psutil.Process().children(recursive=True) if _is_worker(child)]
 

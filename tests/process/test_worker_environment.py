@@ -1,4 +1,4 @@
-"""R50, R52: what a worker can see of its driver's environment and descriptors."""
+"""R50, R52: visibility of the driver's environment and descriptors in a worker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECRET_NAMES = (
 )
 SECRET = "the-secret-value"
 
-# Looks at the environment in every way there is.
+# Reads the environment in all available ways.
 PROGRAM = """
 import ctypes, os, subprocess, sys
 def f(names):
@@ -65,7 +65,7 @@ print(json.dumps(gigaexec.run(sys.argv[1], "f", names)))
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return the environment that a program sees if its driver has secrets in its own."""
+    """The environment that a program sees if the driver's environment holds secrets."""
     env = {
         **dict.fromkeys(SECRET_NAMES, SECRET),
         "LC_ALL": "C.UTF-8",
@@ -95,7 +95,7 @@ def test_r50_c_code_finds_no_secret(seen: dict[str, Any]) -> None:
 def test_r50_no_secret_is_in(place: str, seen: dict[str, Any]) -> None:
     entries = [entry for entry in seen[place].strip("\0\n").split("\0") if entry]
     assert SECRET not in seen[place]
-    assert entries, "the block is there"
+    assert entries, "the environment block must not be empty"
     names = {entry.partition("=")[0] for entry in entries}
     assert "GIGAEVO_WORKER_ID" in names
     assert not names & {*SECRET_NAMES, "LATE_TOKEN"}
@@ -152,7 +152,7 @@ def f(path, count):
 
 
 def descriptors() -> dict[int, str]:
-    """Number -> what it points at, of this process."""
+    """Map each descriptor of this process to the target of its link in /proc/self/fd."""
     found = {}
     for entry in Path("/proc/self/fd").iterdir():
         try:
@@ -176,7 +176,7 @@ def test_r52_a_worker_holds_nothing_of_the_driver_but_its_own_channels(
             number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
             os.set_inheritable(number, True)
         ours = set(descriptors().values()) - before
-        assert len(ours) == 5, "two sockets of a pair, a server, a file, a pipe"
+        assert len(ours) == 5, "expected both sockets of the pair, the server, the file and the pipe"
         calls = [gigaexec.WorkerCall(OPEN_FILES, "f", [str(tmp_path / "here"), 3]) for _ in range(3)]
         try:
             answers = [outcome.unwrap() for outcome in gigaexec.map(calls, backend=backend)]
@@ -185,7 +185,7 @@ def test_r52_a_worker_holds_nothing_of_the_driver_but_its_own_channels(
             backend.shutdown_now(wait=True)
             os.close(reader)
             os.close(writer)
-    # Each worker of loky has a pipe to the processes that clean up after crashed drivers.
+    # Each worker of loky has a pipe to the resource trackers, which clean up after crashed drivers.
     trackers = {
         str(Path(f"/proc/self/fd/{tracker.getfd()}").readlink())
         for tracker in (loky.backend.resource_tracker, multiprocessing.resource_tracker)
@@ -194,8 +194,8 @@ def test_r52_a_worker_holds_nothing_of_the_driver_but_its_own_channels(
     assert len(workers) == 3
     for pid, places in workers.items():
         assert not places & ours
-        assert not places & driver_sockets, "the driver's ends, which would keep a channel open"
+        assert not places & driver_sockets, "the driver's socket ends would keep a channel open"
         others = set().union(*(other for other_pid, other in workers.items() if other_pid != pid))
         shared = {place for place in places & others if place.startswith(("pipe:", "socket:"))}
-        assert shared <= trackers, "the channels of one worker are unknown to the others"
+        assert shared <= trackers, "a worker must not hold channels of other workers"
         assert not any("eventpoll" in place for place in places)

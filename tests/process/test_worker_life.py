@@ -1,4 +1,4 @@
-"""R30, R62 and the recycling of workers: when they start, how long they live, what if they cannot start."""
+"""R30, R62: start, lifetime and replacement of workers, and failures to start."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MakeBackend = Callable[..., LokyBackend]
 
 @pytest.fixture
 def make_backend(spill_dir: Path) -> Iterator[MakeBackend]:
-    """Makes backends with one worker; they are shut down after the test."""
+    """A factory of backends with one worker, which are shut down after the test."""
     made: list[LokyBackend] = []
 
     def make(**settings: Any) -> LokyBackend:
@@ -70,7 +70,7 @@ def test_r30_nothing_starts_before_the_first_call(make_backend: MakeBackend, spi
 def test_r30_workers_start_as_calls_need_them_and_are_reused(make_backend: MakeBackend) -> None:
     backend = make_backend(max_workers=4)
     pids = {value(backend, PID) for _ in range(5)}
-    assert len(pids) == 1, "one call at a time needs one worker"
+    assert len(pids) == 1, "sequential calls need one worker only"
     outcomes = [run(backend, PID) for _ in range(2)]
     assert {outcome.value for outcome in outcomes} == pids
     assert outcomes[1].start_time_s < 0.05
@@ -79,10 +79,10 @@ def test_r30_workers_start_as_calls_need_them_and_are_reused(make_backend: MakeB
 def test_r30_idle_workers_end_and_the_next_call_starts_one(make_backend: MakeBackend) -> None:
     backend = make_backend(idle_timeout_s=0.2)
     first = value(backend, PID)
-    wait_until(lambda: not is_running(first), what="the idle worker ends")
+    wait_until(lambda: not is_running(first), what="the first idle worker still runs")
     second = value(backend, PID)
     assert second != first
-    wait_until(lambda: not is_running(second), what="that one ends as well")
+    wait_until(lambda: not is_running(second), what="the second idle worker still runs")
 
 
 def test_r30_a_call_is_no_idleness(make_backend: MakeBackend) -> None:
@@ -96,7 +96,7 @@ def test_max_calls_per_worker_replaces_a_worker_after_so_many(make_backend: Make
     pids = [value(backend, PID) for _ in range(9)]
     assert list(Counter(pids).values()) == [3, 3, 3]
     assert pids[0] == pids[2]
-    wait_until(lambda: not any(map(is_running, pids[:6])), what="the replaced ones end")
+    wait_until(lambda: not any(map(is_running, pids[:6])), what="replaced workers still run")
 
 
 def test_max_worker_rss_mb_replaces_a_worker_that_holds_more_after_a_call(make_backend: MakeBackend) -> None:
@@ -105,8 +105,8 @@ def test_max_worker_rss_mb_replaces_a_worker_that_holds_more_after_a_call(make_b
     first = value(backend, grows, 30)
     assert value(backend, PID) == first
     peaks = "import os\ndef f():\n    b'x' * (300 << 20)\n    return os.getpid()"
-    assert value(backend, peaks) == first, "a peak during the call that is over does not count"
-    assert value(backend, grows, 300) == first, "the call that grew it ends well"
+    assert value(backend, peaks) == first, "a peak during the call must not count"
+    assert value(backend, grows, 300) == first, "the call that grows the worker must succeed"
     assert value(backend, PID) != first
     wait_until(lambda: not is_running(first))
 
@@ -132,7 +132,7 @@ def f():
     return os.getpid()
 """
     first = run(backend, code)
-    assert first.status is OutcomeStatus.OK, "the program itself did nothing wrong"
+    assert first.status is OutcomeStatus.OK, "the program itself must succeed"
     second = run(backend, PID)
     assert second.value != first.value
     assert second.output.stdout == ""
@@ -140,7 +140,7 @@ def f():
 
 
 def completions(backend: LokyBackend) -> list[tuple[ExecutionMetrics | None, BaseException | None]]:
-    """Collect the arguments of `on_complete` from now on."""
+    """Record the arguments of all further `on_complete` calls."""
     told: list[tuple[ExecutionMetrics | None, BaseException | None]] = []
     backend.on_complete(lambda _, metrics, error: told.append((metrics, error)))
     return told
@@ -160,7 +160,7 @@ def test_r62_r21_a_refused_spill_directory_fails_the_call_and_completes_it(
     assert told[0][0] is None
     assert isinstance(told[0][1], SpillDirectoryError)
     (tmp_path / "open").chmod(0o700)
-    assert value(backend, PID) > 0, "once it is mended the backend works"
+    assert value(backend, PID) > 0, "the backend must work after the directory is fixed"
 
 
 def test_r62_a_worker_that_does_not_start_in_time_fails_the_call_and_completes_it(
