@@ -4,7 +4,7 @@ pool            one life of a local backend: a request in, its outcome out
 dispatcher      the thread that owns a pool: queue, deadlines, events
 inbox           commands from any thread to the dispatcher's
 job_queue       the calls that wait for a worker
-jobs            a call on its way through the pool, and how it ended
+jobs            a call on its way through the pool, and its ending
 workers         the workers of a pool, by state
 worker_events   the consequences of what workers do
 staffing        starting workers, and what follows from failed starts

@@ -53,7 +53,7 @@ _CANCELLED = "the call was cancelled"
 
 
 class PoolResources(Protocol):
-    """Files and descriptors that a pool holds beside its workers."""
+    """Files and descriptors that a pool holds in addition to its workers."""
 
     def close(self) -> None: ...
 

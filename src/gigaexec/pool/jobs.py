@@ -1,4 +1,4 @@
-"""A call on its way through a pool, and how it ended."""
+"""A call on its way through a pool, and its ending."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ class Pool:
             if result.inline_value is not None:
                 value = ValueBytes(result.layout, result.inline_value)
                 return finish(EncodedOutcome(successful_outcome(ending, None), value))
-            # Reading and decoding a large value takes long; the event loop goes on meanwhile.
+            # Reading and decoding a large value takes long; the event loop continues meanwhile.
             return await asyncio.to_thread(lambda: finish(self._read(ending, request, place)))
         finally:
             if ending.may_have_spilled:

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 # many more are kept ready, so that the next replacement does not wait 100 ms for a new interpreter.
 _SPARES_AFTER_FIRST_KILL = 1
 
-# A start takes 8 descriptors for a moment; a running worker holds 6.
+# A start briefly takes 8 descriptors; a running worker holds 6.
 _DESCRIPTORS_OF_START = 8
 
 NewHandle = Callable[[str, WorkerProcess, WorkerPipes], WorkerHandle]

@@ -100,8 +100,8 @@ class TemplateProcess:
         """Return why the template takes no more requests.
 
         Returns:
-            An encoded `StartRefusal` if the template drains: its calls go on. b"" if it has ended. None if it
-            takes requests.
+            An encoded `StartRefusal` if the template drains: its calls continue. b"" if it has ended. None if
+            it takes requests.
         """
         if self._drain_reason is None:
             try:
