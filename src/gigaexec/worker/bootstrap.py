@@ -15,21 +15,21 @@ _HIGHEST_DESCRIPTOR = 1 << 20  # the default of fs.nr_open
 
 
 def prepare_interpreter() -> None:
-    """Give the interpreter the state that programs expect of a fresh one; write no bytecode files.
+    """Reset signals and multiprocessing to the defaults of a fresh interpreter. Disable bytecode files.
 
-    Forked processes inherit all of it.
+    Forked processes inherit these settings.
     """
     _reset_signals()
     faulthandler.enable(file=2, all_threads=True)
-    # loky leaves its own start method here, which fails in programs.
+    # loky sets its own start method, which does not work in programs.
     multiprocessing.set_start_method(None, force=True)
     if sys.platform == "linux":
-        # The default of Python 3.14, forkserver, starts interpreters that cannot import a program without a
-        # file.
+        # The default of Python 3.14 is forkserver: a new interpreter that would import the program, which has
+        # no file.
         default: Any = multiprocessing.context._default_context
         default._default_context = multiprocessing.get_context("fork")
-    # No __pycache__ in the user's folders: a helper module that is rewritten within a second at the same size
-    # would be loaded from the stale cache.
+    # A helper module that is rewritten within a second, at the same size, would be loaded from a stale
+    # __pycache__.
     sys.dont_write_bytecode = True
 
 
@@ -57,7 +57,10 @@ def raise_oom_score() -> None:
 
 
 def close_all_but(wanted: set[int]) -> None:
-    """Close every descriptor from 3 on except `wanted`. No object may close them a second time."""
+    """Close all descriptors from 3 on, except `wanted`.
+
+    An object that owns a closed descriptor must not close it later: the number may be in use again.
+    """
     first = 3
     for descriptor in sorted(wanted):
         os.closerange(first, descriptor)
@@ -66,9 +69,9 @@ def close_all_but(wanted: set[int]) -> None:
 
 
 def _reset_signals() -> None:
-    # Workers inherit ignored and blocked signals: the driver may run under nohup.
+    # Ignored and blocked signals are inherited from the driver, which may run under nohup.
     for name in ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCHLD"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # CallScope enables it while a program runs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # CallScope enables SIGINT for a call
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -27,7 +27,8 @@ def adopt_orphans() -> list[str]:
 def end_child_processes() -> int:
     """Kill and reap every descendant of this process.
 
-    A program that forks faster than this function kills keeps it busy; the call's deadline ends both.
+    If a program forks faster than this function kills, the function does not return before the call's
+    deadline, when the driver kills the worker.
 
     Returns:
         Number of processes that were still running.
@@ -71,7 +72,7 @@ def _end_child(pid: int) -> bool:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     except (ProcessLookupError, ChildProcessError):
-        return False  # a thread of the program was faster to reap it
+        return False  # a thread of the program has reaped the process
     return True
 
 

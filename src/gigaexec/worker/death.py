@@ -24,8 +24,8 @@ def die_with_driver(lifeline: int, driver_pid: int, enable_pdeathsig: bool) -> l
     """Have the kernel kill this process when the driver ends, whatever this process is doing.
 
     Args:
-        lifeline: A pipe's read end. Only the driver holds the write end, and writes nothing: end of file
-            means that the driver has ended.
+        lifeline: The read end of a pipe. Only the driver holds the write end, and it writes nothing. End of
+            file means that the driver has ended.
         driver_pid: The driver's process id, to detect that it has ended already.
         enable_pdeathsig: Use PR_SET_PDEATHSIG as well.
 
@@ -63,7 +63,7 @@ def watch_lifeline_on_thread(lifeline: int) -> None:
 
 
 def outlive_driver(lifeline: int) -> None:
-    """Undo `die_with_driver`. Linux only. The caller must notice the driver's end itself."""
+    """Undo `die_with_driver`. Linux only. The caller must detect the end of the driver itself."""
     fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_NONBLOCK)
     prctl("PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, 0)
 
@@ -81,8 +81,7 @@ def exit_broken(process: str, error: BaseException) -> NoReturn:
         error: The failure.
     """
     try:
-        # Not through `sys.stderr`, which may be an object of the program, which may also have replaced
-        # functions of `os`.
+        # The program may have replaced `sys.stderr` and functions of `os`.
         text = f"gigaexec: the {process} failed: {type(error).__name__}: {error}\n"
         _write(2, text.encode(errors="replace"))
     finally:

@@ -27,7 +27,7 @@ class Accountant:
     Args:
         worker_id: 12 hex digits.
         node_id: Name of the machine.
-        is_single_use: The process runs one call, so its lifetime peak is the call's peak.
+        is_single_use: True if the process runs only one call. Its lifetime peak is then the call's peak.
     """
 
     def __init__(self, worker_id: str, node_id: str, *, is_single_use: bool = False) -> None:
@@ -104,7 +104,7 @@ class Measurement:
         self._started_at_ns = _monotonic_ns()
 
     def stop(self) -> ExecutionMetrics:
-        """Return the metrics. Call it once."""
+        """Stop the clocks and return the metrics. Call this method once."""
         finished_at_ns = _monotonic_ns()
         used = usage().since(self._used_before)
         return self._accountant.metrics(self._started_at_ns, finished_at_ns, used)

@@ -1,8 +1,8 @@
 """The standard streams of a worker, from which the output of a call is captured.
 
 Descriptors 1 and 2 are pipes that the driver drains while the call runs. So the output of C code and child
-processes is captured as well, a program never blocks on a full pipe for long, and output before a crash or a
-kill is not lost. `sys.stdout` and `sys.stderr` are unbuffered for the same reason.
+processes is captured as well, and a full pipe does not block a program for long. `sys.stdout` and
+`sys.stderr` are unbuffered, so output before a crash or a kill is not lost.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class ImportState:
 
     def holds(self, name: str, module: types.ModuleType) -> bool:
         """True if a top-level module comes from a folder or a hook that every call can import from."""
-        # The folder that holds a package is the parent of the package's own folder.
+        # The places of a package are its own folders, which finders found in the parent folders.
         places = _package_folders(module) or module_places(module)
         found_in = [os.path.normpath(os.path.dirname(place)) for place in places if os.path.isabs(place)]
         if not found_in or any(folder in self.folders for folder in found_in):
@@ -82,7 +82,7 @@ class CallImports:
             rest.insert(0, "")
         sys.path[:] = entries + rest
         for entry in entries:
-            # A finder detects changes of its folder by mtime, which is too coarse for files written just now.
+            # A finder lists its folder again only if the mtime changed, which misses files written just now.
             sys.path_importer_cache.pop(entry, None)
             for name in _top_level_names(entry):
                 _drop_shadowed(name, entry)
@@ -123,7 +123,7 @@ class CallImports:
         return own
 
     def _loaded_since(self) -> dict[str, Any]:
-        """Return by name the modules that were loaded after `modules_before`, and possibly others."""
+        """Return the modules that the call loaded, by name. The result may hold other modules as well."""
         now: dict[str, Any] = sys.modules.copy()
         now.pop(MODULE_NAME, None)
         return now if now != self._modules_before else {}
@@ -139,7 +139,7 @@ class CallImports:
 
 def _drop_shadowed(name: str, entry: str) -> None:
     module = sys.modules.get(name)
-    # A fresh Python does not take these from the folder either: it has them before it searches sys.path.
+    # A fresh Python does not load these from the folder either: it imports them when it starts.
     if module is None or _is_part_of_interpreter(module) or name == "gigaexec":
         return
     if not any(_is_inside(place, entry) for place in module_places(module)):

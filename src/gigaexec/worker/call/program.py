@@ -25,7 +25,7 @@ FILE_NAME = "user_code.py"
 _COMPILED_PROGRAMS_KEPT = 64
 _compiled: OrderedDict[str, types.CodeType] = OrderedDict()
 
-# The globals of the loaded program. The program may replace its module in sys.modules.
+# The globals of the loaded program. Kept here because the program may replace its module in sys.modules.
 _namespace: dict[str, Any] | None = None
 
 
@@ -37,14 +37,14 @@ def load_program(code: str) -> types.ModuleType:
     """Compile `code` and run its top level as the module `user_code`.
 
     Raises:
-        BaseException: Whatever the user's code raises; SyntaxError with its line.
+        BaseException: Anything that the program raises; SyntaxError if it does not compile.
     """
     global _namespace
     _show_in_tracebacks(code)
     compiled = _compile(code)
     module = types.ModuleType(MODULE_NAME)
     module.__file__ = FILE_NAME
-    # Registered before it runs: dataclasses, enum and typing look their module up by name.
+    # Registered before it runs, because dataclasses, enum and typing look their module up by name.
     _modules[MODULE_NAME] = module
     _register_by_value(module)
     _namespace = module.__dict__
@@ -63,13 +63,13 @@ def unload_program() -> None:
     # full garbage collection.
     _namespace.clear()
     _namespace = None
-    # By name: the program may have renamed its module, or changed the module's class.
+    # cloudpickle looks only at the name. The program may have renamed its own module or changed its class.
     with suppress(ValueError):  # the program unregistered it
         _unregister_by_value(types.ModuleType(MODULE_NAME))
 
 
 def find_function(module: types.ModuleType, name: str) -> Callable[..., Any]:
-    """Return the module's function of that name.
+    """Return the module's function called `name`.
 
     Raises:
         ProgramError: The name is missing, or its value is not callable.

@@ -98,7 +98,7 @@ class CallRunner:
 
         Args:
             call: The call.
-            scope: The call's scope, prepared.
+            scope: The prepared scope of the call.
             seed: Seed of the random generators; None to leave them as they are.
             prepare: Applies limits and sandbox, before anything of the call is loaded. It may raise
                 `StepFailedError`.
@@ -146,7 +146,7 @@ class CallRunner:
         return FinishedCall(error, encoded, metrics)
 
     def _end_forked_child(self, error: WorkerError | None = None) -> None:
-        """End this process if the program forked it: otherwise its answer would pass for the worker's."""
+        """End this process if the program forked it. Its answer would be taken for the worker's."""
         if _getpid() != self._pid:
             if error is not None:
                 print(error.stderr, file=sys.stderr)
@@ -155,7 +155,7 @@ class CallRunner:
 
 
 def apply_call_limits(call: ReceivedCall, *, is_final: bool) -> None:
-    """Apply the call's limits, as `apply_limits`. Raises `StepFailedError` if one cannot be applied."""
+    """Apply the call's limits with `apply_limits`. Raises `StepFailedError` if one cannot be applied."""
     try:
         apply_limits(call.header.limits, is_final=is_final)
     except LimitFailure as failure:
@@ -164,7 +164,7 @@ def apply_call_limits(call: ReceivedCall, *, is_final: bool) -> None:
 
 def _require_prepared(scope: CallScope) -> None:
     if scope.not_prepared is not None:
-        # No traceback: reading its source lines searches the very path that cannot be used.
+        # No traceback: formatting one reads source lines, and so searches the sys.path that cannot be set.
         name = type(scope.not_prepared).__name__
         text = f"the call's env or python_path cannot be set: {name}: {scope.not_prepared}"
         raise StepFailedError.from_text(text, ErrorKind.ARGUMENTS)

@@ -10,15 +10,16 @@ from typing import Any
 
 from gigaexec.worker.call.imports import CallImports
 
-# `signal.signal` wraps this function to make enum members, which takes longer than the system call.
+# `signal.signal` calls this function and converts handlers to enum members, which takes longer than the
+# system call.
 _set_handler: Callable[[int, Any], Any] = importlib.import_module("_signal").signal
 _SIGINT = int(signal.SIGINT)
 
 
 class CallScope:
-    """Prepares the process for one call.
+    """The environment, folders and signal handlers of one call.
 
-    After `prepare`, `not_prepared` holds the error because of which the call must not run, or None.
+    After `prepare`, `not_prepared` is the error because of which the call must not run, or None.
     """
 
     def __init__(self, imports: CallImports, env: dict[str, str | None]) -> None:

@@ -1,7 +1,8 @@
 """The state that workers inherit from their template.
 
-A forked process copies a memory page before it first writes to it, which takes longer than the write. So
-state that all workers share is created in the template, and a worker writes to as little of it as possible.
+Memory is copy-on-write: the first write of a worker to a page copies the page, which takes longer than the
+write. So state that all workers need is created in the template, and a worker writes to as little of it as
+possible.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class InheritedState:
         self._import_state = ImportState(require_current_folder())
 
     def renew_modules(self) -> None:
-        """In the template: count the modules that are loaded now as loaded before every call."""
+        """In the template: treat all modules loaded so far as loaded before every call."""
         self._modules = sys.modules.copy()
 
     def imports(self, python_path: list[str]) -> ForkedImports:
@@ -39,9 +40,9 @@ class InheritedState:
 
 
 class ForkedImports(CallImports):
-    """The imports of a call in a forked process, which ends after the call, so nothing is restored.
+    """The imports of a call in a forked process, which ends after the call: nothing is restored.
 
-    It touches no module that the call did not load: that would copy the page of the module.
+    Modules that the call did not load are not touched: a new reference to a module copies its page.
 
     Args:
         state: The folders and hooks that every call can import from.

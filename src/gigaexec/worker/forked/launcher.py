@@ -32,13 +32,13 @@ def main(requests_descriptor: int, lifeline: int) -> NoReturn:
     """Run the launcher. Called first in a new interpreter.
 
     Args:
-        requests_descriptor: A socket; its first message is the pickled `TemplateSettings`.
-        lifeline: A pipe's read end. End of file means that the driver has ended.
+        requests_descriptor: A socket to the driver. Its first message is the pickled `TemplateSettings`.
+        lifeline: The read end of a pipe. End of file means that the driver has ended.
     """
-    # Inherited from the driver, which may ignore SIGCHLD: then no process could be waited for.
+    # The driver may ignore SIGCHLD, and this process inherits that: wait(2) would report no child.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    require_current_folder()  # the driver's may have been removed; requests name the workers' folders
+    require_current_folder()  # only for this process: each request names the folder of its worker
     os.set_inheritable(requests_descriptor, False)
     requests = socket.socket(fileno=requests_descriptor)
     settings: TemplateSettings = pickle.loads(requests.recv(_SETTINGS_BYTES))
@@ -53,11 +53,11 @@ def main(requests_descriptor: int, lifeline: int) -> NoReturn:
             _, status = os.waitpid(template, 0)
             _exit_like(status)
         os.close(lifeline)
-        # The launcher has one thread, so only its end sends the signal.
+        # PR_SET_PDEATHSIG fires when the forking *thread* ends. The launcher has only one.
         _print_to_stderr(die_with_parent())
     else:
-        # This process must outlive a killed driver, to kill the processes of its calls. The socket shows the
-        # driver's end.
+        # This process must outlive a killed driver, to kill the processes of its calls. It detects the end of
+        # the driver by end of file on the socket.
         outlive_driver(lifeline)
     run_template(requests, settings, isolation)
 

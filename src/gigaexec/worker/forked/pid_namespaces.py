@@ -55,7 +55,7 @@ class NamespaceInits:
         """Start the maker.
 
         Raises:
-            OSError: The system allows no PID namespaces, or not to enter one.
+            OSError: The system refuses to create a PID namespace or to enter one.
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         maker_pid = os.fork()
@@ -142,7 +142,7 @@ def _make_inits(template: socket.socket) -> NoReturn:
     try:
         die_with_parent()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # every init inherits it
-        # PID 1 receives only the signals from its namespace that it handles.
+        # From inside its namespace PID 1 gets only signals that have a handler. Python has one for SIGINT.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         stacks = _Stacks()
         wait_for_ever = ctypes.cast(ctypes.CDLL(None).pause, ctypes.c_void_p)
@@ -162,7 +162,7 @@ def _send_init(template: socket.socket, wait_for_ever: ctypes.c_void_p, stacks: 
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
-        os.kill(pid, signal.SIGKILL)  # the kernel reaps it, and its stack is lost
+        os.kill(pid, signal.SIGKILL)  # the kernel reaps it
         stacks.abandon_last()
         raise
     stacks.record_user_of_last(pidfd)

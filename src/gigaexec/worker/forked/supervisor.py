@@ -4,7 +4,8 @@
                            |  <--- wait4: exit status, resource use
                            |  ---> report to the driver, on a socket that the worker does not have
 
-A supervisor adopts all orphans of its call. When the worker or the driver ends, it kills until none is left.
+A supervisor adopts all orphans of its call. When the worker or the driver ends, the supervisor kills its
+descendants until none is left.
 """
 
 from __future__ import annotations

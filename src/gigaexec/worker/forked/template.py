@@ -134,7 +134,7 @@ class _Template:
         try:
             text, descriptors = receive_with_descriptors(self._requests, _REQUEST_BYTES)
         except DescriptorsLostError:
-            return  # the kernel closed the lost descriptors, which the driver sees
+            return  # the kernel closed the lost descriptors; the driver sees end of file on its ends
         if not text:  # the driver has ended
             if self._inits is None:
                 end_child_processes()

@@ -1,7 +1,7 @@
 """Runs calls in the template, so that its workers inherit warmed-up engine code.
 
-CPython specialises the bytecode of a function on its first runs, which writes to the function's memory. What
-is specialised before the fork is copied in no worker.
+CPython specialises the bytecode of a function during its first runs, which writes to the function's memory.
+In a worker each of these writes would copy a page.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def warm_up(inherited: InheritedState, results: ResultFormat, isolation: Isolati
     Args:
         inherited: The state of the template; `usual_ready` and its modules are set here.
         results: Format of return values.
-        isolation: The template's steps of the sandbox. None is applied.
+        isolation: The sandbox of the template. The calls here are not confined.
     """
     settings = ChildSettings("", "", folder="", scratch="", results=results, channel=-1, stdout=-1, stderr=-1)
     path, finders, handler = list(sys.path), list(sys.meta_path), signal.getsignal(signal.SIGINT)

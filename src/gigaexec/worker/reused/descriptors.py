@@ -1,4 +1,4 @@
-"""The file descriptors of a reused worker: restores 0, 1 and 2 after a call, and detects a leak."""
+"""The file descriptors of a reused worker. Restores 0, 1 and 2 after a call, and detects leaks."""
 
 from __future__ import annotations
 

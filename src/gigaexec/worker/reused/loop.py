@@ -75,7 +75,7 @@ class Worker:
         if descriptors_run_low():
             reasons.append("the program left more than half of all file descriptors open")
         if self._max_rss_kb is not None and (rss_kb := self._accountant.rss_kb()) > self._max_rss_kb:
-            reasons.append(f"{rss_kb // 1024} MiB are resident, more than max_worker_rss_mb")
+            reasons.append(f"the worker uses {rss_kb // 1024} MiB of memory, more than max_worker_rss_mb")
         return "; ".join(reasons)
 
 

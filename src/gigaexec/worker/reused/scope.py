@@ -41,7 +41,7 @@ _EXTENSIONS = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 
 
 class Baseline:
-    """The state of this process between calls. Each call starts from it, and is restored to it."""
+    """The state of this process between calls. It is restored after every call."""
 
     def __init__(self) -> None:
         self.environment_object = os.environ
@@ -83,13 +83,13 @@ class RestoredImports(CallImports):
         self._restore_path()
         # Many extension modules cannot be loaded a second time in one process, as the next call would.
         if any(place.endswith(_EXTENSIONS) for module in own.values() for place in module_places(module)):
-            return "the program imported extension modules from a folder of its own"
+            return "the program imported extension modules from its own folders"
         return ""
 
     def _restore_path(self) -> None:
         sys.path = self._state.path_list
         sys.path[:] = self._state.path
-        # A finder detects changes of its folder by mtime, which is too coarse for files that the next call
+        # A finder lists its folder again only if the mtime changed, which misses files that the next call
         # writes.
         for entry in sys.path_importer_cache.keys() - self._folders_before - self._state.folders:
             del sys.path_importer_cache[entry]
@@ -113,7 +113,7 @@ class RestoredScope(CallScope):
         return self
 
     def __exit__(self, *_: object) -> None:
-        # First everything that could still run the program's code on this thread, or interrupt this method.
+        # First disable what could still run the program's code on this thread, or interrupt this method.
         _set_handler(_SIGINT, _SIG_IGN)
         self._note(self._baseline.interpreter.restore())
         self._restore_signals()
@@ -149,7 +149,7 @@ class RestoredScope(CallScope):
             signal.setitimer(timer, 0)
         if (handlers := list(map(_get_handler, _SIGNALS))) != self._baseline.handlers:
             for number, now, before in zip(_SIGNALS, handlers, self._baseline.handlers, strict=True):
-                # None: the handler was not set from Python, so Python cannot restore it.
+                # `before` is None if C code set the handler. Python cannot restore such a handler.
                 if now != before and before is not None:
                     signal.signal(number, before)
         signal.set_wakeup_fd(-1)
@@ -164,7 +164,7 @@ class RestoredScope(CallScope):
         try:
             os.chdir(self._baseline.folder)
         except OSError as error:
-            self._note(f"its current folder {self._baseline.folder!r} was removed: {error.strerror}")
+            self._note(f"the worker's current folder {self._baseline.folder!r} was removed: {error.strerror}")
 
     def _restore_limits(self) -> None:
         for limit, (soft, hard) in self._baseline.limits.items():
