@@ -43,9 +43,7 @@ def f(folder):
 
 
 @pytest.mark.parametrize("end", ["return 1", "raise ValueError", "sys.exit(2)"])
-def test_r4_r5_the_next_call_finds_everything_as_it_was(
-    run: Run, kind: Kind, tmp_path: Path, end: str
-) -> None:
+def test_r4_r5_state_is_restored_for_the_next_call(run: Run, kind: Kind, tmp_path: Path, end: str) -> None:
     before = run(_STATE)
     mess = run(_MESS.replace("END", end), str(tmp_path), env={"GIVEN": "2", "HOME": "/moon"})
     after = run(_STATE)
@@ -56,7 +54,7 @@ def test_r4_r5_the_next_call_finds_everything_as_it_was(
     assert (after.metrics.worker_id == before.metrics.worker_id) is kind.reuses_workers
 
 
-def test_r5_a_folder_that_is_gone_does_not_matter(run: Run, tmp_path: Path) -> None:
+def test_r5_a_call_may_remove_its_current_folder(run: Run, tmp_path: Path) -> None:
     before = run("import os\ndef f(): return os.getcwd()").value
     code = "import os\ndef f(folder):\n    os.mkdir(folder); os.chdir(folder); os.rmdir(folder)"
     assert run(code, str(tmp_path / "brief")).ok
@@ -78,7 +76,7 @@ def f():
     assert run(code).value == plain
 
 
-def test_r4_env_is_there_when_the_program_is_imported(run: Run) -> None:
+def test_r4_env_is_set_before_the_program_is_loaded(run: Run) -> None:
     code = "import os\nAT_IMPORT = os.environ['NEW']\ndef f(): return AT_IMPORT"
     assert run(code, env={"NEW": "now"}).value == "now"
 
@@ -107,7 +105,7 @@ def test_r37_a_broken_pipe_is_an_exception(run: Run) -> None:
     assert "BrokenPipeError" in str(outcome.error)
 
 
-def test_r5_a_reliability_guard_binds_its_own_call_only(run: Run, kind: Kind) -> None:
+def test_r5_a_reliability_guard_applies_to_its_own_call_only(run: Run, kind: Kind) -> None:
     """Some benchmark programs set dangerous functions to None; the next program needs these functions."""
     guard = """
 import builtins, os, shutil, subprocess, sys
@@ -138,7 +136,7 @@ def f():
     assert (used.metrics.worker_id == guarded.metrics.worker_id) is kind.reuses_workers
 
 
-def test_r33_a_forked_child_that_comes_back_does_not_answer_for_its_parent(run: Run) -> None:
+def test_r33_a_forked_child_that_returns_does_not_answer_for_its_parent(run: Run) -> None:
     code = """
 import os
 def f(n):
@@ -161,6 +159,6 @@ class _SeesModules:
         return eval, ("'user_code' in __import__('sys').modules",)
 
 
-def test_r1_arguments_are_restored_before_and_without_any_program(run: Run) -> None:
+def test_r1_arguments_are_decoded_before_the_program_is_loaded(run: Run) -> None:
     for _ in range(2):
         assert run("def f(seen): return seen", _SeesModules()).value is False

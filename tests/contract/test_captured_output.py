@@ -13,7 +13,7 @@ from tests.contract.conftest import MakeBackend, Run
 _LIMIT = 64 * 1024  # the default of captured_output_bytes
 
 
-def test_r6_prints_c_code_and_children_are_caught(run: Run) -> None:
+def test_r6_output_of_prints_c_code_and_children_is_captured(run: Run) -> None:
     code = """
 import ctypes, os, subprocess, sys
 def f():
@@ -32,7 +32,7 @@ def f():
     assert (output.stdout_bytes, output.stderr_bytes) == (len(output.stdout), len(output.stderr))
 
 
-def test_r6_what_c_still_buffers_belongs_to_its_call(run: Run) -> None:
+def test_r6_output_in_c_buffers_belongs_to_its_call(run: Run) -> None:
     code = """
 import ctypes
 def f():
@@ -44,7 +44,7 @@ def f():
     assert not run("def f(): pass").output
 
 
-def test_r6_a_failure_carries_its_output_marked_as_such(run: Run) -> None:
+def test_r6_a_failure_carries_its_output_marked_as_captured(run: Run) -> None:
     outcome = run("def f():\n    print('on my way')\n    raise ValueError('lost')")
     error = outcome.error
     assert isinstance(error, ExecRunnerError)
@@ -75,7 +75,7 @@ def test_r6_output_survives_a_timeout_and_a_crash(run: Run, end: str, status: Ou
     assert outcome.error.output == outcome.output
 
 
-def test_r6_a_long_output_keeps_its_head_and_tail_and_says_what_was_cut(run: Run) -> None:
+def test_r6_a_long_output_keeps_its_head_and_tail_and_the_size_of_the_cut(run: Run) -> None:
     code = "def f():\n    for number in range(200_000): print(number)\n    raise ValueError"
     outcome = run(code)
     text, written = outcome.output.stdout, outcome.output.stdout_bytes
@@ -106,7 +106,7 @@ def test_r6_output_of_one_call_is_not_in_the_next(run: Run) -> None:
     assert not run("def f(): pass").output
 
 
-def test_r6_streams_that_a_program_breaks_are_mended(run: Run) -> None:
+def test_r6_streams_that_a_program_breaks_are_restored(run: Run) -> None:
     breaks = (
         "sys.stdout = None; sys.stderr = 3",
         "sys.stdout.close(); sys.stderr.close()",
@@ -127,7 +127,7 @@ def test_r6_standard_input_is_empty(run: Run) -> None:
     assert "EOFError" in str(outcome.error)
 
 
-def test_r6_bytes_that_are_no_text_do_no_harm(run: Run) -> None:
+def test_r6_output_that_is_not_utf8_is_captured(run: Run) -> None:
     outcome = run("import os\ndef f():\n    os.write(1, b'a\\xff\\x00b')\n    print('\\ud800')")
     assert outcome.output.stdout == "a\ufffd\0b"
     assert "UnicodeEncodeError" in str(outcome.error)

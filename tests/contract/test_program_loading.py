@@ -1,4 +1,4 @@
-"""R1, R2, R3: from a string of source to a function call."""
+"""R1, R2, R3: loading a program from source, and calling its function."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def f():
     assert run(code).value == (["x"], int, 1)
 
 
-def test_r1_one_program_is_unknown_to_the_next(run: Run, kind: Kind) -> None:
+def test_r1_a_program_is_not_visible_to_the_next(run: Run, kind: Kind) -> None:
     first = run("import sys\nleft = 1\ndef f(): return 1")
     second = run(
         "import linecache\ndef f(): return 'left' in globals(), len(linecache.getlines('user_code.py'))"
@@ -49,7 +49,7 @@ def test_r1_one_program_is_unknown_to_the_next(run: Run, kind: Kind) -> None:
     assert (first.metrics.worker_id == second.metrics.worker_id) is kind.reuses_workers
 
 
-def test_r1_the_same_program_twice_starts_from_its_own_globals(run: Run) -> None:
+def test_r1_a_repeated_program_starts_with_fresh_globals(run: Run) -> None:
     code = "calls = []\ndef f():\n    calls.append(1)\n    return len(calls)"
     assert [run(code).value for _ in range(3)] == [1, 1, 1]
 
@@ -65,14 +65,14 @@ def test_r2_args_and_kwargs_arrive(run: Run) -> None:
     assert outcome.value == (1, (2, 3), 4, {"z": 5})
 
 
-def test_r2_a_missing_function_is_named_with_those_that_are_there(run: Run) -> None:
+def test_r2_the_error_of_a_missing_function_lists_the_defined_names(run: Run) -> None:
     outcome = run("def solve(): pass\nlimit = 3", function="slove")
     assert outcome.status is OutcomeStatus.ERROR
     assert isinstance(outcome.error, ExecRunnerError)
     assert outcome.error.summary == "the program defines no function 'slove'; it defines: solve"
 
 
-def test_r2_what_is_not_callable_is_named_with_its_type(run: Run) -> None:
+def test_r2_an_object_that_is_not_callable_is_named_with_its_type(run: Run) -> None:
     outcome = run("f = [1]")
     assert outcome.status is OutcomeStatus.ERROR
     assert "expected 'f' of the program to be a function, got type list" in str(outcome.error)
@@ -112,7 +112,7 @@ def _folder(parent: Path, name: str, **files: str) -> str:
     return str(folder)
 
 
-def test_r3_the_folders_come_first_in_order_without_duplicates(run: Run, tmp_path: Path) -> None:
+def test_r3_python_path_is_first_in_order_without_duplicates(run: Run, tmp_path: Path) -> None:
     first, second = _folder(tmp_path, "one", only="x = 1"), _folder(tmp_path, "two", only="x = 2")
     code = "import only, sys\ndef f(): return sys.path[:3], len(sys.path) - len(set(sys.path)), only.x"
     path, doubles, x = run(code, python_path=[first, second, first]).value
@@ -121,14 +121,14 @@ def test_r3_the_folders_come_first_in_order_without_duplicates(run: Run, tmp_pat
     assert (doubles, x) == (0, 1)
 
 
-def test_r3_two_calls_with_two_helpers_each_get_their_own(run: Run, tmp_path: Path) -> None:
+def test_r3_two_calls_import_their_own_helpers_of_the_same_name(run: Run, tmp_path: Path) -> None:
     folders = [_folder(tmp_path, name, helper=f"NAME = {name!r}") for name in ("one", "two", "three")]
     code = "import helper\ndef f(): return helper.NAME"
     assert [run(code, python_path=[folder]).value for folder in folders] == ["one", "two", "three"]
     assert "No module named 'helper'" in str(run(code).error)
 
 
-def test_r3_a_helper_that_was_rewritten_is_read_anew(run: Run, tmp_path: Path) -> None:
+def test_r3_a_rewritten_helper_is_read_again(run: Run, tmp_path: Path) -> None:
     code = "import helper\ndef f(): return helper.X"
     for x in range(3):  # same size and mtime second, so a cached .pyc would seem valid
         folder = _folder(tmp_path, "one", helper=f"X = {x}")
@@ -158,5 +158,5 @@ def test_r3_the_current_directory_is_importable(run: Run, tmp_path: Path) -> Non
     assert run(f"import os\nos.chdir({folder!r})\nimport beside\ndef f(): return beside.X").value == 5
 
 
-def test_r3_a_folder_that_is_not_there_does_no_harm(run: Run, tmp_path: Path) -> None:
+def test_r3_a_missing_folder_is_ignored(run: Run, tmp_path: Path) -> None:
     assert run("def f(): return 1", python_path=[str(tmp_path / "nowhere")]).value == 1

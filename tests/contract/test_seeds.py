@@ -35,9 +35,7 @@ def test_the_same_seed_gives_the_same_numbers(run: Run, code: str) -> None:
 
 
 @_CODES
-def test_numbers_without_a_seed_differ_and_can_be_had_again_where_one_was_drawn(
-    run: Run, kind: Kind, code: str
-) -> None:
+def test_numbers_without_a_seed_differ_and_a_drawn_seed_repeats_them(run: Run, kind: Kind, code: str) -> None:
     outcomes = [run(code) for _ in range(4)]
     for index in (0, 1):
         assert len({outcome.value[index] for outcome in outcomes}) == 4
@@ -48,7 +46,7 @@ def test_numbers_without_a_seed_differ_and_can_be_had_again_where_one_was_drawn(
 
 
 @_CODES
-def test_a_call_does_not_go_on_with_the_seed_of_the_one_before(run: Run, code: str) -> None:
+def test_a_call_does_not_continue_the_sequence_of_the_call_before(run: Run, code: str) -> None:
     seeded = run(code, seed=7).value
     assert run(code).value != run(code).value
     continued: list[Any] = []
@@ -59,7 +57,7 @@ def test_a_call_does_not_go_on_with_the_seed_of_the_one_before(run: Run, code: s
         assert continued[0][index] != continued[1][index]
 
 
-def test_modules_that_a_seed_waits_for_are_like_any_other(run: Run) -> None:
+def test_numpy_s_generators_keep_their_spec_if_they_are_seeded_at_import(run: Run) -> None:
     code = """
 import sys
 def f():

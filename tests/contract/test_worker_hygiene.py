@@ -101,7 +101,7 @@ def f():
 
 
 @pytest.mark.parametrize("breakage", _BREAKAGES)
-def test_r33_what_a_program_breaks_of_the_interpreter_is_whole_again(
+def test_r33_parts_of_the_interpreter_that_a_program_breaks_are_restored(
     run: Run, kind: Kind, breakage: str
 ) -> None:
     whole = run(_LEANS)
@@ -124,13 +124,13 @@ def test_r33_a_delayed_exit_of_faulthandler_does_not_end_the_next_call(run: Run)
     assert outcome.ok, outcome.error
 
 
-def test_r33_a_crash_is_explained_also_after_a_program_that_disabled_faulthandler(run: Run) -> None:
+def test_r33_a_crash_is_explained_after_a_program_that_disabled_faulthandler(run: Run) -> None:
     assert run("import faulthandler\ndef f(): faulthandler.disable()").ok
     outcome = run("import ctypes\ndef f(): ctypes.string_at(0)")
     assert "Segmentation fault" in str(outcome.error)
 
 
-def test_r1_a_program_may_put_another_object_in_the_place_of_its_module(run: Run) -> None:
+def test_r1_a_program_may_replace_its_module_in_sys_modules(run: Run) -> None:
     swap = "import sys\nclass Lazy:\n    __slots__ = ()\nsys.modules[__name__] = Lazy()\ndef f(): return 1"
     rename = "__name__ = 'mine'\nclass A: pass\ndef f(): return A().__class__.__name__"
     for _ in range(2):
@@ -154,7 +154,7 @@ def test_r1_a_program_may_put_another_object_in_the_place_of_its_module(run: Run
         "os.dup2(2, 1)",
     ],
 )
-def test_r6_output_is_captured_whatever_the_program_before_did_to_its_streams(run: Run, change: str) -> None:
+def test_r6_output_is_captured_after_a_program_that_broke_its_streams(run: Run, change: str) -> None:
     run(f"import os, sys\ndef f(): {change}")
     outcome = run("def f():\n    print('\\N{SNOWMAN}'); print('x' * 1_000_000)")
     assert outcome.ok, outcome.error
@@ -169,7 +169,7 @@ def test_r6_output_is_captured_whatever_the_program_before_did_to_its_streams(ru
         ("KEPT.extend(duplicates())", "no file descriptor was free"),
     ],
 )
-def test_r20_a_result_that_the_program_s_own_limits_forbid_is_its_own_failure(
+def test_r20_a_result_that_the_program_s_own_limits_forbid_fails_its_call(
     run: Run, spill_dir: Path, restriction: str, message: str
 ) -> None:
     code = f"""
@@ -209,7 +209,7 @@ def f():
 
 
 # Code that programs often run -> an expression whose value must not change for the next program.
-_HABITS = {
+_LIBRARY_CHANGES = {
     "asyncio.run(asyncio.sleep(0))": "kind_of_loop()",
     "asyncio.set_event_loop_policy(Policy())": "type(asyncio.get_event_loop_policy()).__name__",
     "warnings.simplefilter('error')": "warnings.warn('shown')",
@@ -221,7 +221,7 @@ _HABITS = {
     "os.environ['TZ'] = 'XYZ-7'; time.tzset()": "time.localtime(0)[:6], time.tzname",
     "os.nice(3)": "os.nice(0)",
 }
-_HABIT_HEAD = """
+_CHANGE_HEAD = """
 import asyncio, decimal, locale, logging, os, time, tracemalloc, warnings
 class Policy(asyncio.DefaultEventLoopPolicy): pass
 def enabled(): return logging.getLogger("any").isEnabledFor(30)
@@ -233,19 +233,19 @@ def kind_of_loop():
 """
 
 
-@pytest.mark.parametrize("habit", _HABITS)
-def test_r5_what_a_program_does_by_habit_binds_its_own_call_only(run: Run, kind: Kind, habit: str) -> None:
-    shown = f"{_HABIT_HEAD}def f(): return {_HABITS[habit]}"
+@pytest.mark.parametrize("change", _LIBRARY_CHANGES)
+def test_r5_library_state_that_a_program_changes_is_restored(run: Run, kind: Kind, change: str) -> None:
+    shown = f"{_CHANGE_HEAD}def f(): return {_LIBRARY_CHANGES[change]}"
     alone = run(shown)
     assert alone.ok, alone.error
-    done = run(f"{_HABIT_HEAD}def f():\n    {habit}\n    return {_HABITS[habit]}")
+    done = run(f"{_CHANGE_HEAD}def f():\n    {change}\n    return {_LIBRARY_CHANGES[change]}")
     after = run(shown)
     assert after.ok, after.error
     assert after.value == alone.value
     assert done.metrics is not None
     assert after.metrics is not None
     # An unprivileged user cannot restore the priority, so the worker is replaced.
-    goes_on = kind.reuses_workers and not habit.startswith("os.nice")
+    goes_on = kind.reuses_workers and not change.startswith("os.nice")
     assert (after.metrics.worker_id == done.metrics.worker_id) is goes_on
 
 
@@ -257,7 +257,7 @@ def test_r5_what_a_program_does_by_habit_binds_its_own_call_only(run: Run, kind:
         "import os, sys\nsys.path = [{!r}]",
     ],
 )
-def test_r3_a_folder_that_the_program_itself_makes_importable_is_its_own(
+def test_r3_modules_of_a_folder_that_the_program_makes_importable_are_unloaded(
     run: Run, tmp_path: Path, head: str
 ) -> None:
     for name in "ab":
@@ -292,7 +292,7 @@ def test_r3_modules_that_every_call_can_import_stay_loaded(run: Run) -> None:
     assert first.metrics.worker_id == second.metrics.worker_id
 
 
-def test_r5_an_extension_module_of_the_program_s_own_folder_retires_its_worker(
+def test_r5_an_extension_module_in_a_folder_of_the_program_retires_the_worker(
     run: Run, tmp_path: Path
 ) -> None:
     """Many extension modules can be loaded only once in a process."""

@@ -96,7 +96,7 @@ def template() -> psutil.Process:
     # The template is PID 1 of its namespace, so other signals do not kill it.
     [(launcher, signal.SIGKILL), (launcher, signal.SIGSEGV), (template, signal.SIGKILL)],
 )
-def test_r33_a_template_that_is_killed_between_calls_harms_no_call(
+def test_r33_a_template_that_is_killed_between_calls_fails_no_call(
     backend: ForkserverBackend, find: Any, number: signal.Signals
 ) -> None:
     assert gigaexec.run(ONE.code, "f", backend=backend) == 1
@@ -108,7 +108,7 @@ def test_r33_a_template_that_is_killed_between_calls_harms_no_call(
 
 
 @pytest.mark.parametrize("find", [launcher, template])
-def test_r33_a_template_that_is_killed_takes_the_running_call_and_no_other(
+def test_r33_a_template_that_is_killed_fails_the_running_call_and_no_other(
     backend: ForkserverBackend, pids: RecordedPids, find: Any
 ) -> None:
     async def scenario() -> list[Outcome]:
@@ -209,7 +209,7 @@ asyncio.run(main())
 """
 
 
-def test_r35_without_namespaces_everything_of_a_call_ends_with_it_as_well(
+def test_r35_without_namespaces_all_processes_of_a_call_end_with_it(
     tmp_path: Path, pids: RecordedPids
 ) -> None:
     holds = "if os.fork() == 0:\n    held = bytearray(b'x') * (300 << 20)\n    time.sleep(60)"
@@ -247,7 +247,7 @@ def test_r35_without_namespaces_everything_of_a_call_ends_with_it_as_well(
     wait_until(lambda: not mark.pids(), 2.0, "processes of the driver still run")
 
 
-def test_r31_threads_with_loops_of_their_own_share_it(backend: ForkserverBackend) -> None:
+def test_r31_threads_with_separate_event_loops_share_a_backend(backend: ForkserverBackend) -> None:
     answers: dict[int, list[int]] = {}
 
     def work(thread: int) -> None:
@@ -311,7 +311,7 @@ backend.shutdown_now(wait=True)
 
 
 @pytest.mark.parametrize("switch", ["0", "1"])
-def test_r36_a_killed_driver_takes_its_template_along_though_a_forked_child_lives(
+def test_r36_the_template_of_a_killed_driver_ends_even_if_a_forked_child_lives(
     switch: str, tmp_path: Path
 ) -> None:
     body = """

@@ -67,7 +67,7 @@ def test_r33_calls_run_where_the_application_ignores_sigchld() -> None:
     )
 
 
-def test_r33_the_death_of_a_template_fails_no_call_that_had_not_started(make: MakeForkserver) -> None:
+def test_r33_the_death_of_a_template_fails_only_running_calls(make: MakeForkserver) -> None:
     backend = make(max_workers=8)
 
     async def kill_while_workers_start() -> list[OutcomeStatus]:
@@ -82,7 +82,7 @@ def test_r33_the_death_of_a_template_fails_no_call_that_had_not_started(make: Ma
     assert statuses.count(OutcomeStatus.CRASHED) <= 8, "only calls that were running may crash"
 
 
-def test_results_that_are_kept_hold_no_descriptors(make: MakeForkserver) -> None:
+def test_kept_results_hold_no_descriptors(make: MakeForkserver) -> None:
     backend = make()
     call = WorkerCall("import numpy\ndef f(n): return numpy.full(20_000, n)", "f", [7])
     first = asyncio.run(backend.execute(call, deadline_s=30.0))
@@ -112,7 +112,7 @@ def test_many_waiting_calls_with_large_arguments_hold_few_descriptors(make: Make
     assert values == list(range(120))
 
 
-def test_r22_a_spill_directory_that_was_removed_is_made_anew_for_scratch(
+def test_r22_a_removed_spill_directory_is_created_again_for_scratch_folders(
     make: MakeForkserver, spill_dir: Path
 ) -> None:
     backend = make(sandbox=SandboxPolicy.standard())
@@ -137,7 +137,7 @@ def test_a_spill_directory_that_programs_could_read_is_refused(name: str, tmp_pa
         ForkserverBackend(WorkerConfig(spill_dir=tmp_path / "spill", sandbox=policy))
 
 
-def test_a_folder_that_cannot_be_opened_loosens_nothing(make: MakeForkserver, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_opened_weakens_no_sandbox_step(make: MakeForkserver, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("top")
     backend = make(sandbox=SandboxPolicy.standard())
@@ -196,7 +196,7 @@ def f(ready, end):
 """
 
 
-def test_r33_a_program_that_has_all_descriptors_under_way_costs_no_other_call_its_result(
+def test_r33_a_program_with_all_descriptors_in_flight_fails_no_other_call(
     make: MakeForkserver, tmp_path: Path
 ) -> None:
     ready, end = tmp_path / "ready", tmp_path / "end"

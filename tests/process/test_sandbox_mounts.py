@@ -54,7 +54,7 @@ except ConfigurationError as error:
     assert message == f"write of the sandbox names {str(tmp_path / 'folder')!r}, which is mounted read-only"
 
 
-def test_a_write_folder_that_becomes_read_only_costs_no_call_its_scratch_folder(tmp_path: Path) -> None:
+def test_calls_keep_their_scratch_folder_if_a_write_folder_becomes_read_only(tmp_path: Path) -> None:
     found = _json_of(
         f"""
 mount(0)

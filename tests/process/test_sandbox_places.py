@@ -24,7 +24,7 @@ def f(*paths):
 """
 
 
-def test_of_the_home_folder_only_modules_can_be_read(
+def test_only_modules_can_be_read_in_the_home_folder(
     tmp_path: Path, spill_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -45,7 +45,7 @@ def test_of_the_home_folder_only_modules_can_be_read(
 
 
 @pytest.mark.parametrize("name", ["read", "write"])
-def test_a_place_that_does_not_exist_is_refused_at_once(name: str, tmp_path: Path) -> None:
+def test_a_path_that_does_not_exist_is_refused_at_once(name: str, tmp_path: Path) -> None:
     policy = SandboxPolicy.standard(**{name: [tmp_path / "missing"]})
     with pytest.raises(ConfigurationError, match=f"{name} of the sandbox names .*missing.*does not exist"):
         ForkserverBackend(WorkerConfig(sandbox=policy))
@@ -105,7 +105,7 @@ _ONE_CUTS_WHAT_THE_OTHER_RETURNS = """
 """
 
 
-def test_a_shared_folder_lets_no_program_change_or_cut_a_result_that_was_received(
+def test_no_program_can_change_or_truncate_a_received_result_in_a_shared_folder(
     tmp_path: Path, spill_dir: Path
 ) -> None:
     assert run_script(_ONE_CUTS_WHAT_THE_OTHER_RETURNS, str(tmp_path), str(spill_dir)).strip() == "1000000.0"

@@ -52,12 +52,14 @@ def f():
         ("return resource.getrlimit(resource.RLIMIT_NOFILE)[1] <= 256", True),
     ],
 )
-def test_what_is_refused(backend: ForkserverBackend, body: str, expected: object) -> None:
+def test_system_calls_and_limits_of_a_confined_program(
+    backend: ForkserverBackend, body: str, expected: object
+) -> None:
     outcome = asyncio.run(backend.run(WorkerCall(f"{_PRELUDE}    {body}\n", "f"), deadline_s=30.0))
     assert outcome.value == expected, outcome
 
 
-def test_processes_without_a_first_thread_count(backend: ForkserverBackend) -> None:
+def test_a_process_whose_main_thread_has_ended_is_counted(backend: ForkserverBackend) -> None:
     code = """
 import ctypes, os, threading, time
 def f():

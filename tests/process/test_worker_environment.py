@@ -92,7 +92,7 @@ def test_r50_c_code_finds_no_secret(seen: dict[str, Any]) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("place", ["/proc/self/environ", "environ of a forked child", "environ of a child"])
-def test_r50_no_secret_is_in(place: str, seen: dict[str, Any]) -> None:
+def test_r50_a_view_of_the_environment_holds_no_secret(place: str, seen: dict[str, Any]) -> None:
     entries = [entry for entry in seen[place].strip("\0\n").split("\0") if entry]
     assert SECRET not in seen[place]
     assert entries, "the environment block must not be empty"
@@ -163,7 +163,7 @@ def descriptors() -> dict[int, str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_r52_a_worker_holds_nothing_of_the_driver_but_its_own_channels(
+def test_r52_a_worker_holds_no_descriptor_of_the_driver_except_its_channels(
     tmp_path: Path, spill_dir: Path
 ) -> None:
     before = set(descriptors().values())

@@ -85,13 +85,13 @@ def test_r30_idle_workers_end_and_the_next_call_starts_one(make_backend: MakeBac
     wait_until(lambda: not is_running(second), what="the second idle worker still runs")
 
 
-def test_r30_a_call_is_no_idleness(make_backend: MakeBackend) -> None:
+def test_r30_a_running_call_does_not_count_as_idle_time(make_backend: MakeBackend) -> None:
     backend = make_backend(idle_timeout_s=0.1)
     code = "import os, time\ndef f():\n    time.sleep(0.5)\n    return os.getpid()"
     assert run(backend, code).status is OutcomeStatus.OK
 
 
-def test_max_calls_per_worker_replaces_a_worker_after_so_many(make_backend: MakeBackend) -> None:
+def test_max_calls_per_worker_replaces_a_worker_after_that_many_calls(make_backend: MakeBackend) -> None:
     backend = make_backend(max_calls_per_worker=3)
     pids = [value(backend, PID) for _ in range(9)]
     assert list(Counter(pids).values()) == [3, 3, 3]

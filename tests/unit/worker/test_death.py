@@ -35,7 +35,7 @@ def status_of_child(work):
 @pytest.mark.parametrize(
     "never_ends", ["all(itertools.repeat(True))", "time.sleep(1000)", "exec('while True: pass')"]
 )
-def test_r36_the_end_of_the_lifeline_kills_whatever_the_process_does(never_ends: str) -> None:
+def test_r36_the_end_of_the_lifeline_kills_a_busy_process(never_ends: str) -> None:
     body = f"""
 def work(driver_pid):
     assert die_with_driver(lifeline, driver_pid, False) == []
@@ -47,7 +47,7 @@ print(json.dumps(status_of_child(work)))
     assert json_of_script(HEAD + body) == -signal.SIGKILL
 
 
-def test_r36_where_the_kernel_cannot_be_asked_a_thread_watches_the_lifeline() -> None:
+def test_r36_a_thread_watches_the_lifeline_if_the_kernel_cannot() -> None:
     body = """
 def work(driver_pid):
     watch_lifeline_on_thread(lifeline)
@@ -59,10 +59,10 @@ print(json.dumps(status_of_child(work)))
     assert json_of_script(HEAD + body) == -signal.SIGKILL
 
 
-def test_r36_a_process_whose_driver_is_gone_already_does_not_start() -> None:
+def test_r36_a_process_whose_driver_has_already_ended_does_not_start() -> None:
     body = """
 if (child := os.fork()) == 0:
-    die_with_driver(lifeline, os.getpid(), True)  # whatever its parent is, it is not that
+    die_with_driver(lifeline, os.getpid(), True)  # not the parent's pid
     os._exit(0)
 by_parent = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 lifeline, our_end = os.pipe()
@@ -79,7 +79,7 @@ print(json.dumps([by_parent, by_lifeline]))
     assert json_of_script(HEAD + body) == [1, 1]
 
 
-def test_r36_a_refused_request_of_the_kernel_is_reported_with_its_errno() -> None:
+def test_r36_a_prctl_that_the_kernel_refuses_is_reported_with_its_errno() -> None:
     body = """
 from gigaexec.worker import death
 print(json.dumps(death.prctl("PR_NO_SUCH_THING", 123456, 0)))

@@ -1,4 +1,4 @@
-"""R1, R2: from a code string to a function."""
+"""R1, R2: loading a program from a code string."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_r1_the_engines_future_imports_are_not_the_programs() -> None:
     assert load_program("def f(x: int): ...").f.__annotations__ == {"x": int}
 
 
-def test_unloading_forgets_the_program() -> None:
+def test_unloading_removes_all_traces_of_the_program() -> None:
     module = load_program("class Big: pass\nbig = Big()\ndef f(): return big\n")
     big = weakref.ref(module.big)
     gc.disable()
@@ -62,14 +62,14 @@ def test_unloading_forgets_the_program() -> None:
     unload_program()
 
 
-def test_a_program_that_fails_at_its_top_level_is_unloaded_all_the_same() -> None:
+def test_a_program_that_fails_at_its_top_level_is_unloaded() -> None:
     with pytest.raises(ZeroDivisionError):
         load_program("1 / 0")
     unload_program()
     assert "user_code" not in sys.modules
 
 
-def test_a_program_that_drops_itself_is_unloaded_all_the_same() -> None:
+def test_a_program_that_removes_its_own_module_is_unloaded() -> None:
     load_program("import sys; del sys.modules['user_code']")
     unload_program()
 
@@ -83,13 +83,13 @@ def test_a_program_that_drops_itself_is_unloaded_all_the_same() -> None:
         ("import os", "the program defines no function 'f'; it defines no functions; is it a script?"),
     ],
 )
-def test_r2_a_missing_function_is_named_with_what_is_there(code: str, message: str) -> None:
+def test_r2_the_error_of_a_missing_function_lists_the_defined_names(code: str, message: str) -> None:
     with pytest.raises(ProgramError) as refusal:
         find_function(load_program(code), "f")
     assert str(refusal.value) == message
 
 
-def test_r2_builtins_are_no_functions_of_the_program() -> None:
+def test_r2_builtins_are_not_functions_of_the_program() -> None:
     with pytest.raises(ProgramError, match="defines no function 'print'"):
         find_function(load_program("x = 1"), "print")
 
@@ -101,12 +101,12 @@ def test_r2_anything_callable_may_be_called() -> None:
     assert [find_function(module, name)() for name in ("f", "g")] == [1, 2]
 
 
-def test_a_program_runs_anew_each_time_though_it_is_compiled_once() -> None:
+def test_a_program_is_compiled_once_and_its_top_level_runs_for_each_call() -> None:
     code = "calls = []\ndef f():\n    calls.append(1)\n    return len(calls)\n"
     assert [find_function(load_program(code), "f")() for _ in range(3)] == [1, 1, 1]
 
 
-def test_the_compiled_programs_kept_are_bounded_and_the_latest_used_stay() -> None:
+def test_the_cache_of_compiled_programs_drops_the_least_recently_used() -> None:
     kept = program._COMPILED_PROGRAMS_KEPT
     often = "often = 1"
     for number in range(2 * kept):

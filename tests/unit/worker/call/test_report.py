@@ -50,12 +50,12 @@ def test_r7_traceback_then_three_lines_on_each_side_of_the_failing_one() -> None
     )
 
 
-def test_r7_at_the_ends_of_the_code_there_is_less_context() -> None:
+def test_r7_context_ends_at_the_first_and_last_line_of_the_code() -> None:
     report = report_of("1 / 0")
     assert report.stderr.endswith("\nCode context (user_code.py, line 1):\n> 1 | 1 / 0\n")
 
 
-def test_r7_the_failing_line_is_the_users_innermost() -> None:
+def test_r7_the_marked_line_is_the_innermost_line_of_the_program() -> None:
     code = "import json\ndef f():\n    return g()\ndef g():\n    return json.loads('{')\n"
     report = report_of(code)
     assert "Code context (user_code.py, line 5)" in report.stderr
@@ -122,7 +122,7 @@ def test_r2_a_missing_function_is_reported_without_a_traceback() -> None:
         "def f():\n    e = SyntaxError('odd')\n    e.filename, e.lineno = 'user_code.py', 'x'\n    raise e",
     ],
 )
-def test_r7_a_hostile_exception_is_reported_all_the_same(code: str) -> None:
+def test_r7_a_hostile_exception_is_reported(code: str) -> None:
     report = report_of(code)
     assert report.stderr
     assert report.summary
@@ -130,7 +130,7 @@ def test_r7_a_hostile_exception_is_reported_all_the_same(code: str) -> None:
     assert pickle.loads(pickle.dumps(report)) == report
 
 
-def test_r7_a_huge_message_is_cut_in_the_middle_and_the_cut_is_said() -> None:
+def test_r7_a_huge_message_is_cut_in_the_middle_and_the_cut_is_marked() -> None:
     report = report_of("def f(): raise ValueError('start' + 'x' * 3_000_000 + 'end')")
     assert MAX_REPORT_CHARACTERS * 0.9 < len(report.stderr) <= MAX_REPORT_CHARACTERS
     assert "characters left out" in report.stderr
@@ -152,5 +152,5 @@ def test_r7_any_message_gives_a_one_line_summary_that_can_be_sent(message: str) 
     assert pickle.loads(pickle.dumps(report)) == report
 
 
-def test_a_kind_is_passed_on() -> None:
+def test_the_report_has_the_given_kind() -> None:
     assert describe_exception(ProgramError("no"), ErrorKind.ARGUMENTS).kind is ErrorKind.ARGUMENTS

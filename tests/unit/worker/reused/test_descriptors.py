@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.process.scripts import json_of_script
 
 
-def test_descriptors_run_low_in_the_upper_half() -> None:
+def test_descriptors_run_low_when_more_than_half_are_open() -> None:
     script = """
 import json, os, resource
 from gigaexec.worker.reused.descriptors import descriptors_run_low

@@ -38,7 +38,7 @@ os.write(answers, json.dumps([failed.error.kind, failed.error.summary, is_as_bef
         ("['/x' + chr(0)]", "{'BEFORE': '1'}"),
     ],
 )
-def test_r33_env_and_paths_that_no_system_takes_are_the_call_s_failure(python_path: str, env: str) -> None:
+def test_r33_an_env_or_path_that_the_system_refuses_fails_the_call(python_path: str, env: str) -> None:
     script = _RUN.replace("PYTHON_PATH", python_path).replace("ENV", env)
     kind, summary, is_as_before = json_of_script(script)
     assert kind == "arguments"
@@ -47,7 +47,7 @@ def test_r33_env_and_paths_that_no_system_takes_are_the_call_s_failure(python_pa
     assert is_as_before
 
 
-def test_threads_that_go_on_are_named_and_ended_ones_are_not() -> None:
+def test_running_threads_are_named_and_ended_threads_are_not() -> None:
     script = """
 import json, threading
 from gigaexec.worker.reused.loop import leftover_thread_names

@@ -119,14 +119,14 @@ print(json.dumps(found))
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_r5_a_change_is_taken_back(name: str, each_change: dict[str, Any]) -> None:
+def test_r5_a_change_is_restored(name: str, each_change: dict[str, Any]) -> None:
     changed, left, not_restored = each_change[name]
     assert changed or name == "raises", "the change had no effect, so the test proves nothing"
     assert left == {}
     assert not_restored == ""
 
 
-def test_r5_any_sequence_of_changes_is_taken_back() -> None:
+def test_r5_any_sequence_of_changes_is_restored() -> None:
     body = """
 choose = random.Random(7)
 for _ in range(200):
@@ -140,7 +140,7 @@ print(json.dumps([names, differences()]))
     assert left == {}, names
 
 
-def test_r4_the_environment_of_a_call_is_there_for_it_alone() -> None:
+def test_r4_the_env_of_a_call_applies_to_that_call_only() -> None:
     body = """
 with RestoredScope(baseline, [], {"ADDED": "for the call", "KEPT": None, "ABSENT": None}):
     inside = [os.environ.get("ADDED"), os.environ.get("KEPT"), subprocess.getoutput("echo $ADDED")]
@@ -151,7 +151,7 @@ print(json.dumps([inside, differences()]))
     assert left == {}
 
 
-def test_r3_entries_go_to_the_front_in_order_without_duplicates(tmp_path: Path) -> None:
+def test_r3_python_path_is_first_in_order_without_duplicates(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     body = """
@@ -167,7 +167,7 @@ print(json.dumps([inside[:2] == [b, a], inside.count(a), inside.count(b), differ
     assert run_scope_script(body, str(tmp_path)) == [True, 1, 1, {}]
 
 
-def test_r3_each_call_gets_the_helper_of_its_own_folder(tmp_path: Path) -> None:
+def test_r3_each_call_imports_the_helper_of_its_own_folder(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name / "tools").mkdir(parents=True)
         (tmp_path / name / "helper.py").write_text(f"WHO = {name!r}")
@@ -188,7 +188,7 @@ print(json.dumps([seen, sorted(set(sys.modules) & {"helper", "tools", "tools.par
     assert left == {}
 
 
-def test_r3_a_module_of_the_worker_that_a_helper_shadows_is_dropped_and_comes_back(tmp_path: Path) -> None:
+def test_r3_a_module_of_the_worker_that_a_helper_shadows_is_dropped_and_restored(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("WHO = 'the problem'")
     (tmp_path / "sys.py").write_text("WHO = 'nobody'")
     body = """
@@ -214,7 +214,7 @@ print(json.dumps(run_in_scope(["lowers a hard limit"])[1]))
     assert run_scope_script(body) == "the program lowered a hard resource limit"
 
 
-def test_r5_a_folder_that_is_gone_is_reported(tmp_path: Path) -> None:
+def test_r5_a_removed_current_folder_is_reported(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
     body = """
@@ -226,7 +226,7 @@ print(json.dumps(run_in_scope(["removes its folder"])[1]))
     assert run_scope_script(body, str(folder)).endswith("was removed: No such file or directory")
 
 
-def test_r5_a_call_may_end_in_a_folder_that_is_gone(tmp_path: Path) -> None:
+def test_r5_a_call_may_end_in_a_removed_folder(tmp_path: Path) -> None:
     body = """
 scope = RestoredScope(baseline, [], {})
 with scope:

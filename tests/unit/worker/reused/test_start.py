@@ -15,7 +15,7 @@ from gigaexec.worker.reused.start import replace_environment
 """
 
 
-def test_r50_the_environment_is_replaced_wherever_it_can_be_read() -> None:
+def test_r50_every_view_of_the_environment_is_replaced() -> None:
     body = """
 libc = ctypes.CDLL(None)
 libc.getenv.restype = ctypes.c_char_p
@@ -35,7 +35,7 @@ print(json.dumps([
     assert found == [[], True, None, "1", False, True]
 
 
-def test_r50_an_environment_larger_than_the_place_of_the_old_one_is_cut_only_in_proc() -> None:
+def test_r50_an_environment_larger_than_the_initial_one_is_cut_only_in_proc() -> None:
     body = """
 kept = {"GIGAEVO_WORKER_ID": "0123456789ab", "LARGE": "x" * 1_000_000}
 assert replace_environment(kept) == []
