@@ -1,4 +1,4 @@
-"""An attack: a program, and a check from outside whether it succeeded."""
+"""An attack: a program, and a check in the driver whether it succeeded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Where(enum.StrEnum):
-    """A preset, and a machine that it is used on."""
+    """A sandbox preset and a kind of machine."""
 
     OFF = "off"
     STANDARD = "standard"
@@ -42,17 +42,17 @@ class Verdict(enum.StrEnum):
     THROUGH = "gets through"
     STOPPED = "stopped"
     DEPENDS = "depends"
-    """On the machine and the user: nothing is asserted."""
+    """The result depends on the machine and the user, so nothing is asserted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attack that was made.
+    """An attack that was run.
 
     Args:
-        targets: The files, servers and processes that the attack aims at.
-        outcome: How its last call ended.
-        took_s: How long its last call took.
+        targets: The files, servers and processes that the attack tries to reach.
+        outcome: The outcome of its last call.
+        took_s: Duration of its last call in seconds.
     """
 
     targets: Targets
@@ -62,21 +62,21 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """A program that tries something, harmless if it works.
+    """A program that tries to break out of the sandbox. It does no harm if it succeeds.
 
     Args:
-        id: Two or three words.
-        what: What it tries, for the table of docs/security.md.
-        program: Defines `attack(at)`, behind `PRELUDE`.
-        got_through: Says from outside whether it worked.
-        through: Where it does get through, for every user.
-        depends: Where nothing is asserted: the machine or the user decides.
-        then: A second program, run after the first one. `at["earlier"]` is what the first one returned.
-        deadline_s: Of each call.
-        limits: Of each call.
-        tried: Where it is tried; None is everywhere.
-        needs_victim: Whether a process of the driver is started for it.
-        is_alone: Whether it is made after the others, because it would disturb them.
+        id: Two or three words, unique among the attacks.
+        what: The action that it tries, for the tables of docs/security-attacks.md.
+        program: Source that defines `attack(at)`; `PRELUDE` is put before it.
+        got_through: Checks in the driver whether the attack succeeded.
+        through: Where the attack must succeed, for every user.
+        depends: Where nothing is asserted, because the result depends on the machine or the user.
+        then: A second program, run after the first one. `at["earlier"]` is the first one's return value.
+        deadline_s: Deadline of each call in seconds.
+        limits: Limits of each call.
+        tried: Where the attack is run; None means everywhere.
+        needs_victim: True if the driver must start a target process for the attack.
+        is_alone: True if it runs alone after the other attacks, because it would disturb them.
     """
 
     id: str
@@ -101,11 +101,11 @@ class Attack:
         return Verdict.THROUGH if where in self.through else Verdict.STOPPED
 
     def sources(self) -> list[str]:
-        """The programs of its calls."""
+        """Return the programs of the attack's calls, in order."""
         return [PRELUDE + textwrap.dedent(source) for source in (self.program, self.then) if source]
 
 
-# Before every program. `call` makes a system call by number and returns its result or minus errno.
+# Put before every program. `call` makes a system call by number and returns its result or -errno.
 PRELUDE = '''
 import ctypes, errno, fcntl, glob, json, mmap, os, pickle, re, resource, select, signal, socket, struct
 import subprocess, sys, tempfile, threading, time
@@ -202,27 +202,27 @@ def forge_value(value, **claims):
 '''
 
 
-# Ways to see whether it worked.
+# Checks of an attempt: True if the attack succeeded.
 
 
 def leaked(attempt: Attempt) -> bool:
-    """The secret is in what came back."""
+    """Return True if the value or the output contains the secret."""
     outcome = attempt.outcome
     return attempt.targets.secret in f"{outcome.value!r} {outcome.output.stdout} {outcome.output.stderr}"
 
 
 def changed(attempt: Attempt) -> bool:
-    """Something outside the scratch folder is not as it was."""
+    """Return True if a target outside the scratch folder has changed."""
     return attempt.targets.has_changed()
 
 
 def received(attempt: Attempt) -> bool:
-    """A server of the driver was sent something."""
+    """Return True if a server of the driver received the attack's marker."""
     return attempt.targets.was_received()
 
 
 def said_so(attempt: Attempt) -> bool:
-    """The program itself says that it worked; it returns False otherwise."""
+    """Return True if the program returned True. Programs with this check detect their success themselves."""
     return attempt.outcome.value is True
 
 
@@ -231,7 +231,7 @@ def victim_died(attempt: Attempt) -> bool:
 
 
 def driver_got(signal_number: int) -> Callable[[Attempt], bool]:
-    """The driver was sent that signal, which no other attack sends."""
+    """Return a check whether the driver received the signal, which no other attack sends."""
 
     def check(attempt: Attempt) -> bool:
         return attempt.targets.was_driver_sent(signal_number)
@@ -240,12 +240,12 @@ def driver_got(signal_number: int) -> Callable[[Attempt], bool]:
 
 
 def marker_was_made(attempt: Attempt) -> bool:
-    """The driver ran code that the program chose."""
+    """Return True if the driver ran code of the program, which creates the marker file."""
     return attempt.targets.has_marker()
 
 
 def survived(attempt: Attempt) -> bool:
-    """A process of the program lives on after its call."""
+    """Return True if a process of the program outlives its call."""
     return attempt.targets.has_survivors()
 
 
@@ -254,7 +254,7 @@ def ended_ok(attempt: Attempt) -> bool:
 
 
 def ended_not_as(*statuses: str) -> Callable[[Attempt], bool]:
-    """It ended otherwise than as one of these, or left something running."""
+    """Return a check: the call ended with none of these statuses, or a process of the program outlives it."""
 
     def check(attempt: Attempt) -> bool:
         return attempt.outcome.status not in statuses or survived(attempt)

@@ -1,4 +1,4 @@
-"""Checks once a module what other suites check after every test: here two thousand share a few processes."""
+"""Replace the per-test leak check by one per module, as about 2000 tests share a few driver processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="module")
 def nothing_left_behind() -> Iterator[None]:
-    """Fail a module that leaves a process behind. The driver process reports what it leaves itself."""
+    """Fail a module that leaks a process. The driver process reports its own leaks."""
     before = set(psutil.Process().children(recursive=True))
     yield
     left = set(psutil.Process().children(recursive=True)) - before
@@ -19,4 +19,4 @@ def nothing_left_behind() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def spill_dir() -> None:
-    """No backend lives in these tests' own process."""
+    """Override the global fixture: the test process itself has no backend."""

@@ -1,7 +1,7 @@
-"""A process that makes attacks on itself: `python -m tests.security.driver WHERE [ID...]`, or `strict`.
+"""A driver process that runs attacks on itself: `python -m tests.security.driver WHERE [ID...]`.
 
-It prints one JSON object: what came of each attack. Its environment holds BAIT_SECRET, which no program may
-find.
+It prints one JSON object with the result of each attack. Its environment holds BAIT_SECRET, which no program
+may find. `python -m tests.security.driver WHERE strict` runs one program under the strict preset instead.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _POLICIES = {
 
 
 def degrade(where: Where) -> None:
-    """Make this machine one that lacks something, as containers do it."""
+    """Refuse the system calls of missing features by a seccomp filter, as container runtimes do."""
     refusals = (_WITHOUT_NAMESPACES if where in NO_NAMESPACES else ()) + (
         _WITHOUT_LANDLOCK if where in NO_LANDLOCK else ()
     )
@@ -62,11 +62,11 @@ def degrade(where: Where) -> None:
 
 
 class Driver:
-    """Makes attacks one after the other, some at once.
+    """A runner of attacks, several at a time.
 
     Args:
-        where: The preset, and what this machine lacks.
-        folder: Of this process alone.
+        where: The preset, and the features that this machine lacks.
+        folder: A folder that only this process uses.
     """
 
     def __init__(self, where: Where, folder: Path) -> None:
@@ -117,7 +117,7 @@ class Driver:
         self._shared = self._backend.share(numpy.zeros(2_000_000, "u1"))
 
     async def run(self, attacks: list[Attack]) -> dict[str, Any]:
-        """Make the attacks and say what came of each."""
+        """Run the attacks and return their results, and what the backend left behind."""
         slots = asyncio.Semaphore(_CONCURRENCY)
 
         async def one(attack: Attack) -> tuple[str, Any]:
@@ -153,13 +153,13 @@ class Driver:
                 earlier = outcome.value
             attempt = Attempt(laid, outcome, time.monotonic() - began)
             return {
-                # It may wait for what a program has set off.
+                # In a thread, because the check may wait for effects of the program.
                 "through": await asyncio.to_thread(attack.got_through, attempt),
                 "detail": _described(outcome),
                 "took_s": round(attempt.took_s, 2),
             }
         except Exception:
-            # An outcome is never an exception: whatever raised here did so by the program's doing.
+            # backend.run raises for no outcome, so an exception here counts as success of the attack.
             return {"through": True, "detail": traceback.format_exc(), "took_s": 0.0}
         finally:
             laid.remove()
@@ -194,7 +194,7 @@ def _steps(outcome: Outcome) -> dict[str, Any]:
 
 
 async def refused_by_strict(folder: Path) -> dict[str, Any]:
-    """Run a program under `strict`, and say how that ended and whether it ran."""
+    """Submit a program under `strict`; return its outcome and whether the program ran."""
     marker = folder / "writable" / "ran"
     marker.parent.mkdir()
     config = WorkerConfig(

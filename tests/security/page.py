@@ -1,4 +1,4 @@
-"""Writes the tables of attacks into docs/security-attacks.md: `python -m tests.security.page`."""
+"""Write the tables of attacks into docs/security-attacks.md: `python -m tests.security.page`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All attacks."""
+"""The list of all attacks, by group."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ WORKS_FOR_ROOT = (
     *("trace-supervisor", "take-descriptor", "capabilities", "set-ids", "unshare-mounts", "join-namespace"),
     *("mount", "bind-mount", "unmount", "new-mount-calls", "chroot", "no-randomisation"),
 )
-"""With the sandbox off rights alone decide of these, not the kernel's settings: they get through for root."""
+"""Attacks that, with the sandbox off, need only privileges and no kernel setting: root succeeds."""
 
-# They meet the driver, or limits that the driver watches, by the same code with or without Landlock; all but
-# one, which Landlock stops.
+# The driver stops these attacks by the same code with and without Landlock, so machines without Landlock skip
+# them. Only Landlock stops memory-in-device.
 _MET_BY_DRIVER = frozenset({*RESOURCES, *FORGING}) - {ATTACKS["memory-in-device"]}
 
 

@@ -1,4 +1,4 @@
-"""Targets of an attack, which its program must not reach: files, servers and processes."""
+"""Targets that the program of an attack must not reach: files, servers and processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SIGNALS: list[int] = []
 
 
 class Servers:
-    """Listens at a TCP port, a UDP port, at unix sockets by path and an abstract one; keeps what comes."""
+    """Servers on TCP, UDP, named Unix and abstract Unix sockets, which record all received bytes."""
 
     def __init__(self, folder: Path) -> None:
         name = uuid.uuid4().hex
@@ -66,14 +66,14 @@ class Servers:
 
 
 class Targets:
-    """One attack's targets.
+    """The targets of one attack.
 
     Args:
-        name: Of the attack.
-        folder: Where to lay them out.
-        servers: Of the driver.
-        common: What all programs are told.
-        needs_victim: Whether to start a process.
+        name: Id of the attack.
+        folder: Parent of the folder for the target files.
+        servers: The servers of the driver.
+        common: The secret, the driver's log, and arguments common to all programs.
+        needs_victim: True to start a target process.
     """
 
     def __init__(
@@ -130,14 +130,14 @@ class Targets:
         return bool(self._survivors())
 
     def has_old_scratch(self) -> bool:
-        """Return True if a scratch folder with files still exists some time after its call."""
+        """Return True if a scratch folder with files still exists 5 s after the check starts."""
         return not wait_for(lambda: not any(map(_holds_deep, self._spill.glob("*.scratch"))), 5.0)
 
     def log_has(self, text: str) -> bool:
         return text in self._log.getvalue()
 
     def remove(self) -> None:
-        """Remove the files and end the processes."""
+        """Remove the target files and kill the target process and processes of the attack."""
         for pid in self._survivors():
             os.kill(pid, signal.SIGKILL)
         if self._victim is not None:
@@ -148,7 +148,7 @@ class Targets:
                 left.unlink()
         for left in self._spill.glob(f"*{self.marker}*"):
             left.unlink()
-        # The attack may have closed it.
+        # The attack may have removed the permissions of folders.
         for path in (self._folder, *self._folder.rglob("*")):
             if not path.is_symlink() and path.is_dir():
                 path.chmod(0o700)
@@ -159,7 +159,7 @@ class Targets:
         return self._victim.poll() is not None or _state_of(self._victim.pid) == "T"
 
     def _survivors(self) -> list[int]:
-        """Processes whose command line carries the marker."""
+        """Return the pids of processes whose command line contains the marker."""
         found = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and entry.name != str(os.getpid()):
@@ -195,7 +195,7 @@ def _facts(place: Path) -> tuple[Any, ...]:
     except FileNotFoundError:
         return ()
     content = place.read_bytes() if stat.S_ISREG(found.st_mode) and os.access(place, os.R_OK) else b""
-    is_shared = stat.S_ISDIR(found.st_mode)  # others make files in it
+    is_shared = stat.S_ISDIR(found.st_mode)  # other attacks create files in shared folders
     xattrs = tuple(os.listxattr(place)) if stat.S_ISREG(found.st_mode) else ()
     modified = 0 if is_shared else found.st_mtime_ns
     return (
@@ -229,7 +229,7 @@ def _bound(family: socket.AddressFamily, kind: socket.SocketKind, address: Any) 
 
 
 def wait_for(check: Callable[[], bool], timeout_s: float) -> bool:
-    """Poll `check` until it is true. Returns whether it became so."""
+    """Poll `check` for up to `timeout_s` seconds; return True as soon as it is true, otherwise False."""
     limit = time.monotonic() + timeout_s
     while not check():
         if time.monotonic() > limit:
@@ -239,13 +239,13 @@ def wait_for(check: Callable[[], bool], timeout_s: float) -> bool:
 
 
 def note_signals() -> None:
-    """Keep account of the signals that reach this process."""
+    """Record the signals SIGUSR1, SIGUSR2 and SIGWINCH that this process receives."""
     for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH):
         signal.signal(number, lambda received, _: _SIGNALS.append(received))
 
 
 def keep_busy(folder: Path, secret: str) -> None:
-    """Make files with a telling name again and again, for whoever watches the folder."""
+    """Create and remove a file with the secret in its name repeatedly, for attacks that watch the folder."""
 
     def make() -> None:
         file = folder / f"noticed-{secret}"
@@ -261,11 +261,11 @@ def keep_busy(folder: Path, secret: str) -> None:
 
 
 def call_numbers() -> dict[str, int]:
-    """Numbers of system calls on this machine, of those that it has."""
+    """Map names of system calls to their numbers on this machine, if it has them."""
     found = {name: number_of(name) for name in _NUMBERS}
     return {name: number for name, number in found.items() if number is not None}
 
 
 def allow_tracing() -> None:
-    """Let every process of this user trace this one where Yama would not (PR_SET_PTRACER_ANY)."""
+    """Allow all processes of this user to trace this one even if Yama forbids it (PR_SET_PTRACER_ANY)."""
     ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)

@@ -1,7 +1,7 @@
-"""Each attack against each preset, as root and as a plain user; also on machines that lack something.
+"""Each attack against each preset, as root and as an ordinary user, also on machines that lack features.
 
-The attacks of one preset and user are made by one driver process, in `tests/security/driver.py`. Where the
-sandbox is off they must get through: an attack that could not work anywhere would prove nothing.
+One driver process, `tests/security/driver.py`, runs all attacks of a preset and user. With the sandbox off
+the attacks must succeed, because an attack that cannot succeed anywhere proves nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.security import users
 from tests.security.attack import Verdict, Where
 from tests.security.table import ATTACKS, WORKS_FOR_ROOT, attacks_at
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is for Linux")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox needs Linux")
 
 _TIMEOUT_S = 110.0
 _DRIVERS_AT_ONCE = 3
@@ -41,7 +41,7 @@ _GROUPS = [pytest.param(user, where, id=f"{user}-{where}") for user in _USERS fo
 
 
 def _has_rights_of_root() -> bool:
-    """Return True if this process has the capabilities that attacks by the machine's root need."""
+    """Return True if this process has all capabilities that the attacks of `WORKS_FOR_ROOT` need."""
     if sys.platform != "linux" or os.getuid() != 0:
         return False
     line = Path("/proc/self/status").read_text().partition("CapEff:")[2]
@@ -53,7 +53,7 @@ class Reports:
     """Results of all attacks, by user and preset. Several drivers run at once, because they mostly wait.
 
     Args:
-        folder: Shared with the other processes of a parallel test run: one of them makes each report.
+        folder: Holds the report files. Processes of a parallel test run share it; one writes each report.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,7 +62,7 @@ class Reports:
         self._found: dict[tuple[str, Where], Future[dict[str, Any]]] = {}
 
     def of(self, user: str, where: Where) -> dict[str, Any]:
-        """Wait for a report. With the first one asked for, all are begun that make sense here."""
+        """Return the report for a user and preset. The first call starts the drivers of all reports."""
         if not self._found:
             for case in itertools.product(_USERS, Where):
                 self._found[case] = self._threads.submit(_report, self._folder, *case)
@@ -103,7 +103,7 @@ def _uid(user: str) -> int:
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reports]:
-    """The drivers of this module, which end with it."""
+    """Results of all attacks. The drivers start on first use."""
     folder = tmp_path_factory.getbasetemp()
     made = Reports(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
     yield made
@@ -118,7 +118,7 @@ def test_attack(reports: Reports, user: str, where: Where, name: str) -> None:
         assert found["through"] is (expected is Verdict.THROUGH), found["detail"]
 
 
-@pytest.mark.skipif(not _has_rights_of_root(), reason="a container's root, or none")
+@pytest.mark.skipif(not _has_rights_of_root(), reason="not root, or root without all capabilities")
 @pytest.mark.parametrize("name", WORKS_FOR_ROOT)
 def test_what_rights_alone_decide_gets_through_for_root(reports: Reports, name: str) -> None:
     assert ATTACKS[name].verdict(Where.OFF) is Verdict.DEPENDS

@@ -1,4 +1,4 @@
-"""docs/security-attacks.md lists all attacks with verdicts, docs/security.md all steps of the sandbox."""
+"""Check that docs/security-attacks.md lists all attacks and docs/security.md all sandbox steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.security.table import ATTACKS, GROUPS
 
 def test_the_table_is_that_of_the_attacks() -> None:
     _, found, _ = parts_of(PAGE.read_text("utf-8"))
-    assert found == table(), "run: python -m tests.security.page"
+    assert found == table(), "the tables are outdated; run: python -m tests.security.page"
 
 
 def test_every_step_of_the_sandbox_is_explained() -> None:

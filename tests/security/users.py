@@ -1,7 +1,7 @@
-"""Runs the driver as another user, who may not be able to read this Python and these sources.
+"""Run the driver as another user, who may have no access to this Python and these sources.
 
-As root in a mount namespace of its own: folders on the way to what is needed that are closed to others are
-covered by an empty one, in which everything is mounted again at its place. Nothing of it shows outside.
+Root first enters a new mount namespace. There, each folder on the needed paths that is closed to other users
+is covered by a tmpfs, in which its entries are bind-mounted. Other processes do not see these mounts.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _PROBE = "import gigaexec, numpy, tests.security.driver"
 
 
 def driver_command(uid: int, *arguments: str) -> list[str]:
-    """The command line that runs the driver as that user."""
+    """Return the command line that runs the driver as the user `uid`."""
     run = [sys.executable, "-m", "tests.security.driver", *arguments]
     return run if uid == os.getuid() else [sys.executable, "-m", "tests.security.users", str(uid), *run]
 
 
 def run_driver(uid: int, *arguments: str, secret: str, timeout_s: float) -> str:
-    """Run the driver to its end and return what it printed."""
+    """Run the driver and return the last line of its stdout."""
     ended = subprocess.run(
         driver_command(uid, *arguments),
         env=driver_environment(secret),
@@ -54,7 +54,7 @@ def driver_environment(secret: str) -> dict[str, str]:
 
 
 def why_not(uid: int) -> str:
-    """Return the reason why the driver cannot run as that user here, or ""."""
+    """Return the reason why the driver cannot run as the user `uid` on this machine, or ""."""
     if uid == os.getuid():
         return ""
     if os.getuid() != 0:
@@ -71,7 +71,7 @@ def _is_closed(folder: Path) -> bool:
 
 
 def _open_to_all(path: Path) -> None:
-    """Make it so that others can reach and read a path."""
+    """Cover the closed folders of a path, so that other users can reach and read the path."""
     for folder in (*reversed(path.parents), path):
         if _is_closed(folder):
             _cover(folder)

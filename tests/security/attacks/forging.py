@@ -1,4 +1,4 @@
-"""Lying to the driver on the channel by which results go."""
+"""Attacks that send forged results to the driver on the worker's channel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.security.attack import (
 
 
 def _claims(name: str, what: str, program: str) -> Attack:
-    """Fails as the program's own fault: neither as success nor as a failure of the machine."""
+    """Return an attack that must end as the program's failure, not as success or infrastructure failure."""
     return Attack(name, what, program, ended_not_as("error", "crashed"), through=NOWHERE, tried=ALL_CONFINED)
 
 

@@ -1,4 +1,4 @@
-"""State that one call leaves for the next."""
+"""Attacks that leave state for the next call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEFTOVERS = (
             return 'here' in attempts(lambda: read(at['earlier']), lambda: read(at['marker']))
         """,
         through=NOWHERE,
-        depends=NO_LANDLOCK,  # it is removed a moment after its call
+        depends=NO_LANDLOCK,  # the scratch folder is removed shortly after its call
     ),
     Attack(
         "leave-in-tmp",

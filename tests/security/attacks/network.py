@@ -1,4 +1,4 @@
-"""Getting out by a socket."""
+"""Attacks that connect or send through sockets."""
 
 from __future__ import annotations
 

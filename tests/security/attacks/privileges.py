@@ -1,4 +1,4 @@
-"""Gaining rights, and loosening the sandbox from inside."""
+"""Attacks that gain privileges, or weaken the sandbox from inside."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.security.attack import (
 
 
 def _succeeds(name: str, what: str, expression: str) -> Attack:
-    """Attacks with the rights of root in a user namespace, which some machines refuse."""
+    """Return an attack that needs root's rights in a user namespace, which some machines refuse."""
     return Attack(name, what, f"def attack(at): return {expression}", said_so, depends=OFF)
 
 

@@ -1,4 +1,4 @@
-"""Reaching other processes, and outliving the call."""
+"""Attacks on other processes, and processes that outlive their call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.security.attack import (
 
 
 def _hits_victim(name: str, what: str, body: str) -> Attack:
-    """Refused by the PID namespace, which hides the victim, and by Landlock, each on its own."""
+    """Return an attack on the target process. PID namespace and Landlock each stop it alone."""
     return Attack(name, what, f"def attack(at): {body}", victim_died, through=NEITHER, needs_victim=True)
 
 

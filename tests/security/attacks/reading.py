@@ -1,4 +1,4 @@
-"""Reading what is not the program's: files, environment and memory of others."""
+"""Attacks that read files, environments and memory of other processes."""
 
 from __future__ import annotations
 

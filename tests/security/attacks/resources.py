@@ -1,4 +1,4 @@
-"""Using up the machine. Every attack here meets a limit that the caller has set."""
+"""Attacks that exhaust resources. The caller has set a limit for each of these resources."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MEMORY = Limits(memory_bytes=100 * _MEBIBYTE)
 
 
 def _hides_memory(name: str, what: str, program: str, through: frozenset[Where] = NOWHERE) -> Attack:
-    """It takes up 250 MiB and holds them until it is noticed."""
+    """Return an attack that holds 250 MiB, beyond its limit of 100 MiB, until the engine kills it."""
     return Attack(name, what, program, ended_ok, through=through, limits=_MEMORY, deadline_s=60.0)
 
 
@@ -211,7 +211,7 @@ RESOURCES = (
                     time.sleep(10)
             time.sleep(10)
         """,
-        survived,  # whether its memory is seen before its end is a matter of load
+        survived,  # under load, the call may end before a memory sample
         through=NOWHERE,
         limits=_MEMORY,
         tried=ALL_CONFINED,

@@ -1,20 +1,20 @@
-"""Changing what is not the program's."""
+"""Attacks that change files outside the scratch folder."""
 
 from __future__ import annotations
 
 from tests.security.attack import NO_NAMESPACES, NOWHERE, OFF, Attack, Where, changed, said_so
 
-# Without a mount namespace nothing is read-only, and only Landlock is left.
+# Without a mount namespace nothing is mounted read-only, and without Landlock nothing else blocks writes.
 _NEITHER = frozenset({Where.NEITHER})
 
 
 def _changes(name: str, what: str, body: str) -> Attack:
-    """Refused by read-only mounts and by Landlock, each on its own."""
+    """Return an attack that changes files. Read-only mounts and Landlock each stop it alone."""
     return Attack(name, what, f"def attack(at): {body}", changed, through=OFF | _NEITHER)
 
 
 def _changes_attributes(name: str, what: str, body: str) -> Attack:
-    """Changes of metadata, which Landlock does not control."""
+    """Return an attack that changes metadata, which Landlock does not control."""
     return Attack(name, what, f"def attack(at): {body}", changed, through=OFF | NO_NAMESPACES)
 
 
