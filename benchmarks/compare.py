@@ -1,21 +1,21 @@
-"""gigaexec beside what people use today, on this machine, in one run.
+"""Compare gigaexec with common alternatives on this machine, in one run.
 
     python benchmarks/compare.py trivial [--calls 2000]
-        One small function: one call after another, then many in flight.
+        One small function: sequential calls, then many calls in flight.
     python benchmarks/compare.py storm [--runs 3]
-        200 programs on 2 workers: 80 % sleep 10 ms, 10 % loop for ever with a deadline of 0.5 s, 10 % call
+        200 programs on 2 workers: 80 % sleep 10 ms, 10 % loop endlessly with a deadline of 0.5 s, 10 % call
         os._exit(1).
     python benchmarks/compare.py fresh [--calls 2000]
-        A process for every call: forked from a template, beside reused workers and new interpreters; the
-        same for a program that imports numpy.
+        A new process for each call, forked from a template, compared with reused workers and new
+        interpreters; also for a program that imports numpy.
     python benchmarks/compare.py sandbox [--calls 2000]
-        What each level of the sandbox costs.
+        The cost of each sandbox level.
     python benchmarks/compare.py results [--runs 3]
         An array of 256 MB as the return value.
     python benchmarks/compare.py shared [--calls 2000]
-        An argument of 256 MB in many calls.
+        An argument of 256 MB, passed to many calls.
 
-Prints Markdown tables of medians with their range. Only ratios within one run say anything.
+The output is Markdown tables of medians and their ranges. Only ratios within one run are meaningful.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ IDEAL_STORM_S = (160 * 0.01 + 20 * DEADLINE_S) / WORKERS
 
 
 def run_program(code: str, argument: Any) -> Any:
-    """Run a program in the worker of a pool without gigaexec."""
+    """Run a program in a worker of ProcessPoolExecutor, without gigaexec."""
     namespace: dict[str, Any] = {}
     exec(code, namespace)
     return namespace["f"](argument)
 
 
 def run_in_new_interpreter(code: str, argument: Any, deadline_s: float) -> Any:
-    """Run a program in an interpreter of its own, the usual way to be safe."""
+    """Run a program in a new interpreter, the usual alternative for isolation."""
     script = f"{code}\nimport json\nprint(json.dumps(f({argument!r})))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, timeout=deadline_s, check=True, text=True
@@ -63,14 +63,14 @@ def run_in_new_interpreter(code: str, argument: Any, deadline_s: float) -> Any:
 
 
 def storm_programs(seed: int) -> list[str]:
-    """The 200 programs in an order of their own."""
+    """Return the 200 programs in an order determined by `seed`."""
     programs = [SLEEP] * 160 + [LOOP] * 20 + [EXIT] * 20
     random.Random(seed).shuffle(programs)
     return programs
 
 
 def trivial(calls: int) -> list[list[str]]:
-    """Rows of: who, median ms a call, 99th percentile ms, calls per second with many in flight."""
+    """Return rows: name, median ms per call, 99th percentile ms, calls per second with many in flight."""
     rows = []
     backend = gigaexec.LokyBackend(gigaexec.WorkerConfig(max_workers=WORKERS))
     rows.append(["gigaexec LokyBackend", *asyncio.run(_trivial_gigaexec(backend, calls))])
@@ -121,7 +121,7 @@ def _latency_cells(latencies: list[float], calls: int, started: float) -> list[s
 
 
 def storm(runs: int) -> list[list[str]]:
-    """Rows of: who, wall seconds, innocent programs that failed of 160."""
+    """Return rows: name, wall time in seconds, how many of the 160 sleeping programs failed."""
     contestants = {
         "gigaexec ForkserverBackend": lambda programs: _storm_gigaexec(programs, gigaexec.ForkserverBackend),
         "gigaexec LokyBackend": lambda programs: _storm_gigaexec(programs, gigaexec.LokyBackend),
@@ -168,8 +168,8 @@ def _storm_new_interpreters(programs: list[str]) -> tuple[float, int]:
 
 
 def _storm_pool(programs: list[str]) -> tuple[float, int]:
-    # As careful users of a plain pool do it: at most two calls in flight, the pool killed after a hang and
-    # made anew after any break.
+    # As a careful user of ProcessPoolExecutor would do: at most two calls in flight; after a hang or crash
+    # the pool is killed and replaced.
     started = time.perf_counter()
     harmed = 0
     pool = concurrent.futures.ProcessPoolExecutor(WORKERS)

@@ -1,4 +1,4 @@
-"""Cost of a fresh process for every call, confined or not, compared with the usual alternatives."""
+"""Cost of a new process for each call, with and without sandbox, compared with common alternatives."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Rows = list[list[str]]
 
 
 def fresh(calls: int) -> Rows:
-    """Rows of: who, median ms a call, 99th percentile ms, calls per second with many in flight."""
+    """Return rows: name, median ms per call, 99th percentile ms, calls per second with many in flight."""
     rows = []
     for suffix, program, preload in (("", IDENTITY, ()), (", numpy", WITH_NUMPY, ("numpy",))):
         rows += [
@@ -45,7 +45,7 @@ def fresh(calls: int) -> Rows:
 
 
 def sandbox(calls: int) -> Rows:
-    """Rows as of `fresh`, one for each preset."""
+    """Return one row for each sandbox preset, with the columns of `fresh`."""
     policies = (SandboxPolicy.off(), SandboxPolicy.standard(), SandboxPolicy.strict())
     return [
         [f"sandbox {policy.level}", *_rates(ForkserverBackend(_config(sandbox=policy)), IDENTITY, calls)]
@@ -54,7 +54,7 @@ def sandbox(calls: int) -> Rows:
 
 
 def results(runs: int) -> Rows:
-    """Rows of: who, median ms for an array of 256 MB, growth of the driver's private memory in MB."""
+    """Return rows: name, median ms for an array of 256 MB, growth of the driver's private memory in MB."""
     backends: list[tuple[str, Backend]] = [
         ("ForkserverBackend", ForkserverBackend(_config(preload=("numpy",)))),
         (
@@ -81,7 +81,7 @@ def results(runs: int) -> Rows:
 
 
 def shared(calls: int) -> Rows:
-    """Rows of: who, calls, seconds, ms a call, peak of the memory of all processes together in MB."""
+    """Return rows: name, calls, seconds, ms per call, peak memory of all processes in MB."""
     import numpy
 
     array = numpy.ones(ARRAY_MB * 2**17)
@@ -192,7 +192,7 @@ def _read_array(array: Any) -> float:
 
 
 class _Peak:
-    """Looks at an amount of memory 100 times a second."""
+    """A sampler that records the peak of a memory amount, 100 times per second."""
 
     def __init__(self, look: Callable[[], float]) -> None:
         self._look = look
@@ -222,7 +222,7 @@ def _own_private_mb() -> float:
 
 
 def _memory_of_all_mb() -> float:
-    """Memory of this process and those below it, shared pages counted once."""
+    """Return the memory of this process and its descendants in MB, with shared pages counted once."""
     total = 0.0
     unvisited = [os.getpid()]
     while unvisited:

@@ -1,4 +1,4 @@
-"""Fixtures for tests of the command: a way to run it, and a problem that is evaluated quickly."""
+"""Fixtures for CLI tests: a function that runs the command, and a small problem folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ specs:
 
 @pytest.fixture
 def gigaexec_command() -> RunCommand:
-    """Return a function that runs the command and returns its output and exit status."""
+    """A function that runs the command and returns its output and exit status."""
 
     def run(
         *arguments: str | Path, stdin: str = "", environment: dict[str, str] | None = None

@@ -62,7 +62,7 @@ def test_ctrl_c_ends_the_doctor_with_status_130() -> None:
     with subprocess.Popen([*COMMAND, "doctor"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert running.stderr is not None
-        running.stdout.readline()  # the first finding; probes with workers come later
+        running.stdout.readline()  # wait for the first finding; probes that start workers come later
         running.send_signal(signal.SIGINT)
         assert running.stderr.read() == b"gigaexec: stopped by SIGINT\n"
     assert running.returncode == 130

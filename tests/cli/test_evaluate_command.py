@@ -1,4 +1,4 @@
-"""`gigaexec evaluate`: table, lines of JSON, files and exit statuses."""
+"""`gigaexec evaluate`: table, JSON lines, files and exit statuses."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def entrypoint():
 
 @pytest.fixture
 def ready(problem: Path, tmp_path: Path) -> Path:
-    """The file that the problem's endless program writes when it runs."""
+    """Path of the file that the problem's endless program writes when it starts."""
     path = tmp_path / "ready"
     for initial in (problem / "initial_programs").iterdir():
         initial.unlink()
@@ -49,7 +49,7 @@ def _is_running(ready: Path, results: Path) -> bool:
 
 @contextmanager
 def _piped(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """Run the command, and kill it on exit: a failed assertion must not wait for an endless program."""
+    """Run the command with pipes and kill it on exit, so a failed assertion does not wait for it."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         try:
             yield running
@@ -93,13 +93,13 @@ def test_impatience_gets_the_same_end_as_one_ctrl_c(problem: Path, ready: Path, 
 
 
 class _Terminal:
-    """The command on a terminal of its own, in the foreground."""
+    """The command as foreground process of a new pseudo-terminal."""
 
     def __init__(self, command: list[str], columns: int) -> None:
-        # The slave stays open here: while no process has it open, a read of the master fails with EIO.
+        # Keep the slave open: when no process has it open, reads of the master fail with EIO.
         self._master, self._slave = pty.openpty()
         name = os.ttyname(self._slave)
-        # A session leader that opens a terminal gets it as its controlling terminal, whose Ctrl-C signals it.
+        # A session leader that opens a terminal makes it its controlling terminal, so Ctrl-C sends it SIGINT.
         script = f'stty cols {columns} rows 40 <"$0"; exec "$@" <"$0" >"$0" 2>&1'
         environment = {**os.environ, "TERM": "xterm-256color"}
         environment.pop("COLUMNS", None)
@@ -110,7 +110,7 @@ class _Terminal:
         self.seen = ""
 
     def read(self) -> None:
-        """Read new output, waiting up to 0.05 s for it."""
+        """Append new output to `seen`; wait up to 0.05 s for it."""
         readable, _, _ = select.select([self._master], [], [], 0.05)
         if readable:
             self.seen += os.read(self._master, 65536).decode(errors="replace")

@@ -132,7 +132,7 @@ def test_r7_failure_is_shown_with_code_context_and_status_1(
     assert done.stderr.startswith("error: ValueError: bad")
     assert ">" in done.stderr
     assert "last words" in done.stderr
-    assert done.stderr.count("last words") == 2  # in the code context and as captured output
+    assert done.stderr.count("last words") == 2  # once in the code context, once as captured output
 
 
 def test_r10_nothing_a_program_says_reaches_the_terminal_raw(
@@ -169,7 +169,7 @@ def test_json_holds_the_whole_outcome(gigaexec_command: RunCommand, program: Pat
 def test_infrastructure_failure_has_status_3(gigaexec_command: RunCommand, program: Path) -> None:
     done = gigaexec_command("run", program, "-f", "lose_the_disk")
     assert (done.stdout, done.returncode) == ("", 3)
-    assert "\ninfrastructure: " in f"\n{done.stderr}"  # a warning about the directory may come first
+    assert "\ninfrastructure: " in f"\n{done.stderr}"  # a warning about the spill directory may precede it
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or of another encoding."""
+"""Standard streams that are closed, full or not UTF-8."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Feed the data decoder with bytes that coverage guides.
+"""Fuzz the data decoder, guided by coverage.
 
 Run: `pip install -e . --group fuzz`, then `nice python tests/fuzz/fuzz_data_decoder.py --seconds 120`.
-It ends with status 0 if nothing was found. Otherwise it names the file that holds the input; give that
-file as an argument to run it alone.
+The exit status is 0 if no input fails. Otherwise the output names a file with the failing input; pass that
+file as an argument to run this input alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ with atheris.instrument_imports(include=["gigaexec"]):
     from gigaexec.wire.data.record import DataRecord
     from gigaexec.wire.data.simple_types import SIMPLE_TYPES
 
-# Far above what any input of this size may take, far below libFuzzer's own limit.
+# Far above the time for any valid input of this size, far below libFuzzer's own limit.
 _MAX_CPU_S = 5.0
 _MAX_INPUT_BYTES = 4096
 
@@ -57,7 +57,7 @@ _SEEDS: list[Any] = [
     *(np.array([5]).view("M8"), [2**70, np.zeros((1, 1), _STRUCTURE)]),
     *(np.zeros(3, _STRUCTURE), np.float64(1.5), np.int8(3), np.str_("a"), np.bytes_(b"a"), np.complex64(1)),
 ]
-# Leaves that mean something somewhere, which mutation of bytes seldom makes.
+# Leaves with a meaning to the decoder, which mutation of bytes rarely produces.
 _LEAVES: list[Any] = [
     *(None, True, False, 0, 1, 2, 3, 8, 64, -1, 2**31, 2**63, 2**64 - 1, 0.5, float("nan"), 1e308, "", "a"),
     *(
@@ -80,7 +80,7 @@ _LEAVES: list[Any] = [
     *(fmt.STRUCTURE, fmt.SUBARRAY, "UTC", "Europe/Berlin", "../x", "1E+999999999999999999", "NaN", "sNaN"),
 ]
 _LAST_CODE = max(fmt.NUMPY_BYTES, *(each.code for each in SIMPLE_TYPES))
-_MAKING_CODES = [*range(fmt.LIST, _LAST_CODE + 2)]  # and one that does not exist
+_MAKING_CODES = [*range(fmt.LIST, _LAST_CODE + 2)]  # the last code is undefined
 
 
 def test_one_input(data: bytes) -> None:
@@ -98,11 +98,13 @@ def test_one_input(data: bytes) -> None:
         _use(value)
     cpu_s = time.thread_time() - began
     if cpu_s > _MAX_CPU_S:
-        raise AssertionError(f"{cpu_s:.1f} s for {len(head)} bytes")
+        raise AssertionError(
+            f"decoding {len(head)} bytes took {cpu_s:.1f} s of CPU time, limit {_MAX_CPU_S} s"
+        )
 
 
 def _head_of_ops(provider: Any) -> bytes:
-    """A head whose parts are well-formed, and whose ops make little sense."""
+    """Return a well-formed head with random ops and leaves."""
     leaves: list[Any] = []
     ops: list[int] = []
     raw = bytearray()
@@ -120,7 +122,7 @@ def _head_of_ops(provider: Any) -> bytes:
             raw += provider.ConsumeBytes(number)
             ops.append(fmt.BYTES | number << fmt.CODE_BITS)
         elif choice == 8:
-            # An int beyond those of MessagePack, also where a size belongs.
+            # An int too large for MessagePack, possibly in the place of a size.
             size_bytes = provider.PickValueInList([9, 2_000_000])
             raw += b"\x7f" * size_bytes
             ops += [fmt.OPEN, fmt.BYTES | size_bytes << fmt.CODE_BITS]
@@ -152,10 +154,10 @@ def _leaf(provider: Any) -> Any:
 
 
 def _use(value: Any) -> None:
-    """Encode a decoded value again, show it and index with it: none of these may fail."""
+    """Encode a decoded value again, print it and index arrays with it; none of these may fail."""
     encoded = encode_data(value)
     again = decode_data(encoded.head, [memoryview(bytearray(buffer)) for buffer in encoded.buffers])
-    # Sets have no order: the same characters are near enough.
+    # Sets have no order, so compare only the sorted characters.
     assert sorted(_shown(again)) == sorted(_shown(value)), f"{_shown(again)} from {_shown(value)}"
     safe_repr(value)
     for array in _arrays_in(value):
@@ -167,7 +169,7 @@ def _use(value: Any) -> None:
 def _shown(value: Any) -> str:
     try:
         return repr(value)
-    except ValueError:  # numpy writes no dates without a unit, Python no int of thousands of digits
+    except ValueError:  # a numpy date without unit, or an int with too many digits
         return safe_repr(value)
 
 
@@ -191,7 +193,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as corpus:
         for number, value in enumerate(_SEEDS):
-            # The last byte is read first, as the choice between the two kinds of input: even is plain bytes.
+            # FuzzedDataProvider reads the last byte first: an even one selects raw bytes, not random ops.
             Path(corpus, str(number)).write_bytes(encode_data(value).head + b"\0")
         arguments = [options.input] if options.input else [corpus, f"-max_total_time={options.seconds}"]
         arguments.append(f"-artifact_prefix={tempfile.gettempdir()}/")

@@ -1,8 +1,8 @@
-"""Feed the decoders of calls and outcomes with bytes that coverage guides.
+"""Fuzz the decoders of calls and outcomes, guided by coverage.
 
 Run: `pip install -e . --group fuzz`, then `nice python tests/fuzz/fuzz_remote.py --seconds 120`.
-It ends with status 0 if nothing was found. Otherwise it names the file that holds the input; give that
-file as an argument to run it alone.
+The exit status is 0 if no input fails. Otherwise the output names a file with the failing input; pass that
+file as an argument to run this input alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ with atheris.instrument_imports(include=["gigaexec"]):
     from gigaexec.wire.remote.message import RemoteFormatError
     from gigaexec.wire.remote.outcomes import decode_outcome, encode_outcome
 
-# Far above what any input of this size may take, far below libFuzzer's own limit.
+# Far above the time for any valid input of this size, far below libFuzzer's own limit.
 _MAX_CPU_S = 5.0
 _MAX_INPUT_BYTES = 4096
 
@@ -56,7 +56,7 @@ def _seeds() -> list[bytes]:
     ]
 
 
-# Fields and leaves that mean something, which mutation of bytes seldom makes.
+# Fields and leaves with a meaning to the decoders, which mutation of bytes rarely produces.
 _LEAVES: list[Any] = [
     *(
         None,
@@ -100,11 +100,13 @@ def test_one_input(data: bytes) -> None:
         _use(decoded)
     cpu_s = time.thread_time() - began
     if cpu_s > _MAX_CPU_S:
-        raise AssertionError(f"{cpu_s:.1f} s for {len(message)} bytes")
+        raise AssertionError(
+            f"decoding {len(message)} bytes took {cpu_s:.1f} s of CPU time, limit {_MAX_CPU_S} s"
+        )
 
 
 def _message_of_fields(provider: Any) -> bytes:
-    """A well-formed message with some fields replaced, removed or added."""
+    """Return a well-formed message with some fields replaced, removed or added."""
     original: bytes = provider.PickValueInList(_SAMPLES)
     end = 16 + int.from_bytes(original[8:16], "little")
     header = decode_data(original[16:end], [])
@@ -126,7 +128,7 @@ def _message_of_fields(provider: Any) -> bytes:
 
 
 def _use(decoded: EncodedCall | EncodedOutcome) -> None:
-    """Encode a decoded message again: the second round gives the same bytes."""
+    """Encode a decoded message twice and check that both encodings are equal."""
     if isinstance(decoded, EncodedCall):
         again = b"".join(encode_call(decoded))
         assert b"".join(encode_call(decode_call(again))) == again
@@ -149,7 +151,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as corpus:
         for number, message in enumerate(_SAMPLES):
-            # The last byte is read first, as the choice between the two kinds of input: even is plain bytes.
+            # FuzzedDataProvider reads the last byte first: an even one selects raw bytes instead of fields.
             Path(corpus, str(number)).write_bytes(message + b"\0")
         arguments = [options.input] if options.input else [corpus, f"-max_total_time={options.seconds}"]
         arguments.append(f"-artifact_prefix={tempfile.gettempdir()}/")
