@@ -1,4 +1,4 @@
-"""Give every test a spill directory of its own, and check that it leaves nothing behind."""
+"""Give each test its own spill directory, and check that it leaks no process, thread, descriptor or file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R40: the default backend, and what happens to backends when the interpreter exits."""
+"""R40: the default backend, and shutdown of backends at interpreter exit."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class Driver:
         self._shared = self._backend.share(numpy.zeros(2_000_000, "u1"))
 
     async def run(self, attacks: list[Attack]) -> dict[str, Any]:
-        """Run the attacks and return their results, and what the backend left behind."""
+        """Run the attacks and return their results, and files and warnings that the backend left."""
         slots = asyncio.Semaphore(_CONCURRENCY)
 
         async def one(attack: Attack) -> tuple[str, Any]:

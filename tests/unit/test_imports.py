@@ -66,7 +66,7 @@ def imported(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"line {node.lineno}: imports are absolute"
+            assert node.level == 0, f"line {node.lineno}: expected an absolute import"
             assert node.module is not None
             if node.module == "gigaexec":
                 # The imported name is a submodule or an attribute of the package.
@@ -92,7 +92,7 @@ def offences_in_evaluation(part: str, source: str) -> list[str]:
 
 
 def offences_in_worker(part: str, source: str) -> list[str]:
-    """The same for a part of the package worker."""
+    """Return the imports of `gigaexec.worker.<part>` that break `ORDER_IN_WORKER` or `KINDS_OF_WORKER`."""
     imports = [name for name in imported(ast.parse(source)) if part_of(name) == "worker"]
     parts = {name: name.removeprefix("gigaexec.worker").strip(".").partition(".")[0] for name in imports}
     place = ORDER_IN_WORKER.index(part)
@@ -119,7 +119,7 @@ def is_allowed(part: str, name: str) -> bool:
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
 def test_imports_point_one_way(path: Path) -> None:
     part = path.relative_to(SOURCE).parts[0].removesuffix(".py").replace("__init__", "")
-    assert part in ORDER, f"{part} has no place in the order of imports yet"
+    assert part in ORDER, f"{part} is missing in ORDER"
     assert offences(part, path.read_text(encoding="utf-8")) == []
 
 

@@ -90,7 +90,7 @@ def test_r142_the_variable_chooses_the_default(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(resolve_backend(None), gigaexec.ForkserverBackend)
     assert isinstance(gigaexec.default_loky_backend(), gigaexec.LokyBackend)
     monkeypatch.setenv(VARIABLE, "loky")
-    assert isinstance(resolve_backend(None), gigaexec.ForkserverBackend), "chosen on first use"
+    assert isinstance(resolve_backend(None), gigaexec.ForkserverBackend), "the variable is read on first use"
     shutdown_executor()
     assert isinstance(resolve_backend(None), gigaexec.LokyBackend)
 

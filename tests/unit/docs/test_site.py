@@ -1,4 +1,4 @@
-"""The documentation site has every public name in its API reference, and explains every requirement."""
+"""The documentation site lists every public name in its API reference and explains every requirement."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tests.unit.sandbox.confined import errno_of, in_child
 from tests.unit.sandbox.conftest import Folders
 
 ABI = abi_version() if hasattr(os, "O_PATH") else 0
-pytestmark = pytest.mark.skipif(ABI == 0, reason="this kernel has no Landlock, or it is off")
+pytestmark = pytest.mark.skipif(ABI == 0, reason="Landlock is not available in this kernel")
 needs_network_rules = pytest.mark.skipif(ABI < 4, reason=f"Landlock ABI {ABI}: rules for TCP need 4")
 needs_scopes = pytest.mark.skipif(ABI < 6, reason=f"Landlock ABI {ABI}: scopes need 6")
 

@@ -1,4 +1,4 @@
-"""The BPF filter program in an interpreter in Python: for both architectures, without the kernel."""
+"""The BPF filter program for both architectures, run by an interpreter written in Python."""
 
 from __future__ import annotations
 

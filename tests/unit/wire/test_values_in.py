@@ -26,7 +26,7 @@ def test_r2_arguments_come_back_equal() -> None:
     shared = [1, 2]
     args, kwargs = pickle.loads(encode(shared, shared, "x", key={"a": shared}))
     assert (args, kwargs) == ([[1, 2], [1, 2], "x"], {"key": {"a": [1, 2]}})
-    assert args[0] is args[1] is kwargs["key"]["a"], "args and kwargs are one object graph"
+    assert args[0] is args[1] is kwargs["key"]["a"], "args and kwargs must share the object"
 
 
 def test_r8_functions_of_the_caller_go_by_value() -> None:

@@ -1,4 +1,4 @@
-"""R36: a worker ends with its driver. Each check runs in a process of its own."""
+"""R36: a worker ends with its driver. Each check runs in its own process."""
 
 from __future__ import annotations
 

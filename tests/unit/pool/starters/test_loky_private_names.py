@@ -79,4 +79,4 @@ def test_no_other_private_name_is_used() -> None:
     known = {*EXECUTOR_ATTRIBUTES, "_thread", "_threads_wakeups"}
     own = set(re.findall(r"\bself\.(_\w+)", source)) | set(re.findall(r"(?:def|class) (_\w+)", source))
     used = set(re.findall(r"(?<!self)\.(_[a-z]\w*)", source))
-    assert used - (own - known) == known, "list it above, with a test"
+    assert used - (own - known) == known, "add the private name above, with a test"

@@ -141,7 +141,7 @@ def test_r35_a_chain_of_forks_without_end_is_caught(caplog: pytest.LogCaptureFix
         try:
             assert kill_tree(root.pid, None)
             assert root.wait() == -signal.SIGKILL
-            wait_until(lambda: is_gone(root.pid), what="the end of the chain")
+            wait_until(lambda: is_gone(root.pid), what="the chain of forks still runs")
         finally:
             if not is_gone(root.pid):
                 os.killpg(root.pid, signal.SIGKILL)

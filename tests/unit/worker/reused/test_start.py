@@ -1,4 +1,4 @@
-"""R50: the environment of a reused worker. Each check runs in a process of its own."""
+"""R50: the environment of a reused worker. Each check runs in its own process."""
 
 from __future__ import annotations
 
