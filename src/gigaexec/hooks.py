@@ -20,6 +20,7 @@ CompleteHandler = Callable[[WorkerCall, ExecutionMetrics | None, BaseException |
 """Called with the call, its metrics if they are known, and its error or None."""
 
 ShutdownHandler = Callable[[], object]
+"""Called without arguments."""
 
 WorkerStartHandler = Callable[[str, int], object]
 """Called with the worker's id and its process id."""

@@ -158,7 +158,7 @@ class LocalBackend(ABC):
 
         Args:
             wait: Return when all workers are dead and every spill file is removed. False returns at once, and
-            both happen soon.
+                both happen soon.
         """
         pools = self._begin_shutdown()
         if wait:

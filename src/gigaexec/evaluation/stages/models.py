@@ -64,7 +64,11 @@ class ValidatorInputs(StageModel):
 
 
 class ValueOutput(StageModel):
-    """The value that a function returned."""
+    """The value that a function returned.
+
+    Attributes:
+        value: The value.
+    """
 
     value: Any = None
 
@@ -82,13 +86,21 @@ class ValidationOutput(StageModel):
 
 
 class MetricsOutput(StageModel):
-    """Metrics by name, not yet judged."""
+    """Metrics of a program.
+
+    Attributes:
+        metrics: The metrics by name, not yet judged.
+    """
 
     metrics: dict[str, Any]
 
 
 class ArtifactOutput(StageModel):
-    """The artifact that a validator returned with its metrics, or None."""
+    """The artifact of a program.
+
+    Attributes:
+        artifact: The value that the validator returned with the metrics, or None.
+    """
 
     artifact: Any = None
 

@@ -117,3 +117,4 @@ STAGE_REGISTRY = StageRegistry()
 """The stages of gigaexec and the stages that `register_stage` added."""
 
 register_stage = STAGE_REGISTRY.register
+"""Class decorator: add a stage to `STAGE_REGISTRY` under the name of its class."""

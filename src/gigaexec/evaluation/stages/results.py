@@ -28,7 +28,11 @@ class StageState(enum.StrEnum):
     """The end of a stage, in one word."""
 
     COMPLETED = "completed"
+    """The stage has an output."""
+
     FAILED = "failed"
+    """The stage ran and has an error."""
+
     SKIPPED = "skipped"
     """The stage did not run, because a stage that it depends on did not complete."""
 
