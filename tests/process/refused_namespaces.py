@@ -6,9 +6,9 @@ REFUSE_NAMESPACES = """
 def refuse_namespaces():
     import errno
     from gigaexec.sandbox.denied_calls import AnyBit, DeniedCall
-    from gigaexec.sandbox.seccomp import Filter, build_program
+    from gigaexec.sandbox.seccomp import SeccompFilter, build_program
     new_namespaces = 0x7E020000  # every CLONE_NEW* of linux/sched.h but CLONE_NEWTIME
-    Filter(build_program([
+    SeccompFilter(build_program([
         DeniedCall("unshare", errno.EPERM),
         DeniedCall("setns", errno.EPERM),
         DeniedCall("clone", errno.EPERM, (AnyBit(0, new_namespaces),)),

@@ -28,7 +28,7 @@ from gigaexec import ExecutionMetrics, Outcome, WorkerCall, WorkerConfig
 from gigaexec.backends.local.forkserver import ForkserverBackend
 from gigaexec.sandbox.denied_calls import AnyBit, DeniedCall
 from gigaexec.sandbox.policy import SandboxPolicy
-from gigaexec.sandbox.seccomp import Filter, build_program
+from gigaexec.sandbox.seccomp import SeccompFilter, build_program
 from tests.security import targets
 from tests.security.attack import NO_LANDLOCK, NO_NAMESPACES, Attack, Attempt, Where
 from tests.security.table import ATTACKS, attacks_at
@@ -58,7 +58,7 @@ def degrade(where: Where) -> None:
         _WITHOUT_LANDLOCK if where in NO_LANDLOCK else ()
     )
     if refusals:
-        Filter(build_program(refusals)).install()
+        SeccompFilter(build_program(refusals)).install()
 
 
 class Driver:

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gigaexec.sandbox.system_calls import _NUMBERS, number_of
+from gigaexec.sandbox.call_numbers import NUMBERS
+from gigaexec.sandbox.system_calls import number_of
 
 _SIGNALS: list[int] = []
 
@@ -262,7 +263,7 @@ def keep_busy(folder: Path, secret: str) -> None:
 
 def call_numbers() -> dict[str, int]:
     """Map names of system calls to their numbers on this machine, if it has them."""
-    found = {name: number_of(name) for name in _NUMBERS}
+    found = {name: number_of(name) for name in NUMBERS}
     return {name: number for name, number in found.items() if number is not None}
 
 

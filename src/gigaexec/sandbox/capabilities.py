@@ -1,4 +1,4 @@
-"""Dropping all capabilities of this process and of every program that it executes."""
+"""Drops the capabilities of this process and of every program that it executes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _CAPABILITY_LIMIT = 64  # bits in a set; the kernel answers EINVAL after its las
 
 
 def drop_all_capabilities() -> None:
-    """Empty the bounding, ambient, inheritable, permitted and effective sets. Sets NO_NEW_PRIVILEGES first.
+    """Set NO_NEW_PRIVILEGES, then empty the bounding, ambient, inheritable, permitted and effective sets.
 
     On return this process has no capability in any user namespace, and no program that it executes gains one.
-    An ordinary user may not empty the bounding set; then NO_NEW_PRIVILEGES alone stops setuid programs.
+    An ordinary user may not empty the bounding set; then only NO_NEW_PRIVILEGES stops setuid programs.
 
     Raises:
         OSError: A step failed; some of the sets may be empty.
@@ -44,15 +44,19 @@ def drop_all_capabilities() -> None:
 
 
 def give_up_capabilities() -> None:
-    """Empty the effective, permitted and inheritable sets only. Programs executed as user 0 regain them."""
+    """Empty the effective, permitted and inheritable sets only. Programs executed as user 0 regain them.
+
+    Raises:
+        OSError: The kernel refused.
+    """
     system_call("capset", _HEADER, _NO_CAPABILITIES)
 
 
 def _empty_bounding_set() -> bool:
-    """Empty the bounding set. Returns False if this process lacks the privilege."""
+    """Empty the bounding set. Return False if this process lacks the privilege."""
     dropped, number = prctl_each(PR_CAPBSET_DROP, range(_CAPABILITY_LIMIT))
     if dropped == 0 and number == errno.EPERM:
         return False
     if dropped == 0 or number not in (0, errno.EINVAL):
         raise OSError(number, os.strerror(number), "prctl(PR_CAPBSET_DROP)")
-    return True  # EINVAL: the number after the kernel's last capability
+    return True  # EINVAL is the answer to the number after the kernel's last capability

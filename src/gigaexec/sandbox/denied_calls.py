@@ -14,8 +14,8 @@ import errno
 import socket
 from dataclasses import dataclass
 
-# Conditions on an argument; arguments count from 0. Except for NotNull, only the low 32 bits are tested: the
-# kernel reads no more of an int or of the flags here.
+# Conditions on an argument; arguments count from 0. All but NotNull test the low 32 bits only, because the
+# kernel reads no more of the arguments below.
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,13 @@ Condition = NoneOf | OneOf | AnyBit | NotNull
 
 @dataclass(frozen=True, slots=True)
 class DeniedCall:
-    """A rule: the system call fails with `errno` if all conditions are true; without conditions, always."""
+    """A rule: the system call fails with `errno` if all conditions of `when` are true.
+
+    Args:
+        call: As in its manual page.
+        errno: The errno that the program gets.
+        when: The conditions. Without any, the call always fails.
+    """
 
     call: str
     errno: int
@@ -90,9 +96,10 @@ _REFUSED_ALWAYS = (
     *("msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"),
 )
 
-# Denied with ENOSYS, for which libraries have fallbacks. io_uring makes sockets and opens files past this
-# filter. clone3 passes its flags in memory, which a filter cannot read. A memory file that is queued in a
-# socket is open in no process, so the limits miss it; programs use /dev/shm instead, whose size is limited.
+# Denied with ENOSYS, for which libraries have fallbacks. io_uring can make sockets and open files without
+# system calls that a filter sees. clone3 passes its flags in memory, which a filter cannot read. A memory
+# file that is queued in a socket is open in no process, so the limits miss it; programs can use /dev/shm
+# instead, whose size is limited.
 _NOT_THERE = (
     *("io_uring_setup", "io_uring_enter", "io_uring_register", "clone3"),
     *("memfd_create", "memfd_secret"),
@@ -102,8 +109,9 @@ _NOT_THERE = (
     "io_setup",
 )
 
-# linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. And CLONE_PARENT,
-# which makes the caller's parent the parent of the child: the parent does not expect it.
+# linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. And CLONE_PARENT, which
+# makes the child a child of the caller's parent, that is of our supervisor or init, which expects no further
+# child.
 _CLONE_NEW = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 _CLONE_PARENT = 0x00008000
 # asm-generic/ioctls.h and linux/tty.h: insert input into a terminal, or into the console.
@@ -130,7 +138,7 @@ _REFUSED_BY_ARGUMENT = (
     DeniedCall("fcntl", errno.EPERM, (OneOf(1, (_F_SETLEASE, _F_NOTIFY, _F_SETDELEG)),)),
     DeniedCall("clone", errno.EPERM, (AnyBit(0, _CLONE_NEW | _CLONE_PARENT),)),
     DeniedCall("ioctl", errno.EPERM, (OneOf(1, (_TIOCSTI, _TIOCLINUX)),)),
-    # Turns off address randomisation and other protections of the next executed program.
+    # personality can turn off address randomisation and other protections of the next executed program.
     DeniedCall("personality", errno.EPERM, (NoneOf(0, (0, _ASK_PERSONALITY)),)),
     # A datagram socket of a pair can be reconnected, for example to the system's log; the other types cannot.
     DeniedCall("socketpair", errno.EACCES, (NoneOf(0, (socket.AF_UNIX,)),)),
@@ -169,7 +177,7 @@ def denied_calls(*, allow_network: bool = False) -> tuple[DeniedCall, ...]:
         *(DeniedCall(call, errno.ENOSYS) for call in _NOT_THERE),
         *_REFUSED_BY_ARGUMENT,
         DeniedCall("socket", errno.EACCES, (NoneOf(0, families),) if families else ()),
-        # Sockets of a pair could be bound to names, which other calls of the backend could see.
+        # A program could bind a socket of a pair to an abstract name, which other calls could connect to.
         *(DeniedCall(call, errno.EACCES) for call in (() if families else ("bind", "listen"))),
         DeniedCall("socket", errno.EPROTONOSUPPORT, (OneOf(2, (_IPPROTO_MPTCP,)),)),
     )

@@ -22,13 +22,12 @@ _READABLE_FOR_NETWORK = (
 )
 _READABLE_WITHOUT_OWN_PROC = ("/proc/self", "/proc/meminfo", "/proc/cpuinfo", "/proc/stat")
 
-
 SHARED_MEMORY = "/dev/shm"
-"""The C library puts POSIX semaphores there."""
+"""The folder in which the C library makes POSIX semaphores and shared memory."""
 
 
 class FileRules:
-    """The rules for one template.
+    """Makes the rules for one template and its calls.
 
     Args:
         policy: The sandbox policy.
@@ -40,7 +39,7 @@ class FileRules:
         self._private = [os.path.realpath(folder) for folder in private]
 
     def of_template(self) -> Iterator[FileRule]:
-        """Return the rules that all calls share."""
+        """Yield the rules that all calls share."""
         for folder in (*EXECUTABLE_FOLDERS, sys.prefix, sys.base_prefix, sys.exec_prefix):
             yield folder, Access.EXECUTE
         readable = [*_READABLE, *self._policy.read]
@@ -61,13 +60,13 @@ class FileRules:
         has_private_proc: bool,
         has_private_shared_memory: bool,
     ) -> Iterator[FileRule]:
-        """Return the further rules of one call.
+        """Yield the further rules of one call.
 
         Args:
             scratch: The call's scratch folder.
             python_path: The call's folders to import from.
-            has_private_proc: /proc shows the call's own PID namespace only.
-            has_private_shared_memory: /dev/shm is the call's own.
+            has_private_proc: /proc shows only the PID namespace of the call.
+            has_private_shared_memory: /dev/shm is a file system of this call only.
         """
         yield scratch, Access.WRITE
         if has_private_proc:
@@ -81,10 +80,11 @@ class FileRules:
             yield from self._import_rules(folder)
 
     def _import_rules(self, folder: str) -> Iterator[FileRule]:
-        """Return rules for importing from a folder, without access to keys or to results of other calls.
+        """Yield rules for importing from a folder, without access to private folders below it.
 
-        `python -m` puts the current folder on sys.path, and a program's own folder is on its python_path. If
-        such a folder contains a private one, programs can only list it and read the modules directly in it.
+        `python -m` puts the current folder on sys.path, and the folder of a program is on its python_path.
+        Each can contain the home folder or the spill directory. Then programs can only list the folder and
+        read the modules directly in it.
         """
         real = os.path.realpath(folder)
         if not any(os.path.commonpath([real, place]) == real for place in self._private):

@@ -1,4 +1,4 @@
-"""Maps all ids into a new user namespace, which only a process outside of that namespace may do."""
+"""Maps all user and group ids into a new user namespace, which only a process outside of it may do."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from gigaexec.sandbox import namespaces
 
 
 class IdMapper:
-    """A child that stays in the parent's user namespace and writes this process's id maps from there.
+    """A child process that stays in the old user namespace and writes this process's id maps from there.
 
-    Make it before this process enters a user namespace.
+    Make it before this process enters the new user namespace.
+
+    Raises:
+        OSError: The child process cannot be started.
     """
 
     def __init__(self) -> None:
@@ -24,14 +27,14 @@ class IdMapper:
         os.close(reader)
 
     def map_all(self) -> bool:
-        """Map all ids to themselves. Returns False if this user lacks the privilege."""
+        """Map all ids to themselves. Return False if this user lacks the privilege. The child has ended."""
         os.write(self._start, b"\0")
         _, status = os.waitpid(self._pid, 0)
         self._pid = 0
         return status == 0
 
     def close(self) -> None:
-        """End the child."""
+        """Close the pipe, and wait for the end of the child."""
         os.close(self._start)
         if self._pid:
             os.waitpid(self._pid, 0)

@@ -13,10 +13,7 @@ started, even if it hides.
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from gigaexec.calls import ConfinementStep
 from gigaexec.sandbox import namespaces
@@ -24,9 +21,10 @@ from gigaexec.sandbox.capabilities import drop_all_capabilities, give_up_capabil
 from gigaexec.sandbox.denied_calls import denied_calls
 from gigaexec.sandbox.file_rules import SHARED_MEMORY, FileRules
 from gigaexec.sandbox.id_maps import IdMapper
-from gigaexec.sandbox.landlock import Landlock
+from gigaexec.sandbox.landlock import LandlockRuleset
 from gigaexec.sandbox.policy import SandboxLevel, SandboxPolicy
-from gigaexec.sandbox.seccomp import Filter, build_program
+from gigaexec.sandbox.seccomp import SeccompFilter, build_program
+from gigaexec.sandbox.steps import StepRecord, Steps
 
 _SHARED_MEMORY_BYTES = 64 * 2**20
 """Room for semaphores and small blocks. Its contents are charged to no process, so the size is the limit."""
@@ -36,12 +34,7 @@ _SHARED_MEMORY_BYTES = 64 * 2**20
 # a device.
 _SHARED_ZEROS = "/dev/zero"
 
-# Transient shortages: retry, do not disable the step permanently.
-SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS)
-
 _NAMESPACES = ("user_namespace", "pid_namespace", "mount_namespace")
-
-Steps = tuple[ConfinementStep, ...]
 
 
 class Isolation:
@@ -55,29 +48,30 @@ class Isolation:
     def __init__(self, policy: SandboxPolicy, spill_dir: str) -> None:
         self._policy = policy
         self._rules = FileRules(policy, private=(os.path.expanduser("~"), spill_dir))
-        self._steps: list[ConfinementStep] = []
-        self._landlock: Landlock | None = None
-        self._filter: Filter | None = None
+        self._record = StepRecord()
+        self._landlock: LandlockRuleset | None = None
+        self._filter: SeccompFilter | None = None
         self._are_mounts_read_only = False
-        self._has_own_shared_memory = False
-        self.has_pid_namespaces = False
-        """True if each call gets a PID namespace of its own."""
-        self.call_is_as_expected = False
-        self.landlock_failure = ""
-        """The reason why Landlock could not be applied to this call, although the machine has it; else ""."""
+        self._has_private_shared_memory = False
         self.has_namespaces = False
         """True if this process is in a user and a mount namespace, and its next child in a PID namespace."""
+        self.has_pid_namespaces = False
+        """True if each call gets a PID namespace."""
+        self.has_expected_steps = False
+        """In a worker: True if its `steps` are the `expected_steps` of its template."""
+        self.landlock_failure = ""
+        """The reason why Landlock could not be applied to this call, although the machine has it; else ""."""
 
     @property
     def steps(self) -> Steps:
-        """The steps that were tried up to here, in this process and in those that it was forked from."""
-        return tuple(self._steps)
+        """The steps that were tried so far, in this process and in those that it was forked from."""
+        return self._record.steps
 
     @property
     def expected_steps(self) -> Steps:
-        """In the template: the `steps` of a worker in which all steps of the worker hold."""
+        """In the template: the `steps` of a worker in which all further steps hold."""
         names = ("private_proc", "ipc_namespace") if self._policy.confines else ("private_proc",)
-        return (*self._steps, *(ConfinementStep(name, True) for name in names))
+        return (*self.steps, *(ConfinementStep(name, True) for name in names))
 
     def enter_namespaces(self) -> None:
         """Enter a user and a mount namespace, and a PID namespace in which the next child is PID 1."""
@@ -90,32 +84,33 @@ class Isolation:
                 namespaces.write_identity_map(user, group)
         except OSError as error:
             reason = namespaces.reason_for_no_user_namespace(error)
-            self._steps += [ConfinementStep(name, False, reason) for name in _NAMESPACES]
+            self._record.add_missing(reason, *_NAMESPACES)
             if self._policy.confines and not self._policy.network:
-                self._miss("network_namespace", "it needs a user namespace")
+                self._record.add_missing("it needs a user namespace", "network_namespace")
             return
         finally:
             if mapper is not None:
                 mapper.close()
-        self._steps += [ConfinementStep(name, True) for name in _NAMESPACES]
+        self._record.add(ConfinementStep(name, True) for name in _NAMESPACES)
         self.has_namespaces = self.has_pid_namespaces = True
         if self._policy.confines and not self._policy.network:
-            # One network namespace for all calls: making one takes 0.9 ms, and calls cannot reach each other
-            # in it.
-            with self._step("network_namespace"):
+            # All calls share one network namespace: making one takes 0.9 ms, and no interface is up in it, so
+            # calls cannot reach each other.
+            with self._record.attempt("network_namespace"):
                 namespaces.unshare(namespaces.NEW_NETWORK)
 
-    def lose_pid_namespaces(self, reason: str) -> None:
-        """In the template: record that calls get no PID namespaces, although the template is in one.
+    def give_up_pid_namespaces(self, reason: str) -> None:
+        """In the template, which is in a PID namespace: run calls in that namespace, without further ones.
+
+        Args:
+            reason: The reason why a call cannot get a PID namespace.
 
         Raises:
-            OSError: /proc cannot be mounted for the template's own namespace.
+            OSError: /proc cannot be mounted for the template's PID namespace.
         """
         self.has_pid_namespaces = False
-        self._steps = [step for step in self._steps if step.name != "pid_namespace"]
-        self._miss("pid_namespace", reason)
-        # Supervisors find processes by the ids that /proc shows, which must be those of the template's PID
-        # namespace.
+        self._record.replace_by_missing("pid_namespace", reason)
+        # Supervisors find processes by the ids in /proc, so it must show the template's PID namespace.
         namespaces.unshare(namespaces.NEW_MOUNTS)
         namespaces.mount_proc(is_read_only=False)
 
@@ -127,109 +122,89 @@ class Isolation:
     def prepare_shared_steps(self) -> None:
         """In the template: prepare the steps that all calls share."""
         if self.has_namespaces:
-            with self._step("own_mounts_stay_inside", is_reported=False):
+            with self._record.attempt("own_mounts_stay_inside", is_reported=False):
                 namespaces.make_mounts_private()
         if not self._policy.confines:
             return
         if self.has_namespaces:
-            with self._step("read_only_mounts"):
+            with self._record.attempt("read_only_mounts"):
                 namespaces.remount_read_only()
                 self._are_mounts_read_only = True
                 for folder in self._policy.write:
                     namespaces.make_writable(folder)
         else:
-            self._miss("read_only_mounts", "it needs a mount namespace")
-        self._landlock = Landlock(self._rules.of_template(), allow_network=self._policy.network)
+            self._record.add_missing("it needs a mount namespace", "read_only_mounts")
+        self._landlock = LandlockRuleset(self._rules.of_template(), allow_network=self._policy.network)
         if self._are_mounts_read_only and not self._landlock.abi and os.path.exists(_SHARED_ZEROS):
-            with self._step("no_shared_zeros", is_reported=False):
+            with self._record.attempt("no_shared_zeros", is_reported=False):
                 namespaces.close_device(_SHARED_ZEROS)
         try:
-            self._filter = Filter(build_program(denied_calls(allow_network=self._policy.network)))
+            self._filter = SeccompFilter(build_program(denied_calls(allow_network=self._policy.network)))
         except OSError as error:  # a processor whose system call numbers are unknown
-            self._miss("seccomp", str(error))
+            self._record.add_missing(str(error), "seccomp")
 
     def isolate_call(self, scratch: str) -> None:
-        """In the worker, before anything else: isolate the call. Sets `call_is_as_expected`."""
-        missing_before = self._missing_count()
+        """In the worker, before anything else: isolate the call. Sets `has_expected_steps`."""
+        missing_before = self._record.missing_count
         self._isolate_call(scratch)
-        self.call_is_as_expected = self.has_pid_namespaces and self._missing_count() == missing_before
+        self.has_expected_steps = self.has_pid_namespaces and self._record.missing_count == missing_before
 
     def _isolate_call(self, scratch: str) -> None:
         if not self.has_pid_namespaces:
             if self._policy.confines:
-                for name in ("private_proc", "ipc_namespace"):
-                    self._miss(name, "it needs a PID namespace")
+                self._record.add_missing("it needs a PID namespace", "private_proc", "ipc_namespace")
             return
         namespaces.unshare(namespaces.NEW_MOUNTS)
-        with self._step("private_proc"):
+        with self._record.attempt("private_proc"):
             namespaces.mount_proc(is_read_only=self._policy.confines)
         if not self._policy.confines:
             if os.geteuid() != 0:
-                # An ordinary user has no capabilities outside, and programs may rely on the resulting errors.
+                # Outside, an ordinary user has no capabilities, and programs may rely on the resulting
+                # errors.
                 give_up_capabilities()
             return
-        with self._step("ipc_namespace"):
+        with self._record.attempt("ipc_namespace"):
             namespaces.unshare(namespaces.NEW_IPC)
         if self._are_mounts_read_only:  # true even if the step then failed for a folder of `write`
             namespaces.make_writable(scratch)
-            with self._step("private_shared_memory", is_reported=False):
+            with self._record.attempt("private_shared_memory", is_reported=False):
                 namespaces.mount_memory(SHARED_MEMORY, _SHARED_MEMORY_BYTES)
-                self._has_own_shared_memory = True
+                self._has_private_shared_memory = True
 
     def confine_program(self, scratch: str, python_path: list[str]) -> None:
         """In the worker, just before the program: irrevocably confine this process and its children."""
-        assert self._landlock is not None
-        before = len(self._steps)
-        with self._step("no_capabilities"):
+        tried = StepRecord()
+        with tried.attempt("no_capabilities"):
             drop_all_capabilities()
+        self._apply_landlock(scratch, python_path, tried)
+        if self._filter is not None:
+            with tried.attempt("seccomp"):
+                self._filter.install()
+        # Each of the three steps sets NO_NEW_PRIVILEGES first, so it is set if one of them holds.
+        if any(step.held for step in tried.steps):
+            self._record.add([ConfinementStep("no_new_privileges", True)])
+        else:
+            self._record.add_missing("no step that sets it holds", "no_new_privileges")
+        self._record.add(tried.steps)
+
+    def _apply_landlock(self, scratch: str, python_path: list[str], tried: StepRecord) -> None:
+        assert self._landlock is not None
         rules = self._rules.of_call(
             scratch,
             python_path,
-            has_private_proc=self._held("private_proc"),
-            has_private_shared_memory=self._has_own_shared_memory,
+            has_private_proc=self._record.has("private_proc"),
+            has_private_shared_memory=self._has_private_shared_memory,
         )
         try:
-            steps = self._landlock.restrict_self(rules)
-            self._steps += steps
+            tried.add(self._landlock.restrict_self(rules))
         except OSError as error:
             if self._landlock.abi:  # the machine has Landlock: this call or a shortage is the cause
                 self.landlock_failure = f"Landlock could not be applied to this call: {error}"
-            for name in ("landlock_files", "landlock_network", "landlock_scopes"):
-                if name != "landlock_network" or not self._policy.network:
-                    self._miss(name, str(error))
-        if self._filter is not None:
-            with self._step("seccomp"):
-                self._filter.install()
-        # Each of the three steps sets NO_NEW_PRIVILEGES first, so this step holds if one of them did.
-        held = any(step.held for step in self._steps[before:])
-        self._steps.insert(before, ConfinementStep("no_new_privileges", held))
+            network = () if self._policy.network else ("landlock_network",)
+            tried.add_missing(str(error), "landlock_files", *network, "landlock_scopes")
 
     def missing(self) -> str:
-        """Return the steps that the policy requires and that do not hold, as an error text; "" if none."""
-        if self._policy.level is not SandboxLevel.STRICT:
+        """Return the required steps that do not hold, with reasons, as an error text; "" if all hold."""
+        if self._policy.level is not SandboxLevel.STRICT or not self._record.missing_count:
             return ""
-        steps_by_reason: dict[str, list[str]] = {}
-        for step in self._steps:
-            if not step.held:
-                steps_by_reason.setdefault(step.detail, []).append(step.name)
-        missing = [f"{reason} (missing: {', '.join(names)})" for reason, names in steps_by_reason.items()]
-        return f"the strict sandbox is not available here: {'; '.join(missing)}" if missing else ""
-
-    def _held(self, name: str) -> bool:
-        return any(step.name == name and step.held for step in self._steps)
-
-    def _missing_count(self) -> int:
-        return sum(not step.held for step in self._steps)
-
-    def _miss(self, name: str, detail: str) -> None:
-        self._steps.append(ConfinementStep(name, False, detail))
-
-    @contextmanager
-    def _step(self, name: str, *, is_reported: bool = True) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self._miss(name, str(error))
-        else:
-            if is_reported:
-                self._steps.append(ConfinementStep(name, True))
+        return f"the strict sandbox is not available here: {self._record.describe_missing()}"

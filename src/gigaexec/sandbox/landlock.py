@@ -1,8 +1,8 @@
 """Landlock rules on files, on TCP, and on signals and abstract sockets outside of the sandbox.
 
 As of ABI 9, Landlock does not control stat, chmod, chown, utime and setxattr (`remount_read_only` stops the
-last four), open descriptors, UDP, and TCP by MSG_FASTOPEN or MPTCP (seccomp stops these two). Before ABI 9 a
-process can connect to sockets in the file system, unless seccomp refuses AF_UNIX.
+last four), descriptors that are open already, UDP, and TCP by MSG_FASTOPEN or MPTCP (seccomp stops these
+two). Before ABI 9 a process can connect to sockets in the file system, unless seccomp refuses AF_UNIX.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterable
 
 from gigaexec.calls import ConfinementStep
-from gigaexec.sandbox.system_calls import set_no_new_privileges, system_call
+from gigaexec.sandbox.system_calls import SHORTAGES, set_no_new_privileges, system_call
 
 # linux/landlock.h. Rights over files, by the ABI that introduced them.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
@@ -41,9 +41,6 @@ _RULE_PATH_BENEATH = 1
 _RULESET = struct.Struct("=QQQ")
 _PATH_BENEATH = struct.Struct("=Qi")
 
-# Transient shortages. The rule must not be left out, or programs could not read files that the policy allows.
-_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-
 
 class Access(enum.Enum):
     """The rights that a rule gives beneath a folder, or on one file.
@@ -51,8 +48,8 @@ class Access(enum.Enum):
     LIST allows listing folders. READ adds reading files, EXECUTE adds executing them.
 
     WRITE allows everything except making devices. It includes executing, because programs compile helpers.
-    Refusing execution would protect nothing: a loader or interpreter can run any readable file. The right to
-    use a device's ioctl, or to connect to a socket, needs a rule for that file itself.
+    Denying execution would protect nothing: a loader or interpreter can run any readable file. The rights to
+    use a device's ioctl, and to connect to a socket, need a rule for that file itself.
     """
 
     LIST = _READ_DIR
@@ -66,7 +63,7 @@ FileRule = tuple[str | int, Access]
 
 
 def abi_version() -> int:
-    """Return the version of the kernel's Landlock; 0 if it is missing or off, or a container refuses it."""
+    """Return the ABI version of the kernel's Landlock; 0 if it is missing, off or refused by a container."""
     try:
         return system_call("landlock_create_ruleset", None, 0, _CREATE_RULESET_VERSION)
     except OSError as error:
@@ -76,13 +73,12 @@ def abi_version() -> int:
         raise
 
 
-class Landlock:
-    """The part of a ruleset that all children share. Made in the parent, applied in each child.
+class LandlockRuleset:
+    """A ruleset that is made in the parent, and applied in each child together with the child's own rules.
 
     Args:
         rules: The allowed files. A path that cannot be opened is left out. Descriptors in rules belong to
-        this
-            object afterwards.
+            this object afterwards.
         allow_network: Do not restrict TCP. Otherwise no TCP port can be connected to or bound.
 
     Raises:
@@ -113,7 +109,7 @@ class Landlock:
         """Confine this thread and everything that it starts, irrevocably. Call it in the child.
 
         On return this process's copies of the descriptors are closed, also those in `rules`: a program could
-        use them to get past read-only mounts. The parent's descriptors stay open, for the next child.
+        use them to bypass read-only mounts. The parent's descriptors stay open, for the next child.
 
         Args:
             rules: Further files that only this child may use. A path that cannot be opened is left out.
@@ -126,7 +122,7 @@ class Landlock:
         """
         try:
             if not self.abi:
-                problem = "this kernel has no Landlock, or it is off or refused"
+                problem = "this kernel has no Landlock, or Landlock is off or refused"
                 raise OSError(errno.EOPNOTSUPP, problem, "landlock")
             set_no_new_privileges()
             self._restrict_self(rules)
@@ -195,6 +191,6 @@ def _open(place: str | int) -> int | None:
     try:
         return os.open(place, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
-        if error.errno in _SHORTAGES:
-            raise
-        return None  # missing, or not readable by this user: leaving the rule out only removes rights
+        if error.errno in SHORTAGES:
+            raise  # without its rule, a program could not read a file that the policy allows
+        return None  # the path is missing or not readable by this user; leaving it out only removes rights

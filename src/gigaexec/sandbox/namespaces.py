@@ -1,4 +1,4 @@
-"""Namespaces of users, processes, mounts, network and System V IPC.
+"""Enters and sets up namespaces of users, processes, mounts, network and System V IPC.
 
 This order gives each step the privileges that it needs at the lowest cost:
 
@@ -15,6 +15,7 @@ No interface is up in the new network namespace, not even loopback.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 
@@ -42,9 +43,11 @@ _WRITABLE = _MOUNT_ATTR.pack(_MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV, _MOUNT_ATTR
 
 _ALL_IDS = 0xFFFFFFFF  # ids have 32 bits; the highest value, -1, is not an id
 
-# Settings by which the owner of a machine forbids user namespaces, and the value that forbids them.
-_FORBIDDING_SETTINGS = (
-    ("user.max_user_namespaces", "0"),
+# The kernel's limit on user namespaces. With 0 it refuses each with ENOSPC.
+_LIMIT = "user.max_user_namespaces"
+# Settings of distributions, with the value by which they refuse user namespaces to ordinary users, with EPERM
+# or EACCES. A container's filter can refuse them for another reason at the same time.
+_RESTRICTIONS = (
     ("kernel.unprivileged_userns_clone", "0"),
     ("kernel.apparmor_restrict_unprivileged_userns", "1"),
 )
@@ -79,16 +82,22 @@ def setns(descriptor: int, kind: int) -> None:
 
 
 def reason_for_no_user_namespace(error: OSError) -> str:
-    """Return why a user namespace was refused: the setting that forbids it, or the error's text."""
-    for setting, value in _FORBIDDING_SETTINGS:
-        try:
-            with open(f"/proc/sys/{setting.replace('.', '/')}", "rb") as file:
-                is_forbidden = file.read().strip() == value.encode()
-        except OSError:
-            continue  # the kernel has no such setting
-        if is_forbidden:
-            return f"user namespaces are not allowed ({setting} is {value})"
-    return str(error)
+    """Return the reason why a user namespace was refused, for people.
+
+    Args:
+        error: The error of `unshare` or of `write_identity_map`.
+
+    Returns:
+        The setting that certainly caused the error, or else the error's text and the settings that may have.
+    """
+    if error.errno == errno.ENOSPC and _is_setting(_LIMIT, "0"):
+        return f"user namespaces are not allowed ({_LIMIT} is 0)"
+    settings = ""
+    if error.errno in (errno.EPERM, errno.EACCES):
+        settings = "; ".join(
+            f"{name} is {value}" for name, value in _RESTRICTIONS if _is_setting(name, value)
+        )
+    return f"{error} ({settings})" if settings else str(error)
 
 
 def user_and_group() -> tuple[int, int]:
@@ -141,19 +150,19 @@ def make_mounts_private() -> None:
 
 
 def mount_proc(target: str = "/proc", *, is_read_only: bool = False) -> None:
-    """Mount the /proc of this process's own PID namespace. Call it as a process in that namespace.
+    """Mount the /proc of this process's PID namespace. Call it as a process in that namespace.
+
+    In a new user namespace, mounts do not propagate out of a new mount namespace. Otherwise call
+    `make_mounts_private` first.
 
     Args:
         target: Mount point.
         is_read_only: Protect the kernel's settings in /proc: user 0 needs no capability to change many of
             them.
 
-    With a new user namespace, mounts do not propagate out of a new mount namespace. Without one, call
-    `make_mounts_private` first.
-
     Raises:
         OSError: EPERM also if other mounts cover parts of the current /proc, as in containers: an
-        unprivileged process must not uncover them.
+            unprivileged process must not uncover them.
     """
     flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | (_MS_RDONLY if is_read_only else 0)
     library_call("mount", b"proc", os.fsencode(target), b"proc", flags, None)
@@ -175,7 +184,8 @@ def remount_read_only() -> None:
 def make_writable(folder: str) -> None:
     """Make a folder writable again after `remount_read_only`, without setuid programs and devices.
 
-    Only in this process's mount namespace and its copies. Mounts below the folder stay read-only.
+    This changes only the process's mount namespace and later copies of it. Mounts below the folder stay
+    read-only.
 
     Raises:
         OSError: EPERM if the folder's mount was read-only outside. The error names the folder.
@@ -190,7 +200,7 @@ def make_writable(folder: str) -> None:
 
 
 def close_device(path: str) -> None:
-    """Make a device impossible to open, in this process's mount namespace and its copies.
+    """Make a device impossible to open, in this process's mount namespace and later copies of it.
 
     Raises:
         OSError: The kernel refused, or the file is missing (ENOENT).
@@ -203,12 +213,24 @@ def close_device(path: str) -> None:
 def mount_memory(target: str, size_bytes: int) -> None:
     """Mount an empty tmpfs, which ends with this mount namespace.
 
+    Args:
+        target: Mount point.
+        size_bytes: Size limit of the file system.
+
     Raises:
         OSError: The kernel refused.
     """
     options = f"size={size_bytes},mode=1777".encode("ascii")
     flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
     library_call("mount", b"tmpfs", os.fsencode(target), b"tmpfs", flags, options)
+
+
+def _is_setting(name: str, value: str) -> bool:
+    try:
+        with open(f"/proc/sys/{name.replace('.', '/')}", "rb") as file:
+            return file.read().strip() == value.encode()
+    except OSError:
+        return False  # this kernel has no such setting
 
 
 def _set_attributes(path: bytes, flags: int, attributes: bytes) -> None:

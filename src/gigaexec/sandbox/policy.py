@@ -1,4 +1,4 @@
-"""The sandbox policy: what a confined program may see and do."""
+"""The sandbox policy: the files, the network and the result format that a confined program may use."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class SandboxLevel(enum.StrEnum):
     OFF = "off"
     """No confinement: the program may do what the user may. Its processes still end with its call."""
     STANDARD = "standard"
-    """Every protection that this machine offers; `Outcome.confinement` lists them."""
+    """Every protection that this machine offers. `Outcome.confinement` lists which ones held."""
     STRICT = "strict"
-    """Every protection. If one is missing, no program is run."""
+    """Every protection. If one is missing, no program is run and calls end with `SandboxError`."""
 
 
 class ResultFormat(enum.StrEnum):
@@ -33,26 +33,33 @@ class ResultFormat(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SandboxPolicy:
-    """The files, network and result format that a program may use. Checked on creation.
+    """The files, the network and the result format that a program may use. Checked on creation.
 
-    Use one of the presets `SandboxPolicy.off()`, `.standard()` and `.strict()`, with changes where needed:
+    Use one of the presets `SandboxPolicy.off()`, `.standard()` and `.strict()`, with changes if needed:
     `SandboxPolicy.standard(read=["/data"])`.
 
-    Under `standard` and `strict` a program can read the interpreter and its libraries, `sys.path`, the call's
-    `python_path` and the paths in `read`. It can write to a scratch folder, which is its current folder, HOME
-    and TMPDIR, and is removed after the call. It has no network and no capabilities, and sees no other
-    processes. If a folder of `sys.path` or `python_path` contains the home folder or the spill directory, the
-    program can only list that folder and read the modules directly in it; `/` is ignored.
+    Under `standard` and `strict` a program can read the interpreter and its libraries, everything on the
+    driver's `sys.path`, the call's `python_path` and the paths in `read`. It can write to a scratch folder,
+    which is its current folder, HOME and TMPDIR, and is removed after the call. It has no network and no
+    capabilities, and sees no other processes. If a folder of `sys.path` or `python_path` contains the home
+    folder or the spill directory, the program can only list that folder and read the modules directly in it;
+    `/` is ignored.
 
     Args:
-        level: The preset.
-        read: Further files and folders that the program may read.
-        write: Files and folders that the program may read and write.
-        network: Allow the whole network (IPv4 and IPv6). Unix sockets stay forbidden.
-        results: Format of return values. None means `data` for a confined program, otherwise `pickle`.
+        level: A `SandboxLevel` or its value, such as "strict". Default: `off`.
+        read: Further files and folders that the program may read, with everything below them. Strings or
+            `os.PathLike`; they are made absolute on creation. Paths that do not exist are ignored. Default:
+            none.
+        write: Files and folders that the program may read and write, with everything below them. Each must
+            exist: otherwise the step `read_only_mounts` does not hold, and `strict` runs no program. Default:
+            none.
+        network: Allow the whole network (IPv4 and IPv6), loopback included. Unix sockets stay forbidden.
+            Default: no network.
+        results: A `ResultFormat` or its value. None means `data` for a confined program, otherwise `pickle`.
 
     Raises:
-        ConfigurationError: A value is invalid (a `ValueError`).
+        ConfigurationError: A value is invalid, or `read`, `write` or `network` is set for the level `off`. It
+            is a `ValueError` too.
     """
 
     level: SandboxLevel = SandboxLevel.OFF
@@ -89,26 +96,49 @@ class SandboxPolicy:
 
     @classmethod
     def off(cls, **changes: Any) -> SandboxPolicy:
-        """No confinement: for code that may be wrong but is not hostile."""
+        """Return a policy without confinement, for code that may be wrong but is not hostile.
+
+        Args:
+            **changes: Other fields, by name.
+        """
         return cls(SandboxLevel.OFF, **changes)
 
     @classmethod
     def standard(cls, **changes: Any) -> SandboxPolicy:
-        """Every protection that this machine offers."""
+        """Return a policy with every protection that this machine offers.
+
+        Args:
+            **changes: Other fields, by name.
+        """
         return cls(SandboxLevel.STANDARD, **changes)
 
     @classmethod
     def strict(cls, **changes: Any) -> SandboxPolicy:
-        """Every protection; if one is missing, no program is run."""
+        """Return a policy with every protection. If one is missing, no program is run.
+
+        Args:
+            **changes: Other fields, by name.
+        """
         return cls(SandboxLevel.STRICT, **changes)
 
     @classmethod
     def named(cls, name: str) -> SandboxPolicy:
-        """Return the preset of that name."""
+        """Return a preset.
+
+        Args:
+            name: "off", "standard" or "strict".
+
+        Raises:
+            ConfigurationError: There is no preset of that name.
+        """
         return cls(_choice("level", name, SandboxLevel))
 
     def replace(self, **changes: Any) -> SandboxPolicy:
-        """Return a copy with changed fields."""
+        """Return a copy with changed fields. `results` keeps its value, even if it came from the default.
+
+        Args:
+            **changes: The changed fields, by name.
+        """
         return replace(self, **changes)
 
 
@@ -117,11 +147,11 @@ def _choice(name: str, value: Any, choices: type[enum.StrEnum]) -> Any:
         return choices(value)
     except ValueError:
         known = ", ".join(repr(str(choice)) for choice in choices)
-        raise ConfigurationError(f"{name} must be one of {known}, not {value!r}") from None
+        raise ConfigurationError(f"{name} must be one of {known}, not {value!r:.80}") from None
 
 
 def _folders(name: str, paths: Any) -> tuple[str, ...]:
-    # A str is a collection too, of its letters.
+    # A str is iterable too, letter by letter.
     if isinstance(paths, str) or not isinstance(paths, Iterable):
         raise ConfigurationError(f"{name} must be a list of paths, not {type(paths).__name__}: {paths!r:.80}")
     found = []

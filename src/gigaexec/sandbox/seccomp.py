@@ -17,9 +17,9 @@ import struct
 from collections.abc import Iterable
 from itertools import groupby
 
+from gigaexec.sandbox.call_numbers import NEWEST_KNOWN_NUMBER
 from gigaexec.sandbox.denied_calls import AnyBit, Condition, DeniedCall, NoneOf, NotNull, OneOf
 from gigaexec.sandbox.system_calls import (
-    NEWEST_KNOWN_NUMBER,
     number_of,
     set_no_new_privileges,
     system_call,
@@ -43,7 +43,7 @@ _Code = list[_Instruction]
 _NOT_DENIED = -1
 
 
-class Filter:
+class SeccompFilter:
     """A seccomp program, made in the parent and installed in each child.
 
     Args:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gigaexec.sandbox.landlock import Access, Landlock, abi_version
+from gigaexec.sandbox.landlock import Access, LandlockRuleset, abi_version
 from tests.unit.sandbox.confined import errno_of, in_child
 from tests.unit.sandbox.conftest import Folders
 
@@ -30,7 +30,7 @@ def confined(folders: Folders, user: int, attempt: Callable[[], object], **netwo
         return attempt()
 
     static = [*((p, Access.EXECUTE) for p in ("/usr", "/lib", "/lib64", "/bin")), ("/dev/null", Access.WRITE)]
-    landlock = Landlock([*static, ("/nowhere", Access.READ)], **network)  # type: ignore[arg-type]
+    landlock = LandlockRuleset([*static, ("/nowhere", Access.READ)], **network)  # type: ignore[arg-type]
     try:
         return in_child(confine, user)
     finally:
@@ -106,7 +106,7 @@ def test_dev_null_can_be_used_and_no_other_device(folders: Folders, user: int) -
 
 def test_reading_is_not_executing(folders: Folders, user: int) -> None:
     def confine() -> object:
-        Landlock([("/usr", Access.READ), ("/lib", Access.READ), ("/bin", Access.READ)]).restrict_self()
+        LandlockRuleset([("/usr", Access.READ), ("/lib", Access.READ), ("/bin", Access.READ)]).restrict_self()
         return errno_of(lambda: os.execv("/bin/true", ["true"]))
 
     assert in_child(confine, user) == "EACCES"
@@ -114,7 +114,7 @@ def test_reading_is_not_executing(folders: Folders, user: int) -> None:
 
 def test_the_childs_copies_of_the_descriptors_are_closed(folders: Folders, user: int) -> None:
     descriptor = os.open(folders.scratch, os.O_PATH)
-    landlock = Landlock([(descriptor, Access.WRITE), ("/usr", Access.READ)])
+    landlock = LandlockRuleset([(descriptor, Access.WRITE), ("/usr", Access.READ)])
 
     def confine() -> object:
         landlock.restrict_self()
@@ -131,17 +131,17 @@ def test_the_childs_copies_of_the_descriptors_are_closed(folders: Folders, user:
 def test_a_shortage_of_descriptors_leaves_no_path_out(user: int) -> None:
     def confine() -> object:
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
-        return errno_of(lambda: Landlock([("/usr", Access.READ)]))
+        return errno_of(lambda: LandlockRuleset([("/usr", Access.READ)]))
 
     assert in_child(confine, user) == "EMFILE"
 
 
 def test_what_holds_is_reported(user: int) -> None:
     def confine() -> object:
-        return [(step.name, step.held) for step in Landlock().restrict_self()]
+        return [(step.name, step.held) for step in LandlockRuleset().restrict_self()]
 
     def confine_files_only() -> object:
-        return [step.name for step in Landlock(allow_network=True).restrict_self()]
+        return [step.name for step in LandlockRuleset(allow_network=True).restrict_self()]
 
     assert in_child(confine, user) == [
         ["landlock_files", True],
@@ -153,7 +153,7 @@ def test_what_holds_is_reported(user: int) -> None:
 
 def test_without_landlock_it_says_so(user: int) -> None:
     def confine() -> object:
-        landlock = Landlock()
+        landlock = LandlockRuleset()
         landlock.abi = 0
         return errno_of(landlock.restrict_self)
 
@@ -168,7 +168,7 @@ def test_processes_outside_get_no_signals_and_own_ones_do(folders: Folders, user
             os.close(write_end)
             os.read(read_end, 1)  # returns when the child that holds the write end exits
             os._exit(0)
-        Landlock().restrict_self()
+        LandlockRuleset().restrict_self()
         refused = errno_of(lambda: os.kill(bystander, signal.SIGKILL))
         if (own := os.fork()) == 0:
             signal.pause()
@@ -187,7 +187,7 @@ def test_abstract_sockets_outside_are_out_of_reach(user: int) -> None:
         with socket.socket(socket.AF_UNIX) as outside, socket.socket(socket.AF_UNIX) as client:
             outside.bind(name)
             outside.listen()
-            Landlock().restrict_self()
+            LandlockRuleset().restrict_self()
             return errno_of(lambda: client.connect(name))
 
     assert in_child(confine, user) == "EPERM"
@@ -197,7 +197,7 @@ def test_abstract_sockets_outside_are_out_of_reach(user: int) -> None:
 def test_tcp_is_refused(user: int) -> None:
     def confine() -> object:
         with listening() as server:
-            Landlock().restrict_self()
+            LandlockRuleset().restrict_self()
             return errno_of(lambda: connect(server)), errno_of(listening)
 
     assert in_child(confine, user) == ["EACCES", "EACCES"]
@@ -206,7 +206,7 @@ def test_tcp_is_refused(user: int) -> None:
 @needs_network_rules
 def test_all_network_can_be_allowed(user: int) -> None:
     def confine() -> object:
-        Landlock(allow_network=True).restrict_self()
+        LandlockRuleset(allow_network=True).restrict_self()
         with listening() as server:
             return errno_of(lambda: connect(server))
 

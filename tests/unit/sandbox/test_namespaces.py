@@ -139,7 +139,7 @@ def test_a_file_system_in_memory_is_bounded_and_seen_here_alone(folders: Folders
 
 
 def test_a_folder_opened_before_still_leads_to_the_writable_mount(folders: Folders, user: int) -> None:
-    """Show why Landlock.restrict_self closes its descriptors."""
+    """Show why LandlockRuleset.restrict_self closes its descriptors."""
 
     def confine() -> object:
         folder = os.open(folders.outside, os.O_PATH)

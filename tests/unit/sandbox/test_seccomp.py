@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gigaexec.sandbox.denied_calls import denied_calls
-from gigaexec.sandbox.seccomp import Filter, build_program
+from gigaexec.sandbox.seccomp import SeccompFilter, build_program
 from gigaexec.sandbox.system_calls import library_call, system_call
 from tests.unit.sandbox.confined import ChildKilled, errno_of, in_child
 from tests.unit.sandbox.conftest import Folders
@@ -25,7 +25,7 @@ _MSG_FASTOPEN = 0x20000000
 
 
 def install(**allowed: bool) -> None:
-    Filter(build_program(denied_calls(**allowed))).install()
+    SeccompFilter(build_program(denied_calls(**allowed))).install()
 
 
 def filtered(attempt: Callable[[], object], user: int | None = None, **allowed: bool) -> object:

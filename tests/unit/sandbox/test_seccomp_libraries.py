@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from gigaexec.sandbox.denied_calls import denied_calls
-from gigaexec.sandbox.seccomp import Filter, build_program
+from gigaexec.sandbox.seccomp import SeccompFilter, build_program
 from tests.unit.sandbox.confined import in_child
 
 
@@ -58,7 +58,7 @@ def use_subprocess() -> object:
     "use", [use_numpy, use_pool_of_processes, use_pool_of_threads, use_event_loop, use_subprocess]
 )
 def test_it_works_under_the_filter(use: Callable[[], object]) -> None:
-    program = Filter(build_program(denied_calls()))
+    program = SeccompFilter(build_program(denied_calls()))
 
     def confine() -> object:
         program.install()
@@ -68,7 +68,7 @@ def test_it_works_under_the_filter(use: Callable[[], object]) -> None:
 
 
 def test_names_are_looked_up_where_the_network_is_allowed() -> None:
-    program = Filter(build_program(denied_calls(allow_network=True)))
+    program = SeccompFilter(build_program(denied_calls(allow_network=True)))
 
     def confine() -> object:
         program.install()

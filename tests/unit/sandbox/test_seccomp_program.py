@@ -8,9 +8,10 @@ import struct
 
 import pytest
 
+from gigaexec.sandbox.call_numbers import NEWEST_KNOWN_NUMBER
 from gigaexec.sandbox.denied_calls import AnyBit, Condition, DeniedCall, NoneOf, NotNull, OneOf, denied_calls
 from gigaexec.sandbox.seccomp import build_program
-from gigaexec.sandbox.system_calls import NEWEST_KNOWN_NUMBER, number_of
+from gigaexec.sandbox.system_calls import number_of
 
 ALLOW, FAIL, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}

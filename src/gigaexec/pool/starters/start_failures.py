@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import time
 
+from gigaexec.sandbox.system_calls import SHORTAGES
+
 # Up to three failures in a row may be chance, and fail no call.
 _FAILURES_ALLOWED = 3
 
@@ -13,13 +15,8 @@ _FAILURES_ALLOWED = 3
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 
-# Transient: other processes release processes, descriptors and memory.
-_SHORTAGES = frozenset(
-    {
-        *(errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOSPC),
-        *(errno.ETOOMANYREFS, errno.EDQUOT),
-    }
-)
+# Transient: other processes release processes, descriptors, memory and disk space.
+_SHORTAGES = SHORTAGES | {errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT}
 _SHORTAGE_PATIENCE_S = 10.0
 
 

@@ -95,7 +95,7 @@ def run_child(
         _apply_identity(settings)
         channel = WorkerChannel(socket.socket(fileno=settings.channel))
         own_pidfd = os.pidfd_open(os.getpid())
-        if warnings or not isolation.call_is_as_expected:
+        if warnings or not isolation.has_expected_steps:
             ready = encode_message(Ready(warnings=warnings, steps=isolation.steps))
         else:
             ready = inherited.usual_ready

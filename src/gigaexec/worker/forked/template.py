@@ -27,8 +27,9 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from gigaexec.measured import Usage
-from gigaexec.sandbox.isolation import SHORTAGES, Isolation
+from gigaexec.sandbox.isolation import Isolation
 from gigaexec.sandbox.policy import ResultFormat
+from gigaexec.sandbox.system_calls import SHORTAGES
 from gigaexec.wire.control import ForkRequest, StartRefusal, TemplateSettings, WorkerReport
 from gigaexec.wire.descriptors import DescriptorsLostError, receive_with_descriptors
 from gigaexec.worker.bootstrap import close_all_but, preload, prepare_interpreter
@@ -76,7 +77,7 @@ def _start_inits(isolation: Isolation) -> NamespaceInits | None:
     except OSError as error:
         if error.errno in SHORTAGES:
             raise
-        isolation.lose_pid_namespaces(str(error))
+        isolation.give_up_pid_namespaces(str(error))
         return None
 
 
