@@ -125,7 +125,7 @@ def read(path, **where):
         os.close(descriptor)
 
 def attempts(*functions):
-    """Return the result of each, or its error as text."""
+    """Return the result of each function, or its error as text."""
     results = []
     for function in functions:
         try:
@@ -138,11 +138,11 @@ def other_pids():
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
 
 def supervisor():
-    """The first process of this call's PID namespace, or the parent that takes its place."""
+    """Return the pid of PID 1 of this call's namespace, or of the supervisor if there is no namespace."""
     return os.getppid() or 1
 
 def daemon(action):
-    """Run `action` in a process that nothing leads to: two forks, a session and no descriptor of ours."""
+    """Run `action` in a daemon: two forks, a new session, no inherited descriptor."""
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
@@ -153,7 +153,7 @@ def daemon(action):
         os._exit(0)
     os.wait()
 
-# The worker's channel to the driver, by which results go.
+# The worker's channel to the driver, which carries results.
 
 def channel():
     for number in map(int, os.listdir("/proc/self/fd")):
@@ -181,12 +181,12 @@ def attempts_to_send(connection, frame, rights):
     try:
         return connection.sendmsg([frame], rights)
     except OSError as error:
-        if error.errno != errno.ETOOMANYREFS:  # another attack has all descriptors under way, for a moment
+        if error.errno != errno.ETOOMANYREFS:  # another attack has all descriptors in flight
             raise
         return 0
 
 def result(layout=None, error=None, is_inline=False, spill_path=None, cpu_s=0.0, file_number=None):
-    """A result as a worker would send it; every claim in it can be a lie."""
+    """Return a result message with forged fields."""
     names = METRICS
     claims = {"worker_id": "forged", "node_id": "forged", "user_time_s": cpu_s, "wall_time_s": 1e9,
               "started_at_ns": 1, "finished_at_ns": 2**62}
@@ -195,7 +195,7 @@ def result(layout=None, error=None, is_inline=False, spill_path=None, cpu_s=0.0,
                        "spill_path": spill_path, "retire_reason": "", "file_number": file_number}}
 
 def forge_value(value, **claims):
-    """Answer in the worker's place."""
+    """Send a result instead of the worker."""
     from gigaexec.wire.data.encoder import encode_data
     head = bytes(encode_data(value).head)
     send(result(["data", len(head), [], len(head)], is_inline=True, **claims), head)

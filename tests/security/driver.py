@@ -1,7 +1,8 @@
 """A driver process that runs attacks on itself: `python -m tests.security.driver WHERE [ID...]`.
 
-It prints one JSON object with the result of each attack. Its environment holds BAIT_SECRET, which no program
-may find. `python -m tests.security.driver WHERE strict` runs one program under the strict preset instead.
+It prints one JSON object with the result of each attack. Its environment holds DRIVER_SECRET, which no
+program may find. `python -m tests.security.driver WHERE strict` runs one program under the strict preset
+instead.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Driver:
         self._spill = folder / "spill"
         self._spill.mkdir(mode=0o700)
         on_sys_path, python_path, busy = (self._make(name) for name in ("on_sys_path", "path", "busy"))
-        secret = os.environ["BAIT_SECRET"]
+        secret = os.environ["DRIVER_SECRET"]
         (on_sys_path / "settings.py").write_text(secret)
         sys.path.append(str(on_sys_path))
         planted = self._spill / "planted.scratch"
@@ -140,7 +141,7 @@ class Driver:
         }
 
     async def _attack(self, attack: Attack) -> dict[str, Any]:
-        laid = targets.Targets(
+        attack_targets = targets.Targets(
             attack.id, self._folder, self._servers, self._common, needs_victim=attack.needs_victim
         )
         earlier: Any = None
@@ -148,10 +149,10 @@ class Driver:
         try:
             for source in attack.sources():
                 began = time.monotonic()
-                told = {**laid.at, "shared": self._shared, "earlier": earlier}
-                outcome = await self._call(source, told, attack.deadline_s, attack)
+                argument = {**attack_targets.at, "shared": self._shared, "earlier": earlier}
+                outcome = await self._call(source, argument, attack.deadline_s, attack)
                 earlier = outcome.value
-            attempt = Attempt(laid, outcome, time.monotonic() - began)
+            attempt = Attempt(attack_targets, outcome, time.monotonic() - began)
             return {
                 # In a thread, because the check may wait for effects of the program.
                 "through": await asyncio.to_thread(attack.got_through, attempt),
@@ -162,16 +163,16 @@ class Driver:
             # backend.run raises for no outcome, so an exception here counts as success of the attack.
             return {"through": True, "detail": traceback.format_exc(), "took_s": 0.0}
         finally:
-            laid.remove()
+            attack_targets.remove()
 
     async def _call(
-        self, source: str, told: dict[str, Any], deadline_s: float, attack: Attack | None
+        self, source: str, argument: dict[str, Any], deadline_s: float, attack: Attack | None
     ) -> Outcome:
         names = [field.name for field in fields(ExecutionMetrics)]
         call = WorkerCall(
             code=f"METRICS = {names!r}\n{source}",
             function_name="attack",
-            args=[told],
+            args=[argument],
             python_path=[self._python_path],
         )
         return await self._backend.run(

@@ -19,8 +19,8 @@ GROUPS: dict[str, tuple[Attack, ...]] = {
     "Other processes, and outliving the call": PROCESSES,
     "Privileges": PRIVILEGES,
     "Resources": RESOURCES,
-    "Lying to the driver": FORGING,
-    "What one call leaves for the next": LEFTOVERS,
+    "Forged results and messages": FORGING,
+    "State left for the next call": LEFTOVERS,
 }
 
 ATTACKS: dict[str, Attack] = {attack.id: attack for group in GROUPS.values() for attack in group}
@@ -34,12 +34,12 @@ WORKS_FOR_ROOT = (
 
 # The driver stops these attacks by the same code with and without Landlock, so machines without Landlock skip
 # them. Only Landlock stops memory-in-device.
-_MET_BY_DRIVER = frozenset({*RESOURCES, *FORGING}) - {ATTACKS["memory-in-device"]}
+_STOPPED_BY_DRIVER = frozenset({*RESOURCES, *FORGING}) - {ATTACKS["memory-in-device"]}
 
 
 def attacks_at(where: Where) -> list[Attack]:
     """Return the attacks for this policy. If it allows the network, only those on the network."""
     if where in NETWORK:
         return list(NETWORK_ATTACKS)
-    left_out = _MET_BY_DRIVER if where in NO_LANDLOCK else frozenset()
+    left_out = _STOPPED_BY_DRIVER if where in NO_LANDLOCK else frozenset()
     return [attack for attack in ATTACKS.values() if attack.is_tried(where) and attack not in left_out]

@@ -45,7 +45,7 @@ def run_driver(uid: int, *arguments: str, secret: str, timeout_s: float) -> str:
 def driver_environment(secret: str) -> dict[str, str]:
     return {
         **os.environ,
-        "BAIT_SECRET": secret,
+        "DRIVER_SECRET": secret,
         "PYTHONPATH": f"{_REPOSITORY}{os.pathsep}{_REPOSITORY / 'src'}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "HOME": "/",

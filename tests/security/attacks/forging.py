@@ -80,7 +80,7 @@ FORGING = (
     ),
     Attack(
         "forge-a-pickle",
-        "write a pickle into the channel in place of data",
+        "send a pickle as the result",
         """
         def attack(at):
             payload = b"cbuiltins\\nopen\\n(V" + at['marker_file'].encode() + b"\\nVw\\ntR."
@@ -90,7 +90,7 @@ FORGING = (
     ),
     Attack(
         "forge-a-pickle-as-data",
-        "the same, called data",
+        "send a pickle, and call it data",
         """
         def attack(at):
             payload = b"cbuiltins\\nopen\\n(V" + at['marker_file'].encode() + b"\\nVw\\ntR."
@@ -101,7 +101,7 @@ FORGING = (
     ),
     Attack(
         "forge-a-pickle-file",
-        "name a file with a pickle as the result",
+        "name a file that holds a pickle as the result",
         """
         def attack(at):
             payload = b"cbuiltins\\nopen\\n(V" + at['marker_file'].encode() + b"\\nVw\\ntR."
@@ -115,7 +115,7 @@ FORGING = (
     *(
         Attack(
             f"forge-{kind}-failure",
-            f"claim that the machine failed ({kind}), so that nobody blames the program",
+            f"report a failure of the machine ({kind}) that did not happen",
             f"""
             def attack(at):
                 send(result(error=['forged', 1, {kind!r}, 'forged', None]))
@@ -128,7 +128,7 @@ FORGING = (
     ),
     Attack(
         "forge-confinement",
-        "claim other steps of the sandbox than those that hold",
+        "report other steps of the sandbox than those that hold",
         """
         def attack(at):
             send({'confined': [['forged', True, '']]})
@@ -140,7 +140,7 @@ FORGING = (
     ),
     Attack(
         "forge-metrics",
-        "claim other costs, and end",
+        "report other costs, and end",
         """
         def attack(at):
             forge_value('forged', cpu_s=1e9)
@@ -152,7 +152,7 @@ FORGING = (
     ),
     Attack(
         "forge-metrics-and-stay",
-        "claim other costs, and never end",
+        "report other costs, and never end",
         """
         def attack(at):
             forge_value('forged', cpu_s=1e9)
@@ -164,7 +164,7 @@ FORGING = (
     ),
     Attack(
         "hide-peak",
-        "claim less memory than was used",
+        "report less memory than it used",
         """
         def attack(at):
             kept = bytearray(os.urandom(1 << 20) * 100)
@@ -176,7 +176,7 @@ FORGING = (
     ),
     Attack(
         "answer-twice",
-        "take an answer back",
+        "answer a second time",
         """
         def attack(at):
             forge_value('first')
@@ -187,7 +187,7 @@ FORGING = (
     ),
     Attack(
         "answer-in-child",
-        "have a forked child answer too, by returning from the function",
+        "answer a second time from a forked child that returns from the function",
         """
         def attack(at):
             if os.fork() == 0:
@@ -200,7 +200,7 @@ FORGING = (
     ),
     Attack(
         "answer-and-stay",
-        "answer and never end, with a daemon",
+        "answer, leave a daemon and never end",
         """
         def attack(at):
             daemon(lambda: os.execv('/bin/sleep', [at['marker'], '100']))
@@ -213,67 +213,67 @@ FORGING = (
         through=NOWHERE,
     ),
     _sends_file("send-fifo", "send a FIFO as the file of a result", "os.pipe()[0]"),
-    _sends_file("send-device", "send a device", "os.open('/dev/zero', os.O_RDONLY)"),
-    _sends_file("send-folder", "send a folder", "os.open('.', os.O_RDONLY)"),
-    _sends_file("send-socket", "send a socket", "socket.socketpair()[0].detach()"),
-    _sends_file("send-process", "send a pidfd", "os.pidfd_open(os.getpid())"),
+    _sends_file("send-device", "send a device as the file of a result", "os.open('/dev/zero', os.O_RDONLY)"),
+    _sends_file("send-folder", "send a folder as the file of a result", "os.open('.', os.O_RDONLY)"),
+    _sends_file("send-socket", "send a socket as the file of a result", "socket.socketpair()[0].detach()"),
+    _sends_file("send-process", "send a pidfd as the file of a result", "os.pidfd_open(os.getpid())"),
     _sends_file(
         "send-other-file",
-        "send a file of the system",
+        "send a file of the system as the file of a result",
         "os.open('/etc/passwd', os.O_RDONLY)",
         "['data', 10, [], os.stat('/etc/passwd').st_size]",
     ),
     _sends_file(
         "send-named-file",
-        "send a file that has a name",
+        "send a file that has a name as the file of a result",
         "(open('named', 'wb').write(bytes(10)), os.open('named', os.O_RDWR))[1]",
     ),
     _sends_file(
         "send-path-descriptor",
-        "send a descriptor that cannot be read (O_PATH)",
+        "send an O_PATH descriptor, which cannot be read",
         "(open('named', 'wb').write(bytes(10)), os.open('named', os.O_PATH), os.unlink('named'))[1]",
     ),
     _sends_file(
         "send-write-only",
-        "send one that can only be written to",
+        "send a descriptor that is open for writing only",
         "(os.open('named', os.O_WRONLY | os.O_CREAT), os.unlink('named'), os.write(3, bytes(10)) "
         "if os.path.exists('/proc/self/fd/3') else None)[0]",
         "['data', 0, [], os.fstat(number).st_size]",
     ),
     _sends_file(
         "send-empty-file",
-        "send an empty file",
+        "send an empty file as the file of a result",
         "(os.open('named', os.O_RDWR | os.O_CREAT), os.unlink('named'))[0]",
         "['data', 0, [], 0]",
     ),
     _sends_file(
         "send-short-file",
-        "send a shorter file than was said",
+        "send a file shorter than announced",
         "(os.open('named', os.O_RDWR | os.O_CREAT), os.unlink('named'))[0]",
         "['data', 10, [], 1 << 20]",
     ),
     _sends_file(
         "send-sparse-file",
-        "send a file of 1 TB that takes up no room",
+        "send a sparse file of 1 TiB",
         "(os.open('named', os.O_RDWR | os.O_CREAT), os.unlink('named'))[0]",
         "(os.truncate(number, 1 << 40), ['data', 1 << 40, [], 1 << 40])[1]",
     ),
     _sends_file(
         "send-sparse-bytes",
-        "send a file of 8 GB that takes up no room, as one value of that size",
+        "send a sparse file of 8 GiB that holds one value",
         "(os.open('named', os.O_RDWR | os.O_CREAT), os.unlink('named'))[0]",
         "(os.truncate(number, 8 << 30), os.pwrite(number, b'\\x93\\x90\\xc4\\x04\\x00\\x00\\x00\\x00'"
         " + b'\\xc6\\xff\\xff\\xff\\xf0', 0), ['data', 8 << 30, [], 8 << 30])[2]",
     ),
     _sends_file(
         "send-sparse-memory",
-        "send a memory file of the greatest size there is",
+        "send a sparse memory file of 4 EiB",
         "os.memfd_create('x')",
         "(os.truncate(number, 2**62), ['data', 2**62, [], 2**62])[1]",
     ),
     _claims(
         "send-more-descriptors-than-taken",
-        "flood the driver with descriptors",
+        "send 250,000 descriptors",
         """
         def attack(at):
             numbers = [os.dup(0) for _ in range(250)]
@@ -283,22 +283,22 @@ FORGING = (
     ),
     _claims(
         "send-result-without-file",
-        "announce a file and send none",
+        "announce a result in a file, and send no file",
         "def attack(at): send(result(['data', 10, [], 10]))",
     ),
     _claims(
         "send-large-frame",
-        "announce a frame of 2**63 bytes",
+        "announce a frame of 8 EiB",
         "def attack(at): channel().sendall(struct.pack('!Q', 2**63))",
     ),
     _claims(
         "send-garbage",
-        "send what is no message",
+        "send random bytes instead of a message",
         "def attack(at): channel().sendall(struct.pack('!Q', 100) + os.urandom(100))",
     ),
     _claims(
         "send-deep-message",
-        "send a message nested a million deep",
+        "send a message nested 1,000,000 deep",
         """
         def attack(at):
             header = b'[' * 1_000_000
@@ -308,7 +308,7 @@ FORGING = (
     ),
     Attack(
         "send-without-end",
-        "keep the driver busy with messages, after an answer and before one",
+        "send messages for 10 s after an answer",
         """
         def attack(at):
             forge_value('first')
@@ -322,7 +322,7 @@ FORGING = (
     ),
     Attack(
         "result-over-limit",
-        "forge a result beyond `result_bytes`",
+        "forge a result larger than `result_bytes`",
         """
         def attack(at):
             number = os.open('.', os.O_TMPFILE | os.O_RDWR) if not at['is_off'] else os.memfd_create('x')
@@ -337,7 +337,7 @@ FORGING = (
     ),
     _claims(
         "send-many-descriptors",
-        "send more descriptors than the driver takes, so that it seems to be out of them",
+        "send more descriptors with one message than the driver accepts, as if it had none left",
         """
         def attack(at):
             send({'confined': []}, descriptors=[os.dup(0) for _ in range(253)])
@@ -346,7 +346,7 @@ FORGING = (
     ),
     Attack(
         "forge-measured-limit",
-        "claim a limit that was hit, with a measurement of its own",
+        "report a limit that was hit, with a forged measurement",
         """
         def attack(at):
             hit = ['memory_bytes', 1_000_000_000, 1e15]
@@ -359,7 +359,7 @@ FORGING = (
     ),
     Attack(
         "lease-result",
-        "hold a lease on the file that the driver is to open as the result, which blocks it",
+        "hold a lease on the result's file, which blocks a driver that opens it",
         """
         def attack(at):
             number = os.open('.', os.O_TMPFILE | os.O_RDWR)
@@ -373,7 +373,7 @@ FORGING = (
     ),
     Attack(
         "name-a-pipe-as-result",
-        "have the driver open a pipe of the program as the result, which blocks whoever opens it",
+        "name a pipe as the result's file, which blocks a driver that opens it",
         """
         def attack(at):
             reader, writer = os.pipe()
@@ -387,7 +387,7 @@ FORGING = (
     ),
     Attack(
         "cut-result-file",
-        "keep the result's file open in a daemon that cuts it while the driver reads",
+        "change and truncate the result's file in a daemon while the driver reads it",
         """
         def attack(at):
             import numpy
@@ -418,7 +418,7 @@ FORGING = (
     ),
     Attack(
         "close-everything",
-        "close all descriptors and go on",
+        "close all descriptors and continue",
         """
         def attack(at):
             os.closerange(0, 1024)
@@ -443,12 +443,15 @@ FORGING = (
     ),
     Attack(
         "terminal-escapes",
-        "put terminal escapes and false lines into the driver's log",
+        "put terminal escape sequences and forged lines into the driver's log",
         """
         def attack(at):
             raise ValueError('\\x1b]0;owned\\x07\\x1b[2J\\nWARNING forged line')
         """,
-        lambda attempt: attempt.targets.log_has("\x1b"),
+        any_of(
+            lambda attempt: attempt.targets.log_has("\x1b"),
+            lambda attempt: attempt.targets.log_has("\nWARNING forged line"),
+        ),
         through=NOWHERE,
     ),
 )

@@ -72,7 +72,7 @@ LEFTOVERS = (
     ),
     Attack(
         "leave-patched-modules",
-        "leave patched modules, builtins, environment variables, handlers and a trace function",
+        "leave patched modules and builtins, an environment variable and a signal handler",
         """
         def attack(at):
             import builtins, atexit, gc, random
@@ -96,7 +96,7 @@ LEFTOVERS = (
     ),
     Attack(
         "leave-a-bytecode-cache",
-        "leave a compiled module beside one that later calls import",
+        "leave a file in the bytecode cache of a folder that later calls import from",
         """
         def attack(at):
             place = at['python_path'] + '/__pycache__'
@@ -115,7 +115,7 @@ LEFTOVERS = (
     ),
     Attack(
         "guess-random-numbers",
-        "know the random numbers of the next call",
+        "predict the random numbers of the next call",
         "def attack(at):\n    import random\n    return random.getrandbits(64)",
         said_so,
         then="def attack(at):\n    import random\n    return random.getrandbits(64) == at['earlier']",

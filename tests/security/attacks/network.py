@@ -32,7 +32,7 @@ NETWORK_ATTACKS = (
     ),
     Attack(
         "tcp-by-other-program",
-        "have an executed program connect",
+        "connect to a TCP server with an executed program",
         """
         def attack(at):
             target = f"/dev/tcp/127.0.0.1/{at['tcp']}"
@@ -50,7 +50,7 @@ NETWORK_ATTACKS = (
     ),
     Attack(
         "tcp-fast-open",
-        "connect by sending with MSG_FASTOPEN",
+        "connect to a TCP server by sending with MSG_FASTOPEN",
         """
         def attack(at):
             socket.socket().sendto(at['marker'].encode(), 0x20000000, ('127.0.0.1', at['tcp']))
@@ -60,7 +60,7 @@ NETWORK_ATTACKS = (
     ),
     Attack(
         "mptcp",
-        "connect by multipath TCP",
+        "connect to a TCP server by multipath TCP",
         """
         def attack(at):
             connection = socket.socket(2, 1, 262)
@@ -72,14 +72,14 @@ NETWORK_ATTACKS = (
     ),
     Attack(
         "listen",
-        "listen at a TCP port",
+        "listen on a TCP port",
         "def attack(at): return socket.create_server(('127.0.0.1', 0)) is not None",
         said_so,
         through=OFF | NETWORK,
     ),
     Attack(
         "unix-path",
-        "connect to a unix socket by its path",
+        "connect to a Unix socket by its path",
         """
         def attack(at):
             connection = socket.socket(socket.AF_UNIX)
@@ -90,7 +90,7 @@ NETWORK_ATTACKS = (
     ),
     Attack(
         "unix-datagram-pair",
-        "point one of a pair of datagram sockets at another socket",
+        "send to a Unix socket from one end of a datagram pair",
         """
         def attack(at):
             one, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -100,7 +100,7 @@ NETWORK_ATTACKS = (
     ),
     Attack(
         "unix-abstract",
-        "connect to an abstract unix socket",
+        "connect to an abstract Unix socket",
         """
         def attack(at):
             connection = socket.socket(socket.AF_UNIX)
@@ -111,7 +111,7 @@ NETWORK_ATTACKS = (
     ),
     Attack(
         "reuse-channel-socket",
-        "connect the worker's own socket, or half of a pair, to another place",
+        "connect the worker's channel, or one end of a socket pair, to another socket",
         """
         def attack(at):
             pair = socket.socketpair()
@@ -123,14 +123,14 @@ NETWORK_ATTACKS = (
         received,
         through=NOWHERE,
     ),
-    _makes_socket("vsock", "make a socket to the host of a virtual machine", "40, 1"),
-    _makes_socket("netlink", "make a netlink socket", "16, 3, 0"),
-    _makes_socket("raw", "make a raw socket", "2, 3, 1"),
-    _makes_socket("packet", "make a packet socket", "17, 3"),
-    _makes_socket("alg", "make a socket to the kernel's ciphers", "38, 5"),
+    _makes_socket("vsock", "create a vsock socket, which reaches the host of a virtual machine", "40, 1"),
+    _makes_socket("netlink", "create a netlink socket", "16, 3, 0"),
+    _makes_socket("raw", "create a raw socket", "2, 3, 1"),
+    _makes_socket("packet", "create a packet socket", "17, 3"),
+    _makes_socket("alg", "create a socket of the kernel's crypto API", "38, 5"),
     Attack(
         "socket-of-32-bits",
-        "make a socket with a system call of 32-bit code, which has other numbers",
+        "create a socket with a 32-bit system call, which has another number",
         """
         def attack(at):
             if os.uname().machine != 'x86_64':
@@ -146,7 +146,7 @@ NETWORK_ATTACKS = (
     ),
     Attack(
         "io-uring",
-        "set up an io_uring, which makes sockets of its own accord",
+        "set up an io_uring, which can create sockets without system calls",
         "def attack(at): return call(425, 4, ctypes.create_string_buffer(256)) >= 0",
         said_so,
         depends=OFF,

@@ -21,7 +21,7 @@ def _succeeds(name: str, what: str, expression: str) -> Attack:
 PRIVILEGES = (
     Attack(
         "capabilities",
-        "have a capability, or take one with capset",
+        "hold a capability, or gain one with capset",
         """
         def attack(at):
             header = struct.pack('=Ii', 0x20080522, 0)
@@ -47,7 +47,7 @@ PRIVILEGES = (
     ),
     Attack(
         "setuid-program",
-        "have a setuid program run with its owner's rights",
+        "execute a setuid program with its owner's rights",
         """
         def attack(at):
             if os.getuid() == 0:
@@ -69,7 +69,7 @@ PRIVILEGES = (
     ),
     Attack(
         "clear-no-new-privileges",
-        "clear the mark that keeps executed programs from gaining rights",
+        "clear NO_NEW_PRIVS",
         """
         def attack(at):
             C.prctl(38, 0, 0, 0, 0)
@@ -94,7 +94,7 @@ PRIVILEGES = (
     ),
     Attack(
         "clone3-user",
-        "the same by clone3, whose flags no filter sees",
+        "start a process in a new user namespace with clone3, whose flags a filter cannot read",
         """
         def attack(at):
             arguments = struct.pack('@8Q', 0x10000000, 0, 0, 0, signal.SIGCHLD, 0, 0, 0)
@@ -122,7 +122,7 @@ PRIVILEGES = (
     _succeeds("mount", "mount a file system", "C.mount(b'x', os.getcwd().encode(), b'tmpfs', 0, None) == 0"),
     _succeeds(
         "bind-mount",
-        "mount a folder elsewhere",
+        "bind-mount a folder",
         "C.mount(at['folder'].encode(), tempfile.mkdtemp().encode(), None, 4096, None) == 0",
     ),
     Attack(
@@ -136,12 +136,14 @@ PRIVILEGES = (
         said_so,
         depends=OFF,
     ),
-    _succeeds("unmount", "unmount what hides other processes", "C.umount2(b'/proc', 2) == 0"),
-    _succeeds("new-mount-calls", "mount by the newer system calls", "call(430, b'tmpfs', 0) >= 0"),
+    _succeeds("unmount", "unmount the /proc of its PID namespace", "C.umount2(b'/proc', 2) == 0"),
+    _succeeds(
+        "new-mount-calls", "mount a file system with the newer system calls", "call(430, b'tmpfs', 0) >= 0"
+    ),
     _succeeds("chroot", "change the root folder", "C.chroot(b'/') == 0"),
     Attack(
         "chroot-out",
-        "break out by chroot and ..",
+        "break out of the folder tree with chroot and `..`",
         """
         def attack(at):
             os.mkdir('inner')
@@ -157,14 +159,14 @@ PRIVILEGES = (
     ),
     Attack(
         "pivot-root",
-        "exchange the root mount",
+        "replace the root mount with pivot_root",
         "def attack(at): return call(at['calls']['pivot_root'], b'.', b'.') == 0",
         said_so,
         through=NOWHERE,
     ),
     Attack(
         "loosen-seccomp",
-        "add a filter that allows everything, or take the filters away",
+        "add a seccomp filter that allows everything, or remove the filters",
         """
         def attack(at):
             program = ctypes.create_string_buffer(struct.pack('HBBI', 6, 0, 0, 0x7fff0000), 8)
@@ -177,7 +179,7 @@ PRIVILEGES = (
     ),
     Attack(
         "loosen-landlock",
-        "add a ruleset that allows everything",
+        "add a Landlock ruleset that allows everything",
         """
         def attack(at):
             attributes = struct.pack('=QQQ', 0x1fff, 0, 0)
@@ -192,7 +194,7 @@ PRIVILEGES = (
     ),
     Attack(
         "other-thread",
-        "do what is refused in a new thread, or in an executed program",
+        "make denied system calls in a new thread, and in an executed program",
         """
         def attack(at):
             found = []
@@ -210,25 +212,25 @@ PRIVILEGES = (
     ),
     _succeeds(
         "keys",
-        "reach the keys of the user",
+        "reach the user's keyring",
         "call(at['calls']['keyctl'], 0, -4, 1) >= 0",
     ),
     _succeeds(
         "bpf",
-        "load a program into the kernel",
+        "create BPF objects in the kernel",
         "call(at['calls']['bpf'], 0, bytes(128), 128) != -1 "
         "and call(at['calls']['bpf'], 0, struct.pack('IIII', 2, 4, 4, 1) + bytes(112), 72) >= 0",
     ),
     _succeeds(
         "perf-events",
-        "count events of the processor",
+        "count performance events of the kernel",
         "call(at['calls']['perf_event_open'], struct.pack('IIQ', 1, 112, 0) + bytes(96), 0, -1, -1, 0) >= 0",
     ),
-    _succeeds("userfault", "handle page faults", "call(at['calls']['userfaultfd'], 1) >= 0"),
+    _succeeds("userfault", "handle page faults with userfaultfd", "call(at['calls']['userfaultfd'], 1) >= 0"),
     _succeeds("no-randomisation", "turn off address randomisation", "C.personality(0x0040000) >= 0"),
     Attack(
         "type-into-terminal",
-        "push characters into a terminal",
+        "insert input into a terminal (TIOCSTI)",
         """
         def attack(at):
             master, slave = os.openpty()

@@ -27,18 +27,22 @@ _SLEEPER = "os.execv('/bin/sleep', [at['marker'], '100'])"
 
 PROCESSES = (
     _hits_victim("kill", "kill a process of the same user", "os.kill(at['victim'], 9)"),
-    _hits_victim("stop", "stop it", "os.kill(at['victim'], 19)"),
-    _hits_victim("kill-group", "kill its process group", "os.killpg(at['victim'], 9)"),
-    _hits_victim("tgkill", "kill one of its threads", "C.tgkill(at['victim'], at['victim'], 9)"),
-    _hits_victim("sigqueue", "queue it a signal", "C.sigqueue(at['victim'], 9, None)"),
+    _hits_victim("stop", "stop a process of the same user", "os.kill(at['victim'], 19)"),
+    _hits_victim("kill-group", "kill a process group of the same user", "os.killpg(at['victim'], 9)"),
+    _hits_victim(
+        "tgkill", "kill a thread of another process with tgkill", "C.tgkill(at['victim'], at['victim'], 9)"
+    ),
+    _hits_victim(
+        "sigqueue", "kill a process of the same user with sigqueue", "C.sigqueue(at['victim'], 9, None)"
+    ),
     _hits_victim(
         "pidfd-signal",
-        "kill it by pidfd",
+        "kill a process of the same user by pidfd",
         "signal.pidfd_send_signal(os.pidfd_open(at['victim']), 9)",
     ),
     Attack(
         "signal-by-file-owner",
-        "have the kernel kill it, as the owner of a pipe's events",
+        "make a process of the same user the owner of a pipe, whose events send it SIGKILL",
         """
         def attack(at):
             reader, writer = os.pipe()
@@ -54,7 +58,7 @@ PROCESSES = (
     ),
     Attack(
         "kill-all",
-        "send a signal to every process there is",
+        "send a signal to all processes",
         """
         def attack(at):
             if os.getppid() > 1:
@@ -66,14 +70,14 @@ PROCESSES = (
     ),
     Attack(
         "signal-driver",
-        "signal the driver",
+        "send a signal to the driver",
         "def attack(at): os.kill(at['driver'], signal.SIGUSR1)",
         driver_got(signal.SIGUSR1),
         through=NEITHER,
     ),
     Attack(
         "signal-channel-peer",
-        "signal the driver by a pidfd of the channel's other end",
+        "send a signal to the driver by the pidfd of the channel's peer",
         """
         def attack(at):
             peer = channel().getsockopt(socket.SOL_SOCKET, 77)  # SO_PEERPIDFD
@@ -85,7 +89,7 @@ PROCESSES = (
     ),
     Attack(
         "kill-supervisor",
-        "kill the call's first process, with a daemon left to outlive it",
+        "kill the call's supervisor, and leave a daemon",
         f"""
         def attack(at):
             daemon(lambda: {_SLEEPER})
@@ -99,7 +103,7 @@ PROCESSES = (
     ),
     Attack(
         "stop-supervisor",
-        "stop the call's first process, and answer then",
+        "stop the call's supervisor, then answer",
         """
         def attack(at):
             attempts(lambda: os.kill(supervisor(), signal.SIGSTOP))
@@ -109,7 +113,7 @@ PROCESSES = (
     ),
     Attack(
         "trace-supervisor",
-        "trace the call's first process",
+        "trace the call's supervisor",
         """
         def attack(at):
             if call(at['calls']['ptrace'], 0x4206, supervisor(), 0, 0) == 0:  # PTRACE_SEIZE
@@ -121,7 +125,7 @@ PROCESSES = (
     ),
     Attack(
         "take-descriptor",
-        "take a descriptor from the call's first process",
+        "copy a descriptor of the call's supervisor",
         """
         def attack(at):
             if call(at['calls']['pidfd_getfd'], os.pidfd_open(supervisor()), 0, 0) >= 0:
@@ -149,7 +153,7 @@ PROCESSES = (
     ),
     Attack(
         "affinity-of-other",
-        "choose the processors that another process runs on",
+        "change another process's CPU affinity",
         "def attack(at): os.sched_setaffinity(at['victim'], {min(os.sched_getaffinity(0))})",
         changed,
         through=NOWHERE,
@@ -158,14 +162,14 @@ PROCESSES = (
     ),
     Attack(
         "daemon",
-        "leave a daemon behind: two forks, a session of its own, no descriptor",
+        "leave a daemon: two forks, a new session, no inherited descriptor",
         f"def attack(at): daemon(lambda: {_SLEEPER})",
         survived,
         through=NOWHERE,
     ),
     Attack(
         "daemon-that-forks",
-        "leave one behind that forks all the time and ignores signals",
+        "leave a daemon that forks all the time and ignores signals",
         """
         def attack(at):
             def flee():
@@ -186,7 +190,7 @@ PROCESSES = (
     ),
     Attack(
         "daemon-of-crashed-call",
-        "leave a daemon and be killed",
+        "leave a daemon, then die by SIGKILL",
         f"""
         def attack(at):
             daemon(lambda: {_SLEEPER})
@@ -197,7 +201,7 @@ PROCESSES = (
     ),
     Attack(
         "daemon-of-late-call",
-        "leave a daemon and run into the deadline, with every signal ignored",
+        "leave a daemon, then ignore all signals until the deadline",
         f"""
         def attack(at):
             daemon(lambda: {_SLEEPER})

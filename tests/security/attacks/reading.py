@@ -25,7 +25,9 @@ def _saw_driver(attempt: Attempt) -> bool:
 
 
 READING = (
-    _reads("read-file", "read a private file outside", "def attack(at): return read(at['secret'])"),
+    _reads(
+        "read-file", "read a private file outside of its folders", "def attack(at): return read(at['secret'])"
+    ),
     _reads(
         "read-ssh-key",
         "read a key in another folder's .ssh",
@@ -33,7 +35,7 @@ READING = (
     ),
     _reads(
         "read-by-symlink",
-        "read it through a symlink in the scratch folder",
+        "read a private file through a symlink in the scratch folder",
         """
         def attack(at):
             folder = tempfile.mkdtemp()
@@ -43,7 +45,7 @@ READING = (
     ),
     Attack(
         "read-by-hard-link",
-        "read it through a hard link to it",
+        "read a private file through a hard link",
         """
         def attack(at):
             link = at['folder'] + '/link' if at['is_off'] else 'link'
@@ -55,19 +57,19 @@ READING = (
     ),
     _reads(
         "read-proc-self-root",
-        "read it through /proc/self/root",
+        "read a private file through /proc/self/root",
         "def attack(at): return read('/proc/self/root' + at['secret'])",
     ),
     Attack(
         "read-proc-1-root",
-        "read it through /proc/1/root",
+        "read a private file through /proc/1/root",
         "def attack(at): return read('/proc/1/root' + at['secret'])",
         leaked,
         depends=OFF | NO_LANDLOCK,
     ),
     _reads(
         "read-by-dot-dot",
-        "read it along .. from the scratch folder",
+        "read a private file by a path of `..` from the scratch folder",
         """
         def attack(at):
             os.chdir(tempfile.gettempdir())
@@ -76,7 +78,7 @@ READING = (
     ),
     _reads(
         "read-by-folder-descriptor",
-        "read it from a descriptor of / made with O_PATH, after chdir",
+        "read a private file relative to an O_PATH descriptor of /",
         """
         def attack(at):
             root = os.open('/', os.O_PATH)
@@ -88,7 +90,7 @@ READING = (
     ),
     Attack(
         "read-inherited-descriptors",
-        "read from descriptors that the driver left inheritable, and from what they lead to",
+        "read descriptors that the driver left inheritable, and files relative to them",
         """
         def attack(at):
             found = []
@@ -106,7 +108,7 @@ READING = (
     ),
     Attack(
         "read-by-handle",
-        "read it by file handle, past all folders",
+        "read a private file by its file handle, which bypasses folders",
         """
         def attack(at):
             handle = struct.pack('Ii', 128, 0) + bytes(128)
@@ -124,12 +126,12 @@ READING = (
     ),
     _reads(
         "read-by-other-program",
-        "have another program read it",
+        "read a private file with an executed program",
         "def attack(at): return subprocess.run(['cat', at['secret']], capture_output=True).stdout.decode()",
     ),
     _reads(
         "move-into-scratch",
-        "move the file to the scratch folder and read it there",
+        "move a private file to the scratch folder and read it there",
         """
         def attack(at):
             place = at['folder'] + '/empty/x' if at['is_off'] else 'x'
@@ -139,21 +141,21 @@ READING = (
     ),
     Attack(
         "list-folder",
-        "list a folder outside",
+        "list a private folder",
         "def attack(at): return 'secret.txt' in os.listdir(at['folder'])",
         said_so,
         through=OFF | NO_LANDLOCK,
     ),
     Attack(
         "stat-file",
-        "learn from stat that a file exists, and its size and times",
+        "find out with stat that a file exists, its size and times",
         "def attack(at): return os.stat(at['secret']).st_size > 0",
         said_so,
         through=OFF | ALL_CONFINED,
     ),
     Attack(
         "watch-folder",
-        "watch with inotify which files others make",
+        "watch with inotify which files other processes create",
         """
         def attack(at):
             queue = C.inotify_init1(os.O_NONBLOCK)
@@ -171,13 +173,13 @@ READING = (
     ),
     Attack(
         "own-environment",
-        "find a secret of the driver's environment in its own, its supervisor's or a child's",
+        "find a secret of the driver's environment in the environment of itself, its supervisor or a child",
         """
         def attack(at):
             C.getenv.restype = ctypes.c_char_p
             run = lambda: subprocess.run(['env'], capture_output=True).stdout.decode()
             return attempts(
-                lambda: dict(os.environ), lambda: C.getenv(b'BAIT_SECRET'), run,
+                lambda: dict(os.environ), lambda: C.getenv(b'DRIVER_SECRET'), run,
                 lambda: read('/proc/self/environ'), lambda: read('/proc/1/environ'),
                 lambda: read(f'/proc/{supervisor()}/environ'),
             )
@@ -188,7 +190,7 @@ READING = (
     ),
     Attack(
         "driver-environment",
-        "read the environment of the driver and of every process that can be seen",
+        "read the environment of the driver and of every visible process",
         """
         def attack(at):
             found = attempts(lambda: read(f"/proc/{at['driver']}/environ"))
@@ -239,7 +241,7 @@ READING = (
     ),
     Attack(
         "probe-process-ids",
-        "tell which process ids are taken, and by which commands",
+        "find out which process ids are in use",
         """
         def attack(at):
             def exists():
@@ -269,14 +271,14 @@ READING = (
     ),
     Attack(
         "read-sys-path",
-        "read a secret that lies on the driver's sys.path",
+        "read a secret in a folder of the driver's sys.path",
         "def attack(at): return read(at['on_sys_path'] + '/settings.py')",
         leaked,
         through=OFF | ALL_CONFINED,
     ),
     Attack(
         "lock-file",
-        "lock a file that it may only read, so that the driver waits to write to it",
+        "lock a file that it can only read, which blocks a driver that locks it before writing",
         """
         def attack(at):
             number = os.open(at['on_sys_path'] + '/settings.py', os.O_RDONLY)
@@ -289,7 +291,7 @@ READING = (
     ),
     Attack(
         "kernel-memory",
-        "read the kernel's memory, its log or the memory of devices",
+        "read the kernel's memory or log, or physical memory",
         """
         def attack(at):
             places = ('/proc/kcore', '/dev/mem', '/dev/kmem', '/dev/kmsg', '/proc/kmsg')

@@ -40,7 +40,7 @@ def _hid_cpu_time(attempt: Attempt) -> bool:
 RESOURCES = (
     Attack(
         "fork-bomb",
-        "fork without end, with `processes` limited",
+        "fork endlessly, with a limit on `processes`",
         """
         def attack(at):
             def bomb():
@@ -58,7 +58,7 @@ RESOURCES = (
     ),
     Attack(
         "thread-bomb",
-        "start threads without end, with `memory_bytes` limited",
+        "start threads endlessly, with a limit on `memory_bytes`",
         """
         def attack(at):
             while True:
@@ -71,7 +71,7 @@ RESOURCES = (
     ),
     _hides_memory(
         "memory",
-        "take memory beyond `memory_bytes`",
+        "allocate more than `memory_bytes`",
         """
         def attack(at):
             kept = bytearray(os.urandom(1 << 20) * 250)
@@ -80,7 +80,7 @@ RESOURCES = (
     ),
     _hides_memory(
         "memory-in-file",
-        "hide it in memory files that are not mapped",
+        "hide memory in memory files that are not mapped",
         """
         def attack(at):
             for _ in range(25):
@@ -90,7 +90,7 @@ RESOURCES = (
     ),
     _hides_memory(
         "memory-behind-descriptors",
-        "the same behind a thousand other descriptors",
+        "hide memory in memory files behind 1,000 other descriptors",
         """
         def attack(at):
             for _ in range(1000):
@@ -103,7 +103,7 @@ RESOURCES = (
     ),
     _hides_memory(
         "memory-in-flight",
-        "hide it in memory files that are neither mapped nor open, but under way on a socket",
+        "hide memory in memory files that are neither mapped nor open, but queued in a socket",
         """
         def attack(at):
             pairs = []
@@ -120,7 +120,7 @@ RESOURCES = (
     ),
     _hides_memory(
         "memory-shared",
-        "take it as shared memory",
+        "allocate shared memory",
         """
         def attack(at):
             shared = mmap.mmap(-1, 250 << 20)
@@ -131,7 +131,7 @@ RESOURCES = (
     ),
     _hides_memory(
         "memory-in-device",
-        "hide it in what /dev/zero gives to share, in pages that no process has mapped any more",
+        "hide memory in a shared mapping of /dev/zero, in pages that are no longer mapped",
         """
         def attack(at):
             shared = mmap.mmap(os.open('/dev/zero', os.O_RDWR), 250 << 20)
@@ -144,7 +144,7 @@ RESOURCES = (
     ),
     _hides_memory(
         "memory-in-children",
-        "spread it over child processes",
+        "spread memory over child processes",
         """
         def attack(at):
             reader, writer = os.pipe()
@@ -161,7 +161,7 @@ RESOURCES = (
     ),
     _hides_memory(
         "memory-behind-threads",
-        "the same, and have one of many threads start them",
+        "spread memory over child processes that one of 700 threads starts",
         """
         def attack(at):
             threading.stack_size(64 << 10)
@@ -186,7 +186,7 @@ RESOURCES = (
     ),
     _hides_memory(
         "memory-in-page-tables",
-        "take it as page tables, with a child beside it",
+        "use memory for page tables, with a child process",
         """
         def attack(at):
             if os.fork() == 0:
@@ -201,7 +201,7 @@ RESOURCES = (
     ),
     Attack(
         "memory-after-answer",
-        "answer, then take memory",
+        "answer, then allocate memory",
         """
         def attack(at):
             forge_value('answered')
@@ -218,7 +218,7 @@ RESOURCES = (
     ),
     Attack(
         "cpu-time",
-        "burn CPU time in children that ignore signals",
+        "use CPU time in children that ignore signals",
         """
         def attack(at):
             for _ in range(2):
@@ -235,7 +235,7 @@ RESOURCES = (
     ),
     Attack(
         "cpu-time-of-short-lives",
-        "burn it in children that live for a few milliseconds and are never waited for",
+        "use CPU time in children that live for milliseconds and are not waited for",
         """
         def attack(at):
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -253,7 +253,7 @@ RESOURCES = (
     ),
     Attack(
         "fill-disk",
-        "fill the scratch folder beyond `scratch_bytes`",
+        "write more than `scratch_bytes` to the scratch folder",
         """
         def attack(at):
             open('big', 'wb').write(bytes(20 << 20))
@@ -266,7 +266,7 @@ RESOURCES = (
     ),
     Attack(
         "fill-disk-behind-files",
-        "the same behind thousands of small files",
+        "hide a large scratch file behind 6,000 small ones",
         """
         def attack(at):
             os.mkdir('many')
@@ -283,7 +283,7 @@ RESOURCES = (
     ),
     Attack(
         "fill-disk-deep",
-        "the same in folders nested deeper than paths can be",
+        "hide a large scratch file in folders nested deeper than the longest path",
         """
         def attack(at):
             for _ in range(30):
@@ -299,7 +299,7 @@ RESOURCES = (
     ),
     Attack(
         "fill-disk-without-names",
-        "the same in files that have no name any more",
+        "hide scratch data in an unlinked file",
         """
         def attack(at):
             kept = open('big', 'wb')
@@ -315,7 +315,7 @@ RESOURCES = (
     ),
     Attack(
         "deep-folders",
-        "leave folders nested deeper than paths can be, closed to their owner",
+        "leave folders nested deeper than the longest path, with mode 0",
         """
         def attack(at):
             if at['is_off']:
@@ -330,7 +330,7 @@ RESOURCES = (
     ),
     Attack(
         "descriptors-under-way",
-        "have as many descriptors under way on sockets as the driver may, which keeps it from sending any",
+        "keep as many descriptors in flight as the driver may, so that the driver can send none",
         """
         def attack(at):
             soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -356,7 +356,7 @@ RESOURCES = (
     ),
     Attack(
         "output-flood",
-        "write output beyond `output_bytes`",
+        "write more than `output_bytes` of output",
         """
         def attack(at):
             end = time.monotonic() + 20
@@ -369,14 +369,14 @@ RESOURCES = (
     ),
     Attack(
         "output-kept",
-        "have the driver keep all output",
+        "make the driver keep all output",
         "def attack(at): os.write(1, b'x' * 300_000) and print('x' * 3_000_000)",
         _output_was_kept_whole,
         through=NOWHERE,
     ),
     Attack(
         "never-end",
-        "ignore every signal and never end",
+        "ignore all signals and never end",
         """
         def attack(at):
             for number in range(1, 32):
@@ -390,7 +390,7 @@ RESOURCES = (
     ),
     Attack(
         "stop-itself",
-        "stop, so that no signal but one is heard",
+        "stop itself, which blocks all signals except SIGKILL",
         "def attack(at): os.kill(os.getpid(), signal.SIGSTOP)",
         ended_not_as("timed_out"),
         through=NOWHERE,
@@ -406,7 +406,7 @@ RESOURCES = (
     ),
     Attack(
         "deep-result",
-        "return lists nested a hundred thousand deep",
+        "return lists nested 100,000 deep",
         """
         def attack(at):
             value = []
@@ -443,7 +443,7 @@ RESOURCES = (
     ),
     Attack(
         "endless-dimensions",
-        "forge an array whose dimensions have millions of digits, which take long to multiply",
+        "forge an array whose dimensions are integers of millions of digits",
         """
         def attack(at):
             import array, msgspec

@@ -19,28 +19,34 @@ def _changes_attributes(name: str, what: str, body: str) -> Attack:
 
 
 WRITING = (
-    _changes("append", "append to a file outside", "open(at['file'], 'a').write('x')"),
-    _changes("overwrite", "overwrite a file outside", "open(at['file'], 'r+').write('x')"),
-    _changes("truncate", "cut a file by its path", "os.truncate(at['file'], 0)"),
-    _changes("open-truncate", "cut a file by opening it", "os.open(at['file'], os.O_WRONLY | os.O_TRUNC)"),
+    _changes("append", "append to a file outside of the scratch folder", "open(at['file'], 'a').write('x')"),
+    _changes(
+        "overwrite", "overwrite a file outside of the scratch folder", "open(at['file'], 'r+').write('x')"
+    ),
+    _changes("truncate", "truncate a file by its path", "os.truncate(at['file'], 0)"),
+    _changes(
+        "open-truncate",
+        "truncate a file by opening it with O_TRUNC",
+        "os.open(at['file'], os.O_WRONLY | os.O_TRUNC)",
+    ),
     _changes("rename", "rename a file", "os.rename(at['file'], at['file'] + '2')"),
     _changes("unlink", "remove a file", "os.unlink(at['file'])"),
     _changes("rmdir", "remove a folder", "os.rmdir(at['folder'] + '/empty')"),
-    _changes("mkdir", "make a folder", "os.mkdir(at['folder'] + '/new')"),
-    _changes("create", "make a file", "open(at['folder'] + '/new', 'w')"),
-    _changes("mkfifo", "make a FIFO", "os.mkfifo(at['folder'] + '/new')"),
+    _changes("mkdir", "create a folder", "os.mkdir(at['folder'] + '/new')"),
+    _changes("create", "create a file", "open(at['folder'] + '/new', 'w')"),
+    _changes("mkfifo", "create a FIFO", "os.mkfifo(at['folder'] + '/new')"),
     Attack(
         "unix-socket",
-        "make a socket in a folder",
+        "create a Unix socket in a folder",
         "def attack(at): socket.socket(1).bind(at['folder'] + '/new')",
         changed,
     ),
-    _changes("symlink", "make a symlink", "os.symlink('x', at['folder'] + '/new')"),
-    _changes("hard-link", "make a hard link", "os.link(at['file'], at['folder'] + '/new')"),
+    _changes("symlink", "create a symlink", "os.symlink('x', at['folder'] + '/new')"),
+    _changes("hard-link", "create a hard link", "os.link(at['file'], at['folder'] + '/new')"),
     _changes_attributes("chmod", "change a file's mode", "os.chmod(at['file'], 0o777)"),
     Attack(
         "chown",
-        "give a file away",
+        "change a file's owner",
         "def attack(at): os.chown(at['file'], 12345, 12345)",
         changed,
         depends=OFF,
@@ -56,23 +62,23 @@ WRITING = (
     ),
     _changes(
         "write-by-other-program",
-        "have a shell write to it",
+        "append to a file with an executed shell",
         "subprocess.run(['sh', '-c', 'echo x >> ' + at['file']])",
     ),
     _changes(
         "write-proc-self-root",
-        "write through /proc/self/root",
+        "write to a file through /proc/self/root",
         "open('/proc/self/root' + at['file'], 'a').write('x')",
     ),
     _changes(
         "write-by-symlink",
-        "write through a symlink in the scratch folder",
+        "write to a file through a symlink in the scratch folder",
         "(os.symlink(at['file'], tempfile.gettempdir() + '/' + at['marker']), "
         "open(tempfile.gettempdir() + '/' + at['marker'], 'a').write('x'))",
     ),
     Attack(
         "reopen-for-writing",
-        "open a readable file, then its /proc/self/fd entry for writing",
+        "open a file for reading, then its /proc/self/fd entry for writing",
         """
         def attack(at):
             number = os.open(at['on_sys_path'] + '/settings.py', os.O_RDONLY)
@@ -103,7 +109,7 @@ WRITING = (
     ),
     Attack(
         "kernel-settings",
-        "open a setting of the kernel, or the trigger of its emergency keys, for writing",
+        "open kernel settings and sysrq-trigger for writing",
         """
         def attack(at):
             places = ('/proc/sys/kernel/core_pattern', '/proc/sysrq-trigger', '/sys/kernel/mm/ksm/run')
@@ -115,7 +121,7 @@ WRITING = (
     ),
     Attack(
         "make-device",
-        "make the node of a disk",
+        "create the device node of a disk",
         """
         def attack(at):
             os.mknod(tempfile.gettempdir() + '/' + at['marker'], 0o60600, os.makedev(7, 0))
@@ -127,7 +133,7 @@ WRITING = (
     ),
     Attack(
         "shared-argument",
-        "change a shared argument for the calls that come after",
+        "change a shared argument for later calls",
         """
         def attack(at):
             view = memoryview(at['shared'])
