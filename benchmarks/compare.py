@@ -11,7 +11,7 @@
     python benchmarks/compare.py sandbox [--calls 2000]
         The cost of each sandbox level.
     python benchmarks/compare.py results [--runs 3]
-        An array of 256 MB as the return value.
+        A return value that is an array of 256 MB.
     python benchmarks/compare.py shared [--calls 2000]
         An argument of 256 MB, passed to many calls.
 
@@ -122,19 +122,19 @@ def _latency_cells(latencies: list[float], calls: int, started: float) -> list[s
 
 def storm(runs: int) -> list[list[str]]:
     """Return rows: name, wall time in seconds, how many of the 160 sleeping programs failed."""
-    contestants = {
+    candidates = {
         "gigaexec ForkserverBackend": lambda programs: _storm_gigaexec(programs, gigaexec.ForkserverBackend),
         "gigaexec LokyBackend": lambda programs: _storm_gigaexec(programs, gigaexec.LokyBackend),
         "a new interpreter per call": _storm_new_interpreters,
-        "ProcessPoolExecutor, made anew when broken": _storm_pool,
+        "ProcessPoolExecutor, replaced when broken": _storm_pool,
     }
     rows = []
-    for name, contest in contestants.items():
-        results = [contest(storm_programs(seed)) for seed in range(runs)]
+    for name, run_storm in candidates.items():
+        results = [run_storm(storm_programs(seed)) for seed in range(runs)]
         walls = sorted(wall for wall, _ in results)
-        harmed = sorted(harmed for _, harmed in results)
+        failures = sorted(failed for _, failed in results)
         rows.append(
-            [name, f"{statistics.median(walls):.1f} ({walls[0]:.1f}-{walls[-1]:.1f})", f"{harmed[-1]}"]
+            [name, f"{statistics.median(walls):.1f} ({walls[0]:.1f}-{walls[-1]:.1f})", f"{failures[-1]}"]
         )
     return rows
 
@@ -145,16 +145,16 @@ def _storm_gigaexec(programs: list[str], kind: Callable[..., Any]) -> tuple[floa
         calls = (gigaexec.WorkerCall(code, "f", [1]) for code in programs)
         started = time.perf_counter()
         outcomes = gigaexec.map_calls(calls, deadline_s=DEADLINE_S, ordered=False, backend=backend)
-        harmed = sum([not outcome.ok and programs[outcome.index] is SLEEP async for outcome in outcomes])
+        failed = sum([not outcome.ok and programs[outcome.index] is SLEEP async for outcome in outcomes])
         wall = time.perf_counter() - started
         await backend.shutdown(wait=True)
-        return wall, harmed
+        return wall, failed
 
     return asyncio.run(run_all())
 
 
 def _storm_new_interpreters(programs: list[str]) -> tuple[float, int]:
-    def harms(code: str) -> bool:
+    def fails_though_healthy(code: str) -> bool:
         try:
             run_in_new_interpreter(code, 1, DEADLINE_S)
         except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
@@ -163,15 +163,15 @@ def _storm_new_interpreters(programs: list[str]) -> tuple[float, int]:
 
     started = time.perf_counter()
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as threads:
-        harmed = sum(threads.map(harms, programs))
-    return time.perf_counter() - started, harmed
+        failed = sum(threads.map(fails_though_healthy, programs))
+    return time.perf_counter() - started, failed
 
 
 def _storm_pool(programs: list[str]) -> tuple[float, int]:
     # As a careful user of ProcessPoolExecutor would do: at most two calls in flight; after a hang or crash
     # the pool is killed and replaced.
     started = time.perf_counter()
-    harmed = 0
+    failed = 0
     pool = concurrent.futures.ProcessPoolExecutor(WORKERS)
     for pair in _in_pairs(programs):
         futures = [(code, pool.submit(run_program, code, 1)) for code in pair]
@@ -181,14 +181,14 @@ def _storm_pool(programs: list[str]) -> tuple[float, int]:
                 future.result(timeout=DEADLINE_S)
             except (TimeoutError, BrokenProcessPool):
                 is_broken = True
-                harmed += code is SLEEP
+                failed += code is SLEEP
         if is_broken:
             for process in pool._processes.values():
                 process.kill()
             pool.shutdown(wait=True)
             pool = concurrent.futures.ProcessPoolExecutor(WORKERS)
     pool.shutdown()
-    return time.perf_counter() - started, harmed
+    return time.perf_counter() - started, failed
 
 
 def _in_pairs(items: list[str]) -> Iterable[list[str]]:
@@ -205,26 +205,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("trivial", "storm", "fresh", "sandbox", "results", "shared"))
+    parser.add_argument("comparison", choices=("trivial", "storm", "fresh", "sandbox", "results", "shared"))
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
     calls, runs = arguments.calls, arguments.runs
     rates = ["", "median ms", "99 % ms", "calls/s, many in flight"]
-    if arguments.what == "trivial":
+    if arguments.comparison == "trivial":
         _print_table(rates, trivial(calls))
-    elif arguments.what == "fresh":
+    elif arguments.comparison == "fresh":
         _print_table(rates, isolation.fresh(calls))
-    elif arguments.what == "sandbox":
+    elif arguments.comparison == "sandbox":
         _print_table(rates, isolation.sandbox(calls))
-    elif arguments.what == "results":
-        _print_table(["", "median ms", "driver's memory grew by, MB"], isolation.results(runs))
-    elif arguments.what == "shared":
-        header = ["", "calls", "seconds", "ms a call", "memory of all processes, MB"]
+    elif arguments.comparison == "results":
+        _print_table(["", "median ms", "growth of the driver's memory, MB"], isolation.results(runs))
+    elif arguments.comparison == "shared":
+        header = ["", "calls", "seconds", "ms per call", "memory of all processes, MB"]
         _print_table(header, isolation.shared(calls))
     else:
         print(f"ideal: {IDEAL_STORM_S:.1f} s\n")
-        _print_table(["", "wall s", "innocent programs failed, of 160"], storm(runs))
+        _print_table(["", "wall s", "healthy programs failed, of 160"], storm(runs))
 
 
 if __name__ == "__main__":

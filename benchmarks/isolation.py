@@ -177,8 +177,8 @@ def _measured(action: Callable[[], Any], calls: int) -> list[str]:
     before = time.perf_counter()
     with _Peak(_memory_of_all_mb) as peak:
         action()
-    took = time.perf_counter() - before
-    return [str(calls), f"{took:.2f}", f"{took / calls * 1e3:.1f}", f"{peak.highest_mb:.0f}"]
+    duration_s = time.perf_counter() - before
+    return [str(calls), f"{duration_s:.2f}", f"{duration_s / calls * 1e3:.1f}", f"{peak.highest_mb:.0f}"]
 
 
 def _make_array() -> Any:
@@ -194,9 +194,9 @@ def _read_array(array: Any) -> float:
 class _Peak:
     """A sampler that records the peak of a memory amount, 100 times per second."""
 
-    def __init__(self, look: Callable[[], float]) -> None:
-        self._look = look
-        self._first_mb = self.highest_mb = look()
+    def __init__(self, sample_mb: Callable[[], float]) -> None:
+        self._sample_mb = sample_mb
+        self._first_mb = self.highest_mb = sample_mb()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
@@ -214,7 +214,7 @@ class _Peak:
 
     def _watch(self) -> None:
         while not self._is_over.wait(0.01):
-            self.highest_mb = max(self.highest_mb, self._look())
+            self.highest_mb = max(self.highest_mb, self._sample_mb())
 
 
 def _own_private_mb() -> float:
