@@ -1,4 +1,4 @@
-# `make demo` and `make test` set up everything they need in .venv; only Python 3.11+ and make are assumed.
+# `make demo` and `make test` set up everything they need in .venv; they need only make and Python 3.11 or newer.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -20,20 +20,20 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) ## evaluate an example problem
 	@$(BIN)/gigaexec evaluate examples/heilbronn --timeout 12
 
-lint: $(STAMP) ## format and lint checks
+lint: $(STAMP) ## check the format, and lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(STAMP) ## strict type checks
+types: $(STAMP) ## check types, strictly
 	$(BIN)/mypy
 
-check: $(STAMP) ## the tests alone
+check: $(STAMP) ## run the tests only
 	$(BIN)/pytest -n auto
 
-docs: $(STAMP) ## the documentation site, in build/site
+docs: $(STAMP) ## build the documentation site in build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-test: lint types docs check ## all checks
+test: lint types docs check ## run all checks
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
