@@ -20,6 +20,7 @@ WaitUntil = Callable[..., None]
 
 def pytest_configure() -> None:
     # loky and multiprocessing start a tracker process with the first worker, for the life of the interpreter.
+    # Started here, so that no test seems to leave the trackers' pipes open.
     loky.backend.resource_tracker._resource_tracker.ensure_running()
     resource_tracker.ensure_running()
 
@@ -53,25 +54,27 @@ def spill_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(spill_dir: Path) -> Iterator[None]:
-    """Fail a test that leaves a process, a thread, a file descriptor or a spill file, naming it."""
-    before = _held()
+    """Fail a test that leaves a process, thread, descriptor or spill file behind, and list what it left."""
+    before = _resources_in_use()
     yield
     gigaexec.shutdown_executor(wait=True)
     limit = time.monotonic() + 5.0
-    while (left := _left(before, spill_dir)) and time.monotonic() < limit:
+    while (leaked := _leaked(before, spill_dir)) and time.monotonic() < limit:
         gc.collect()
         time.sleep(0.02)
-    assert not left, f"left behind: {left}"
+    assert not leaked, f"left behind: {leaked}"
 
 
-def _left(before: dict[str, set[str]], spill_dir: Path) -> list[str]:
-    left = [f"{kind}: {name}" for kind, names in _held().items() for name in names - before[kind]]
+def _leaked(before: dict[str, set[str]], spill_dir: Path) -> list[str]:
+    leaked = [
+        f"{kind}: {name}" for kind, names in _resources_in_use().items() for name in names - before[kind]
+    ]
     if spill_dir.exists():
-        left += [f"spill file: {file.name}" for file in spill_dir.iterdir()]
-    return left
+        leaked += [f"spill file: {file.name}" for file in spill_dir.iterdir()]
+    return leaked
 
 
-def _held() -> dict[str, set[str]]:
+def _resources_in_use() -> dict[str, set[str]]:
     return {
         "process": set(_processes()),
         "thread": {f"{thread.name} ({thread.ident})" for thread in threading.enumerate()},

@@ -12,7 +12,7 @@ def f(journal, name, release):
         file.write(name + "\\n")
     limit = time.monotonic() + 60
     while release is not None and not os.path.exists(release):
-        assert time.monotonic() < limit, "nobody released this call"
+        assert time.monotonic() < limit, "the test did not release this call"
         time.sleep(0.005)
     return name
 """

@@ -1,4 +1,4 @@
-"""The backends that the contract suite runs over. A new backend is added here, and nowhere else."""
+"""The backends that the contract suite runs on, and its fixtures. Add a new backend to `BACKENDS` only."""
 
 from __future__ import annotations
 

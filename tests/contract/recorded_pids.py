@@ -17,7 +17,7 @@ import psutil
 
 NOTE_PROCESS = '''
 def note_process(path, pid="self"):
-    """Write a process of this namespace down in the file of a RecordedPids."""
+    """Append a process of this PID namespace to the file of a RecordedPids."""
     import os
     with open(f"/proc/{pid}/stat") as file:
         number, _, rest = file.read().partition(" (")

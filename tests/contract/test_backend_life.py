@@ -27,7 +27,7 @@ def f(pids):
 """
 
 
-def _who(backend: Any) -> str:
+def _worker_of_a_call(backend: Any) -> str:
     """Run a call and return the id of its worker."""
     outcome: Outcome = asyncio.run(backend.run(_ONE, deadline_s=30))
     assert outcome.metrics is not None
@@ -41,22 +41,24 @@ def test_r31_backends_have_their_own_workers_folders_and_environments(
     whitelist = WorkerConfig().env_whitelist | {"ONLY_FOR_ONE"}
     one = make_backend(spill_dir=tmp_path / "one", env_whitelist=whitelist)
     two = make_backend(spill_dir=tmp_path / "two")
-    look = WorkerCall("import os\ndef f(): return os.environ.get('ONLY_FOR_ONE'), b'x' * 300_000", "f")
+    program = WorkerCall("import os\ndef f(): return os.environ.get('ONLY_FOR_ONE'), b'x' * 300_000", "f")
 
     async def both() -> list[Any]:
-        return await asyncio.gather(*(backend.execute(look, deadline_s=30) for backend in (one, two)))
+        return await asyncio.gather(*(backend.execute(program, deadline_s=30) for backend in (one, two)))
 
     assert [value[0] for value in asyncio.run(both())] == ["yes", None]
     assert one.config.pool_id != two.config.pool_id
     assert [len(list(folder.iterdir())) for folder in (tmp_path / "one", tmp_path / "two")] == [1, 1]
-    workers = _who(one), _who(two)
+    workers = _worker_of_a_call(one), _worker_of_a_call(two)
     assert workers[0] != workers[1]
     asyncio.run(one.shutdown(wait=True))
     assert list((tmp_path / "one").iterdir()) == []
-    assert (_who(two) == workers[1]) is kind.reuses_workers, "the other backend's worker must survive"
+    assert (_worker_of_a_call(two) == workers[1]) is kind.reuses_workers, (
+        "the other backend's worker must survive"
+    )
 
 
-def test_r31_shutting_one_down_does_not_touch_a_call_of_another(
+def test_r31_shutting_one_backend_down_does_not_affect_a_call_of_another(
     make_backend: MakeBackend, tmp_path: Path
 ) -> None:
     one, two = make_backend(), make_backend()  # both use the same spill directory
@@ -80,12 +82,12 @@ def f(release):
     assert asyncio.run(scenario()).value == b"x" * 300_000
 
 
-def test_r32_one_loop_after_another(backend: Any, kind: Kind) -> None:
-    assert (_who(backend) == _who(backend)) is kind.reuses_workers
+def test_r32_a_backend_works_in_one_event_loop_after_another(backend: Any, kind: Kind) -> None:
+    assert (_worker_of_a_call(backend) == _worker_of_a_call(backend)) is kind.reuses_workers
 
 
-def test_r32_two_threads_each_with_a_loop(backend: Any, tmp_path: Path) -> None:
-    """Each call ends only while the other one runs."""
+def test_r32_a_backend_works_in_two_threads_with_an_event_loop_each(backend: Any, tmp_path: Path) -> None:
+    """Each call returns only after the other call has started."""
     code = """
 import os, time
 def f(own, other):
@@ -110,18 +112,18 @@ def f(own, other):
     assert sorted(values) == names
 
 
-def test_r32_a_loop_that_ends_with_a_call_in_flight_kills_it(backend: Any, pids: RecordedPids) -> None:
-    async def leave() -> None:
+def test_r32_the_end_of_an_event_loop_kills_its_call_in_flight(backend: Any, pids: RecordedPids) -> None:
+    async def end_loop_during_call() -> None:
         task = asyncio.create_task(backend.run(WorkerCall(_HANGS, "f", [pids.path]), deadline_s=60))
         await asyncio.to_thread(wait_until, lambda: len(pids.all()) == 2)
-        assert not task.done()  # asyncio.run cancels the task when leave() returns
+        assert not task.done()  # asyncio.run cancels the task at its end
 
-    asyncio.run(leave())
+    asyncio.run(end_loop_during_call())
     assert pids.running() == []
-    assert _who(backend)
+    assert _worker_of_a_call(backend)
 
 
-def test_r38_shutdown_that_waits_returns_when_all_is_gone(
+def test_r38_shutdown_with_wait_returns_when_processes_threads_and_files_are_gone(
     backend: Any, spill_dir: Path, pids: RecordedPids
 ) -> None:
     async def scenario() -> list[Outcome]:
@@ -143,7 +145,7 @@ def test_r38_shutdown_that_waits_returns_when_all_is_gone(
     assert {str(outcome.error) for outcome in outcomes} == {"the backend was shut down"}
 
 
-def test_r38_shutdown_that_does_not_wait_returns_promptly_and_ends_all_soon(
+def test_r38_shutdown_without_wait_returns_promptly_and_kills_processes_soon(
     backend: Any, spill_dir: Path, pids: RecordedPids
 ) -> None:
     async def scenario() -> float:
@@ -159,17 +161,17 @@ def test_r38_shutdown_that_does_not_wait_returns_promptly_and_ends_all_soon(
     wait_until(lambda: not pids.running() and not list(spill_dir.iterdir()))
 
 
-def test_r38_shutdown_is_safe_at_any_time_and_a_later_call_starts_afresh(backend: Any) -> None:
+def test_r38_shutdown_is_safe_at_any_time_and_a_later_call_gets_a_new_worker(backend: Any) -> None:
     asyncio.run(backend.shutdown(wait=True))  # shutdown before the first call
     workers = []
     for wait in (True, False, True):
-        workers.append(_who(backend))
+        workers.append(_worker_of_a_call(backend))
         asyncio.run(backend.shutdown(wait=wait))
         asyncio.run(backend.shutdown(wait=wait))
     assert len(set(workers)) == 3
 
 
-def test_r38_a_call_right_after_a_shutdown_does_not_wait_for_it(backend: Any) -> None:
+def test_r38_a_call_right_after_a_shutdown_succeeds(backend: Any) -> None:
     async def scenario() -> Any:
         await backend.execute(_ONE, deadline_s=30)
         await backend.shutdown()
@@ -181,16 +183,16 @@ def test_r38_a_call_right_after_a_shutdown_does_not_wait_for_it(backend: Any) ->
 
 
 def test_r38_shutdowns_from_several_threads_at_once(backend: Any) -> None:
-    _who(backend)
+    _worker_of_a_call(backend)
     threads = [threading.Thread(target=lambda: asyncio.run(backend.shutdown(wait=True))) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(timeout=30)
     assert not any(thread.is_alive() for thread in threads)
-    assert _who(backend)
+    assert _worker_of_a_call(backend)
 
 
-def test_the_backend_keeps_its_protocols(backend: Any) -> None:
-    kept = [isinstance(backend, protocol) for protocol in (ExecutorBackend, OutcomeBackend)]
-    assert kept == [True, True]
+def test_the_backend_implements_its_protocols(backend: Any) -> None:
+    implemented = [isinstance(backend, protocol) for protocol in (ExecutorBackend, OutcomeBackend)]
+    assert implemented == [True, True]

@@ -45,7 +45,7 @@ def slow_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> float:
     return delay_s
 
 
-def test_r34_waiting_in_the_queue_does_not_count(backend: Any) -> None:
+def test_r34_time_in_the_queue_does_not_count_towards_the_deadline(backend: Any) -> None:
     call = WorkerCall("import time\ndef f(n):\n    time.sleep(0.3)\n    return n", "f", [1])
 
     async def eight() -> list[Outcome]:
@@ -56,7 +56,9 @@ def test_r34_waiting_in_the_queue_does_not_count(backend: Any) -> None:
     assert max(outcome.queue_time_s for outcome in outcomes) > 0.6, "no call waited longer than its deadline"
 
 
-def test_r34_the_start_of_a_worker_does_not_count(make_backend: MakeBackend, slow_start: float) -> None:
+def test_r34_the_start_of_a_worker_does_not_count_towards_the_deadline(
+    make_backend: MakeBackend, slow_start: float
+) -> None:
     call = WorkerCall("def f(): return 1", "f")
     outcome = asyncio.run(make_backend().run(call, deadline_s=slow_start / 2))
     assert outcome.value == 1
@@ -64,7 +66,9 @@ def test_r34_the_start_of_a_worker_does_not_count(make_backend: MakeBackend, slo
     assert outcome.run_time_s < slow_start / 2
 
 
-def test_r34_calls_are_served_in_the_order_they_came(make_backend: MakeBackend, tmp_path: Path) -> None:
+def test_r34_calls_run_in_the_order_in_which_they_were_submitted(
+    make_backend: MakeBackend, tmp_path: Path
+) -> None:
     backend = make_backend(max_workers=1)
     journal = tmp_path / "journal"
     code = "def f(journal, n):\n    with open(journal, 'a') as file: file.write(f'{n} ')"
@@ -95,18 +99,18 @@ def test_r34_an_overrun_is_a_timeout_error_with_the_output(backend: Any) -> None
     assert "so far" in str(caught.value)
 
 
-def test_r34_time_at_the_top_level_counts_as_well(run: Run) -> None:
+def test_r34_module_level_code_counts_towards_the_deadline(run: Run) -> None:
     outcome = run("while True: pass", deadline_s=0.3)
     assert outcome.status is OutcomeStatus.TIMED_OUT
     assert 0.3 <= outcome.run_time_s < 10
 
 
-def test_r34_pickling_the_value_counts_as_well(run: Run) -> None:
+def test_r34_pickling_the_value_counts_towards_the_deadline(run: Run) -> None:
     code = "class Slow:\n    def __reduce__(self):\n        while True: pass\ndef f(): return Slow()"
     assert run(code, deadline_s=0.3).status is OutcomeStatus.TIMED_OUT
 
 
-def test_r34_a_queue_limit_has_an_error_of_its_own(
+def test_r34_a_queue_timeout_raises_queue_timeout_error(
     make_backend: MakeBackend, pids: RecordedPids, tmp_path: Path
 ) -> None:
     backend = make_backend(max_workers=1)
@@ -133,7 +137,7 @@ def test_r34_a_queue_limit_has_an_error_of_its_own(
     assert not touched.exists()
 
 
-def test_r34_a_queue_limit_does_not_end_a_call_that_runs(backend: Any) -> None:
+def test_r34_a_queue_timeout_does_not_end_a_running_call(backend: Any) -> None:
     async def scenario() -> Outcome:
         await backend.run(WorkerCall("def f(): pass", "f"), deadline_s=30)  # starts the worker
         call = WorkerCall("import time\ndef f():\n    time.sleep(0.8)\n    return 1", "f")
@@ -144,9 +148,7 @@ def test_r34_a_queue_limit_does_not_end_a_call_that_runs(backend: Any) -> None:
 
 
 @pytest.mark.parametrize("deadline_s", [0, -1, float("nan"), "1", None, True])
-def test_r34_a_deadline_that_makes_no_sense_is_refused(
-    backend: Any, spill_dir: Path, deadline_s: Any
-) -> None:
+def test_r34_an_invalid_deadline_is_refused(backend: Any, spill_dir: Path, deadline_s: Any) -> None:
     with pytest.raises(ConfigurationError, match="deadline_s must be a positive number of seconds"):
         asyncio.run(backend.run(WorkerCall("def f(): pass", "f"), deadline_s=deadline_s))
     assert not spill_dir.exists(), "an invalid deadline must not start the pool"
@@ -156,7 +158,9 @@ def test_r34_a_deadline_may_be_infinite(run: Run) -> None:
     assert run("def f(): return 1", deadline_s=float("inf")).value == 1
 
 
-def test_r35_r33_a_cancelled_call_is_dead_on_return(backend: Any, pids: RecordedPids) -> None:
+def test_r35_r33_cancelling_a_call_returns_after_its_processes_are_dead(
+    backend: Any, pids: RecordedPids
+) -> None:
     async def cancel() -> None:
         task = asyncio.create_task(backend.run(WorkerCall(_HANGS, "f", [pids.path]), deadline_s=60))
         await asyncio.to_thread(wait_until, lambda: len(pids.all()) == 2)
@@ -170,7 +174,7 @@ def test_r35_r33_a_cancelled_call_is_dead_on_return(backend: Any, pids: Recorded
     asyncio.run(cancel())
 
 
-def test_r33_wait_for_ends_the_call(backend: Any, pids: RecordedPids) -> None:
+def test_r33_a_timeout_of_asyncio_wait_for_kills_the_call(backend: Any, pids: RecordedPids) -> None:
     async def wait() -> None:
         task = asyncio.create_task(backend.execute(WorkerCall(_HANGS, "f", [pids.path]), deadline_s=60))
         await asyncio.to_thread(wait_until, lambda: len(pids.all()) == 2)
@@ -181,7 +185,7 @@ def test_r33_wait_for_ends_the_call(backend: Any, pids: RecordedPids) -> None:
     asyncio.run(wait())
 
 
-def test_r33_a_cancelled_call_in_the_queue_never_runs(make_backend: MakeBackend, tmp_path: Path) -> None:
+def test_r33_a_queued_call_that_is_cancelled_never_runs(make_backend: MakeBackend, tmp_path: Path) -> None:
     backend = make_backend(max_workers=1)
     journal, release = tmp_path / "journal", tmp_path / "release"
     code = """
@@ -209,7 +213,7 @@ def f(journal, n, release):
     assert journal.read_text().split() == ["0", "3"]
 
 
-def test_r33_cancelling_many_at_once_ends_all_and_leaves_the_pool_whole(backend: Any) -> None:
+def test_r33_cancelling_many_calls_at_once_ends_all_of_them_and_the_pool_still_works(backend: Any) -> None:
     async def storm() -> None:
         call = WorkerCall("while True: pass", "f")
         tasks = [asyncio.create_task(backend.run(call, deadline_s=60)) for _ in range(20)]
@@ -223,7 +227,7 @@ def test_r33_cancelling_many_at_once_ends_all_and_leaves_the_pool_whole(backend:
     asyncio.run(storm())
 
 
-def test_r33_a_second_cancel_while_the_worker_dies_does_no_harm(backend: Any, pids: RecordedPids) -> None:
+def test_r33_repeated_cancellation_of_a_dying_call_is_harmless(backend: Any, pids: RecordedPids) -> None:
     async def cancel() -> None:
         task = asyncio.create_task(backend.run(WorkerCall(_HANGS, "f", [pids.path]), deadline_s=60))
         await asyncio.to_thread(wait_until, lambda: len(pids.all()) == 2)
@@ -238,7 +242,7 @@ def test_r33_a_second_cancel_while_the_worker_dies_does_no_harm(backend: Any, pi
     asyncio.run(cancel())
 
 
-def test_r33_a_storm_of_deaths_fails_and_repeats_no_healthy_call(backend: Any, tmp_path: Path) -> None:
+def test_r33_many_crashes_neither_fail_nor_repeat_a_healthy_call(backend: Any, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     healthy = """
 import time
@@ -277,7 +281,7 @@ def test_r33_the_caller_s_loop_is_never_blocked(backend: Any, slow_start: float)
     assert asyncio.run(watch()) < slow_start / 2
 
 
-def test_r33_calls_from_many_threads_each_get_their_own_answer(backend: Any) -> None:
+def test_r33_calls_from_many_threads_get_their_own_values(backend: Any) -> None:
     call_count, thread_count = 25, 4
     answers: dict[int, list[int]] = {}
 

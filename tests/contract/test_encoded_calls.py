@@ -24,7 +24,7 @@ from gigaexec.wire.remote.calls import decode_call, encode_call
 from gigaexec.wire.remote.outcomes import decode_outcome, encode_outcome
 from tests.contract.conftest import Kind, MakeBackend
 
-FAST = 30.0
+DEADLINE_S = 30.0
 
 
 async def through_bytes(backend: Any, call: EncodedCall) -> EncodedOutcome:
@@ -41,7 +41,7 @@ def run_encoded(
     backend: Any,
     code: str,
     *args: Any,
-    deadline_s: float = FAST,
+    deadline_s: float = DEADLINE_S,
     queue_timeout_s: float | None = None,
     limits: Limits | None = None,
     **fields: Any,
@@ -55,7 +55,7 @@ def run_encoded(
 
 
 VALUES = {
-    "nothing": "None",
+    "None": "None",
     "containers": "[1, {'a': (2.5, b'x')}, {3}, 10**30, '\\ud800']",
     "a large text": "'x' * 300_000",
     "a small array": "__import__('numpy').arange(10.0)",
@@ -64,7 +64,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("expression", VALUES.values(), ids=VALUES.keys())
-def test_a_value_comes_back_equal(backend: Any, spill_dir: Path, expression: str) -> None:
+def test_a_value_is_returned_equal(backend: Any, spill_dir: Path, expression: str) -> None:
     outcome = run_encoded(backend, f"def f(): return {expression}")
     assert outcome.error is None
     assert outcome.status is OutcomeStatus.OK
@@ -72,7 +72,7 @@ def test_a_value_comes_back_equal(backend: Any, spill_dir: Path, expression: str
     assert not list(spill_dir.glob("*.spill"))
 
 
-def test_arguments_arrive_as_they_were(backend: Any) -> None:
+def test_arguments_and_settings_arrive_unchanged(backend: Any) -> None:
     code = (
         "import numpy as np, os, random\n"
         "def f(array, numbers, *, scale):\n"
@@ -87,21 +87,23 @@ def test_arguments_arrive_as_they_were(backend: Any) -> None:
         "seed": 5,
     }
     direct, encoded = (
-        asyncio.run(backend.run(WorkerCall(code, "f", **arguments), deadline_s=FAST)),
+        asyncio.run(backend.run(WorkerCall(code, "f", **arguments), deadline_s=DEADLINE_S)),
         asyncio.run(
-            through_bytes(backend, EncodedCall.from_call(WorkerCall(code, "f", **arguments), deadline_s=FAST))
+            through_bytes(
+                backend, EncodedCall.from_call(WorkerCall(code, "f", **arguments), deadline_s=DEADLINE_S)
+            )
         ).decode(backend.config.sandbox.format_of_results),
     )
     assert np.array_equal(encoded.value[0], array * 2)
     assert repr(encoded.value[1:]) == repr(direct.value[1:])
 
 
-def test_pickled_arguments_go_through_where_they_are_allowed(backend: Any) -> None:
+def test_pickled_arguments_are_accepted_if_allowed(backend: Any) -> None:
     code = "def f(array, triple): array[0] = triple(1); return float(array.sum())"
     array = np.zeros(50_000)
     call = EncodedCall.from_call(
         WorkerCall(code, "f", [array, lambda number: number * 3]),
-        deadline_s=FAST,
+        deadline_s=DEADLINE_S,
         arguments_as=ResultFormat.PICKLE,
     )
     ended = asyncio.run(through_bytes(backend, call))
@@ -113,7 +115,7 @@ FAILURES = {
     "bad syntax": "def f(:",
     "an exit": "def f(): raise SystemExit(7)",
     "no function": "def g(): pass",
-    "a value that cannot be sent": "def f(): return (n for n in 'ab')",
+    "an unpicklable value": "def f(): return (n for n in 'ab')",
     "an exit of the process": "import os\ndef f(): print('bye', flush=True); os._exit(3)",
     "a signal": "import os, signal\ndef f(): os.kill(os.getpid(), signal.SIGKILL)",
     "an overrun": "def f():\n    print('begun', flush=True)\n    while True: pass",
@@ -121,8 +123,8 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_comes_back_with_its_class_and_its_text(backend: Any, name: str) -> None:
-    deadline_s = 0.5 if name == "an overrun" else FAST
+def test_a_failure_keeps_its_class_and_text(backend: Any, name: str) -> None:
+    deadline_s = 0.5 if name == "an overrun" else DEADLINE_S
     code = FAILURES[name]
     direct = asyncio.run(backend.run(WorkerCall(code, "f"), deadline_s=deadline_s))
     encoded = run_encoded(backend, code, deadline_s=deadline_s)
@@ -148,9 +150,9 @@ def without_times(facts: dict[str, Any]) -> dict[str, Any]:
     ],
     ids=["output_bytes", "result_bytes", "open_files"],
 )
-def test_a_limit_that_was_hit_comes_back(backend: Any, code: str, limits: Limits) -> None:
+def test_an_exceeded_limit_is_reported(backend: Any, code: str, limits: Limits) -> None:
     call = WorkerCall(code, "f")
-    direct: Outcome = asyncio.run(backend.run(call, deadline_s=FAST, limits=limits))
+    direct: Outcome = asyncio.run(backend.run(call, deadline_s=DEADLINE_S, limits=limits))
     encoded = run_encoded(backend, code, limits=limits)
     assert type(encoded.error) is type(direct.error)
     assert encoded.status is direct.status is not OutcomeStatus.ERROR
@@ -163,7 +165,7 @@ def test_a_limit_that_was_hit_comes_back(backend: Any, code: str, limits: Limits
     )
 
 
-def test_clocks_metrics_and_output_come_back(backend: Any) -> None:
+def test_clocks_metrics_and_output_are_returned(backend: Any) -> None:
     code = "import time\ndef f(): print('hello'); time.sleep(0.1)"
     outcome = run_encoded(backend, code, seed=9)
     assert outcome.run_time_s > 0.1
@@ -177,13 +179,13 @@ def test_clocks_metrics_and_output_come_back(backend: Any) -> None:
     assert outcome.metrics.node_id == backend.config.node_id
 
 
-def test_a_cancelled_call_and_a_busy_pool_come_back(make_backend: MakeBackend, tmp_path: Path) -> None:
+def test_a_cancellation_and_a_queue_timeout_are_reported(make_backend: MakeBackend, tmp_path: Path) -> None:
     backend = make_backend(max_workers=1)
     begun = tmp_path / "begun"
     hang = "import pathlib, time\ndef f(path): pathlib.Path(path).touch(); time.sleep(60)"
 
     async def main() -> tuple[EncodedOutcome, EncodedOutcome]:
-        call = EncodedCall.from_call(WorkerCall(hang, "f", [str(begun)]), deadline_s=FAST)
+        call = EncodedCall.from_call(WorkerCall(hang, "f", [str(begun)]), deadline_s=DEADLINE_S)
         running = asyncio.create_task(through_bytes(backend, call))
         while not begun.exists():
             await asyncio.sleep(0.01)
@@ -200,8 +202,8 @@ def test_a_cancelled_call_and_a_busy_pool_come_back(make_backend: MakeBackend, t
     assert queued.outcome.run_time_s == 0
 
 
-def test_arguments_that_are_not_valid_fail_their_call_alone(backend: Any) -> None:
-    call = EncodedCall.from_call(WorkerCall("def f(x): return x", "f", ["abc"]), deadline_s=FAST)
+def test_invalid_arguments_fail_their_call_only(backend: Any) -> None:
+    call = EncodedCall.from_call(WorkerCall("def f(x): return x", "f", ["abc"]), deadline_s=DEADLINE_S)
     contents = bytes(call.arguments.contents)
     forged = dataclasses.replace(call.arguments, contents=b"\x92" + contents[1:])
     ended = asyncio.run(through_bytes(backend, dataclasses.replace(call, arguments=forged)))
@@ -211,7 +213,9 @@ def test_arguments_that_are_not_valid_fail_their_call_alone(backend: Any) -> Non
     assert run_encoded(backend, "def f(x): return x", 5).value == 5
 
 
-def test_a_module_of_the_program_does_not_replace_the_decoders_own(backend: Any, tmp_path: Path) -> None:
+def test_a_module_of_the_program_does_not_shadow_a_module_of_the_decoder(
+    backend: Any, tmp_path: Path
+) -> None:
     for name in ("uuid", "msgspec", "zoneinfo"):
         (tmp_path / f"{name}.py").write_text("raise LookupError('not this one')")
     outcome = run_encoded(backend, "def f(x): return x", 5, python_path=[str(tmp_path)])
@@ -242,21 +246,21 @@ def test_hooks_see_the_call_without_its_arguments(backend: Any) -> None:
 
 
 def test_a_call_that_the_configuration_forbids_is_refused(backend: Any) -> None:
-    call = EncodedCall.from_call(WorkerCall("", "f"), deadline_s=FAST, limits=Limits(scratch_bytes=5))
+    call = EncodedCall.from_call(WorkerCall("", "f"), deadline_s=DEADLINE_S, limits=Limits(scratch_bytes=5))
     with pytest.raises(ConfigurationError, match="scratch_bytes"):
         asyncio.run(backend.run_encoded(call))
     with pytest.raises(ConfigurationError, match="deadline_s"):
         asyncio.run(backend.run_encoded(dataclasses.replace(call, limits=Limits(), deadline_s=-1)))
 
 
-def test_a_value_stays_valid_when_its_file_is_gone(backend: Any, spill_dir: Path) -> None:
-    call = EncodedCall.from_call(WorkerCall("def f(): return b'x' * 300_000", "f"), deadline_s=FAST)
+def test_a_value_stays_valid_after_its_file_is_removed(backend: Any, spill_dir: Path) -> None:
+    call = EncodedCall.from_call(WorkerCall("def f(): return b'x' * 300_000", "f"), deadline_s=DEADLINE_S)
     ended: EncodedOutcome = asyncio.run(backend.run_encoded(call))
     assert not list(spill_dir.glob("*.spill"))
     assert ended.decode(backend.config.sandbox.format_of_results).value == b"x" * 300_000
 
 
-LIAR = """
+REPORTS_WRONG_FORMAT = """
 import gigaexec.wire.values_out as values_out
 from gigaexec.calls import ValueLayout
 def f():
@@ -266,8 +270,8 @@ def f():
 """
 
 
-def test_a_value_in_another_format_than_was_asked_for_is_not_passed_on(backend: Any) -> None:
-    call = EncodedCall.from_call(WorkerCall(LIAR, "f"), deadline_s=FAST)
+def test_a_value_in_another_format_than_requested_is_refused(backend: Any) -> None:
+    call = EncodedCall.from_call(WorkerCall(REPORTS_WRONG_FORMAT, "f"), deadline_s=DEADLINE_S)
     ended: EncodedOutcome = asyncio.run(backend.run_encoded(call))
     assert ended.value is None
     assert type(ended.outcome.error) is ValueNotReadableError

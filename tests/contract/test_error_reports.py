@@ -54,7 +54,7 @@ def test_r7_the_code_context_marks_the_failing_line_with_three_around(run: Run) 
     ]
 
 
-def test_r7_the_context_is_of_the_last_user_line_also_below_a_library(run: Run) -> None:
+def test_r7_the_code_context_shows_the_last_user_line_if_a_library_raised(run: Run) -> None:
     error = _failure(run, "import json\n\ndef f():\n    return json.loads('{')")
     assert "json/decoder.py" in error.stderr
     assert "> 4 |     return json.loads('{')" in error.stderr
@@ -71,7 +71,7 @@ def test_r7_a_syntax_error_shows_file_line_source_and_caret(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "expected_text"),
     [
         ("def f():\nreturn 1", "IndentationError"),
         ("def f():\n\tif 1:\n        return 1", "TabError"),
@@ -83,8 +83,10 @@ def test_r7_a_syntax_error_shows_file_line_source_and_caret(run: Run) -> None:
     ],
     ids=["indentation", "tabs", "NUL", "coding", "surrogate", "parentheses", "depth"],
 )
-def test_r7_source_that_cannot_be_compiled_is_the_call_s_error(run: Run, code: str, says: str) -> None:
-    assert says in str(_failure(run, code))
+def test_r7_source_that_cannot_be_compiled_is_the_call_s_error(
+    run: Run, code: str, expected_text: str
+) -> None:
+    assert expected_text in str(_failure(run, code))
 
 
 @pytest.mark.parametrize(
@@ -102,13 +104,13 @@ def test_r7_source_that_cannot_be_compiled_is_the_call_s_error(run: Run, code: s
         ("raise BaseException('odd')", 1),
     ],
 )
-def test_r7_exits_are_errors_of_the_call(run: Run, statement: str, returncode: int) -> None:
+def test_r7_an_exit_is_an_error_of_the_call(run: Run, statement: str, returncode: int) -> None:
     error = _failure(run, f"import sys\ndef f():\n    {statement}")
     assert error.returncode == returncode
     assert f"> 3 |     {statement}" in error.stderr
 
 
-def test_r7_an_exit_at_import_is_one_too(run: Run) -> None:
+def test_r7_an_exit_at_module_level_is_an_error_of_the_call(run: Run) -> None:
     assert _failure(run, "raise SystemExit(5)").returncode == 5
 
 
@@ -135,7 +137,7 @@ class Metaclassed(Exception, metaclass=Meta): pass
 
 
 @pytest.mark.parametrize(
-    ("raised", "says"),
+    ("raised", "expected_text"),
     [
         ("Needs(1, 2)", "Needs: 1 and 2"),
         ("Mute()", "Mute"),
@@ -146,14 +148,14 @@ class Metaclassed(Exception, metaclass=Meta): pass
         ("Metaclassed()", "Metaclassed"),
     ],
 )
-def test_r7_exception_classes_of_any_make_are_reported(run: Run, raised: str, says: str) -> None:
+def test_r7_unusual_exception_classes_are_reported(run: Run, raised: str, expected_text: str) -> None:
     error = _failure(run, f"{_ODD_EXCEPTIONS}\ndef f(): raise {raised}")
-    assert says in error.summary
+    assert expected_text in error.summary
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
     assert run("def f(): return 1").value == 1
 
 
-def test_r7_a_huge_message_is_bounded_and_says_so(run: Run) -> None:
+def test_r7_a_huge_message_is_cut_with_a_note(run: Run) -> None:
     error = _failure(run, "def f(): raise ValueError('<' + 'x' * 30_000_000 + '>')")
     assert len(str(error)) < 300_000
     assert "characters left out" in error.stderr
@@ -184,7 +186,7 @@ def test_r7_groups_causes_and_notes_are_shown(run: Run) -> None:
     assert "a note" in error.stderr
 
 
-def test_r7_endless_recursion_is_reported_in_short(run: Run) -> None:
+def test_r7_the_traceback_of_endless_recursion_is_short(run: Run) -> None:
     error = _failure(run, "def f(): return f()")
     assert error.summary.startswith("RecursionError: maximum recursion depth exceeded")
     assert "Previous line repeated" in error.stderr
@@ -203,13 +205,13 @@ def test_r9_a_memory_error_of_the_program_is_an_ordinary_error(run: Run) -> None
         assert _failure(run, f"def f(): {raised}").summary.startswith("MemoryError")
 
 
-def test_r9_texts_that_look_like_causes_change_nothing(run: Run) -> None:
+def test_r9_texts_that_look_like_causes_do_not_change_the_status(run: Run) -> None:
     for text in ("Killed", "TimeoutError: timed out", "out of memory", "Segmentation fault", "No space left"):
         assert run(f"def f(): raise RuntimeError({text!r})").status is OutcomeStatus.ERROR
     assert run("def f(): raise TimeoutError('mine')").status is OutcomeStatus.ERROR
 
 
-def test_r10_the_error_keeps_the_program_s_text_as_it_was(run: Run) -> None:
+def test_r10_the_error_keeps_the_program_s_text_unchanged(run: Run) -> None:
     odd = "\x1b[31m\0\u202e\ud800"
     error = _failure(run, f"def f(): raise ValueError({odd!r})")
     assert odd in error.summary

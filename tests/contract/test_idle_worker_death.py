@@ -12,7 +12,7 @@ from tests.contract.conftest import MakeBackend
 _ONE = WorkerCall("def f(): return 1", "f")
 
 
-def test_r33_a_call_given_to_a_worker_that_was_just_killed_runs_on_another(make_backend: MakeBackend) -> None:
+def test_r33_a_call_sent_to_a_worker_that_was_just_killed_runs_on_another(make_backend: MakeBackend) -> None:
     backend = make_backend(max_workers=1)
     alive: dict[str, int] = {}
     backend.on_worker_start(alive.__setitem__)

@@ -1,4 +1,4 @@
-"""R60-R63: worker and resource usage of a call, and the hooks that report it."""
+"""R60-R63: worker ids and metrics of calls, hooks, and log lines."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def _metrics(outcome: Outcome) -> ExecutionMetrics:
     return outcome.metrics
 
 
-def test_r60_the_ids_are_in_metrics_and_environment(backend: Any, pids: RecordedPids, tmp_path: Path) -> None:
+def test_r60_worker_id_and_node_id_are_in_metrics_and_environment(
+    backend: Any, pids: RecordedPids, tmp_path: Path
+) -> None:
     code = f"""{NOTE_PROCESS}
 from os import environ, path
 from time import monotonic, sleep
@@ -51,20 +53,20 @@ def f(pids, release):
         call = WorkerCall(code, "f", [pids.path, str(release)])
         task = asyncio.create_task(backend.run(call, deadline_s=60))
         await asyncio.to_thread(wait_until, pids.all)
-        seen_from_here = pids.running()
+        running_pids = pids.running()
         release.touch()
-        return await task, seen_from_here
+        return await task, running_pids
 
-    outcome, seen_from_here = asyncio.run(scenario())
+    outcome, running_pids = asyncio.run(scenario())
     metrics = _metrics(outcome)
     assert outcome.value == (metrics.worker_id, metrics.node_id)
-    assert seen_from_here == [metrics.worker_pid]
+    assert running_pids == [metrics.worker_pid]
     assert re.fullmatch("[0-9a-f]{12}", metrics.worker_id)
     assert metrics.node_id == socket.gethostname()
     assert metrics.worker_pid != os.getpid()
 
 
-def test_r60_each_process_has_an_id_of_its_own(run: Run, kind: Kind) -> None:
+def test_r60_each_worker_process_has_a_unique_id(run: Run, kind: Kind) -> None:
     first = _metrics(run("def f(): pass"))
     again = _metrics(run("def f(): pass"))
     assert (again.worker_id == first.worker_id) is kind.reuses_workers
@@ -82,14 +84,14 @@ def test_r60_the_node_id_can_be_set(make_backend: MakeBackend) -> None:
 
 
 @pytest.mark.parametrize("end", ["return 1", "raise ValueError", "raise SystemExit", "return lambda: f"])
-def test_r61_the_clocks_agree_however_a_call_ends(run: Run, end: str) -> None:
+def test_r61_wall_time_is_the_difference_of_the_timestamps_however_a_call_ends(run: Run, end: str) -> None:
     metrics = _metrics(run(f"import time\ndef f():\n    time.sleep(0.05)\n    {end}"))
     assert metrics.wall_time_s == (metrics.finished_at_ns - metrics.started_at_ns) / 1e9
     assert 0.05 <= metrics.wall_time_s < 5
     assert metrics.peak_rss_kb > 5_000
 
 
-def test_r61_cpu_time_is_the_call_s_own_with_waited_for_children(run: Run) -> None:
+def test_r61_cpu_time_is_that_of_the_call_and_of_children_that_it_waited_for(run: Run) -> None:
     burn = """
 import os, time
 def burn(s):
@@ -105,7 +107,7 @@ def burn(s):
     assert 0.29 <= metrics.user_time_s + metrics.sys_time_s < 2
 
 
-def test_r61_peak_memory_is_the_call_s_own(run: Run) -> None:
+def test_r61_peak_memory_is_that_of_the_call(run: Run) -> None:
     quiet = _metrics(run("def f(): pass")).peak_rss_kb
     loud = _metrics(run("def f(): return len(bytearray(b'x') * 100_000_000)")).peak_rss_kb
     again = _metrics(run("def f(): pass")).peak_rss_kb
@@ -113,7 +115,9 @@ def test_r61_peak_memory_is_the_call_s_own(run: Run) -> None:
     assert again - quiet < 30_000
 
 
-def test_r61_the_three_clocks_are_apart(make_backend: MakeBackend, tmp_path: Path) -> None:
+def test_r61_queue_start_and_run_time_are_measured_separately(
+    make_backend: MakeBackend, tmp_path: Path
+) -> None:
     backend = make_backend(max_workers=1)
     program = """
 import os, time
@@ -143,7 +147,7 @@ def f(path):
     assert second.run_time_s >= 0.3
 
 
-def test_r61_a_driver_that_is_slow_after_it_sent_a_call_shortens_no_run(
+def test_r61_a_delay_of_the_driver_after_it_sent_a_call_does_not_shorten_the_run_time(
     make_backend: MakeBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def send_and_pause(*args: Any) -> int:
@@ -182,7 +186,7 @@ class _Journal:
         ("while True: pass", OutcomeStatus.TIMED_OUT),
     ],
 )
-def test_r62_each_submit_is_completed_once_with_what_the_caller_got(
+def test_r62_on_complete_fires_once_per_submit_with_the_caller_s_metrics_and_error(
     backend: Any, body: str, status: OutcomeStatus
 ) -> None:
     journal = _Journal(backend)
@@ -192,7 +196,7 @@ def test_r62_each_submit_is_completed_once_with_what_the_caller_got(
     assert journal.events == [("submit", call), ("complete", call, outcome.metrics, outcome.error)]
 
 
-def test_r62_execute_fires_the_same_hooks(backend: Any) -> None:
+def test_r62_execute_fires_the_same_hooks_as_run(backend: Any) -> None:
     journal = _Journal(backend)
     call = WorkerCall("def f(): raise ValueError", "f")
     with pytest.raises(Exception, match="ValueError") as caught:
@@ -202,7 +206,7 @@ def test_r62_execute_fires_the_same_hooks(backend: Any) -> None:
     assert metrics is not None
 
 
-def test_r62_cancelled_queued_expired_and_shut_down_calls_are_completed_once(
+def test_r62_on_complete_fires_once_for_cancelled_expired_and_shut_down_calls(
     make_backend: MakeBackend, tmp_path: Path
 ) -> None:
     backend = make_backend(max_workers=1)
@@ -241,7 +245,7 @@ def test_r62_cancelled_queued_expired_and_shut_down_calls_are_completed_once(
     assert [event[0] for event in journal.events].count("submit") == 4
 
 
-def test_r62_a_refused_call_is_completed_or_never_submitted(backend: Any) -> None:
+def test_r62_a_refused_call_fires_both_on_submit_and_on_complete_or_neither(backend: Any) -> None:
     journal = _Journal(backend)
     for call, deadline_s in (
         (WorkerCall("def f(): pass", "f", [(n for n in range(2))]), 1.0),
@@ -256,7 +260,7 @@ def test_r62_a_refused_call_is_completed_or_never_submitted(backend: Any) -> Non
         asyncio.run(backend.run("def f(): pass", deadline_s=1))
 
 
-def test_r62_handlers_run_in_order_and_a_broken_one_is_logged_and_stops_nobody(
+def test_r62_handlers_run_in_order_and_one_that_raises_is_logged_and_stops_no_other(
     backend: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen: list[str] = []
@@ -289,7 +293,7 @@ def test_r62_handlers_run_in_order_and_a_broken_one_is_logged_and_stops_nobody(
     assert all(record.exc_info and "broken handler" in str(record.exc_info[1]) for record in logged)
 
 
-def test_r62_shutdown_is_announced_once_a_life(backend: Any) -> None:
+def test_r62_on_shutdown_fires_once_per_pool(backend: Any) -> None:
     journal = _Journal(backend)
 
     async def lives() -> None:
@@ -312,7 +316,7 @@ def test_r62_handlers_run_in_the_driver_and_the_backend_is_observable(backend: A
     assert places == [os.getpid()] * 2
 
 
-def test_r63_r10_one_clean_debug_line_a_call(
+def test_r63_r10_each_call_logs_one_sanitized_debug_line(
     make_backend: MakeBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend = make_backend(pool_id="pool-9", node_id="node-3")
@@ -347,7 +351,7 @@ def test_r63_r10_one_clean_debug_line_a_call(
     assert "WorkerCrashedError" in lines[2]
 
 
-def test_r61_a_timeout_carries_its_limits_and_what_is_known_of_its_cost(run: Run, kind: Kind) -> None:
+def test_r61_a_timeout_error_has_the_deadline_the_run_time_and_any_metrics(run: Run, kind: Kind) -> None:
     outcome = run("while True: pass", deadline_s=0.3)
     assert isinstance(outcome.error, CallTimeoutError)
     assert isinstance(outcome.error, TimeoutError)

@@ -1,4 +1,4 @@
-"""Modules that workers import before their first call."""
+"""`preload`: modules that workers import before their first call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.contract.conftest import MakeBackend
 _LOADED = "import sys\nNAMES = {'colorsys', 'wsgiref.util'} & sys.modules.keys()\ndef f(): return NAMES"
 
 
-def test_a_module_is_there_before_the_program(make_backend: MakeBackend) -> None:
+def test_a_preloaded_module_is_imported_before_the_program(make_backend: MakeBackend) -> None:
     backend = make_backend(preload=["colorsys", "wsgiref.util"])
     call = WorkerCall(_LOADED, "f")
     assert asyncio.run(backend.execute(call, deadline_s=30)) == {"colorsys", "wsgiref.util"}
@@ -21,21 +21,21 @@ def test_a_module_is_there_before_the_program(make_backend: MakeBackend) -> None
 
 
 @pytest.mark.parametrize(
-    ("source", "says"),
+    ("source", "expected_texts"),
     [
         (None, ["preload preloaded_by_a_test: no such module"]),
         ("1 / 0", ["ZeroDivisionError", "preloaded_by_a_test.py"]),
         ("import sys; sys.exit('no')", ["SystemExit"]),
-        ("print('last words', flush=True); import os; os._exit(3)", ["exit code 3"]),
+        ("print('output', flush=True); import os; os._exit(3)", ["exit code 3"]),
     ],
     ids=["absent", "raises", "exits", "ends its process"],
 )
-def test_one_that_cannot_be_imported_fails_calls_with_the_reason(
+def test_a_module_that_cannot_be_imported_fails_calls_with_the_reason(
     make_backend: MakeBackend,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     source: str | None,
-    says: list[str],
+    expected_texts: list[str],
 ) -> None:
     if source is not None:
         (tmp_path / "preloaded_by_a_test.py").write_text(source)
@@ -49,4 +49,4 @@ def test_one_that_cannot_be_imported_fails_calls_with_the_reason(
     for outcome in asyncio.run(two()):
         assert outcome.status is OutcomeStatus.INFRASTRUCTURE
         assert isinstance(outcome.error, WorkerStartError)
-        assert not [text for text in says if text not in str(outcome.error)], str(outcome.error)
+        assert not [text for text in expected_texts if text not in str(outcome.error)], str(outcome.error)

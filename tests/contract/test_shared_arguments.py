@@ -26,7 +26,7 @@ def _descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_a_shared_value_is_the_same_in_many_calls(backend: Any) -> None:
+def test_a_shared_value_is_equal_in_many_calls(backend: Any) -> None:
     value = {"array": np.arange(300_000), "text": "x" * 100_000, "nested": [(1, b"y" * 200_000)]}
     share = backend.share(value)
     code = """
@@ -42,7 +42,7 @@ def f(value, factor):
     assert asyncio.run(many()) == [(total * factor, 100_000, True) for factor in range(8)]
 
 
-def test_it_may_stand_wherever_an_argument_may(run: Run, backend: Any) -> None:
+def test_a_share_may_be_nested_in_the_arguments(run: Run, backend: Any) -> None:
     large, small = backend.share(np.arange(200_000)), backend.share({"a": 1})
     code = """
 def f(data, *, more, own):
@@ -59,7 +59,7 @@ def f(data, *, more, own):
     assert run("def f(value): return value", small).value == {"a": 1}
 
 
-def test_its_arrays_are_read_only(run: Run, backend: Any) -> None:
+def test_shared_arrays_are_read_only(run: Run, backend: Any) -> None:
     array = np.zeros(200_000)
     share = backend.share(array)
     refused = run("def f(a): a[0] = 1", share)
@@ -67,7 +67,7 @@ def test_its_arrays_are_read_only(run: Run, backend: Any) -> None:
     assert run("def f(a): return float(a.sum()), a.flags.writeable", share).value == (0.0, False)
 
 
-def test_what_is_not_shared_may_be_changed_and_is_the_call_s_own(run: Run) -> None:
+def test_an_array_that_is_not_shared_is_a_writable_copy(run: Run) -> None:
     array = np.zeros(2 * _MB)
     code = "def f(a):\n    a += 1\n    return float(a.sum()), a.flags.writeable"
     for _ in range(2):
@@ -75,7 +75,7 @@ def test_what_is_not_shared_may_be_changed_and_is_the_call_s_own(run: Run) -> No
     assert not array.any()
 
 
-def test_a_call_that_does_not_touch_it_has_no_copy_of_it(backend: Any) -> None:
+def test_a_share_does_not_add_to_the_memory_peak_of_calls_that_barely_read_it(backend: Any) -> None:
     share = backend.share(np.ones(25 * _MB))  # 200 MiB
     assert 200 * _MB <= share.size_bytes < 201 * _MB
 
@@ -91,7 +91,7 @@ def test_a_call_that_does_not_touch_it_has_no_copy_of_it(backend: Any) -> None:
     assert max(with_share) - without < 20 * 1024
 
 
-def test_many_calls_at_once_hold_it_once(backend: Any) -> None:
+def test_concurrent_calls_have_no_private_copy_of_a_share(backend: Any) -> None:
     share = backend.share(np.ones(12 * _MB))  # 96 MiB
     code = """
 def f(a):
@@ -110,7 +110,7 @@ def f(a):
         assert private_kb < 60 * 1024
 
 
-def test_it_is_not_counted_against_the_memory_of_a_call(backend: Any) -> None:
+def test_a_share_does_not_count_towards_memory_bytes(backend: Any) -> None:
     share = backend.share(np.ones(25 * _MB))
     code = "import time\ndef f(a):\n    total = float(a.sum())\n    time.sleep(0.2)\n    return total"
     limits = Limits(memory_bytes=120 * _MB)
@@ -118,11 +118,11 @@ def test_it_is_not_counted_against_the_memory_of_a_call(backend: Any) -> None:
     assert outcome.value == 25 * _MB, outcome.error
 
 
-def test_a_call_goes_on_with_it_when_the_caller_has_forgotten_it(make_backend: MakeBackend) -> None:
+def test_a_call_can_use_a_share_that_the_caller_has_dropped(make_backend: MakeBackend) -> None:
     backend = make_backend(max_workers=1)
     code = "import time\ndef f(a):\n    time.sleep(0.1)\n    return float(a.sum())"
 
-    async def forget() -> list[Any]:
+    async def drop_shares() -> list[Any]:
         await backend.execute(WorkerCall("def f(): pass", "f"), deadline_s=30)
         tasks = [
             asyncio.create_task(
@@ -134,10 +134,10 @@ def test_a_call_goes_on_with_it_when_the_caller_has_forgotten_it(make_backend: M
         gc.collect()
         return list(await asyncio.gather(*tasks))
 
-    assert asyncio.run(forget()) == [float(_MB)] * 3
+    assert asyncio.run(drop_shares()) == [float(_MB)] * 3
 
 
-def test_a_forgotten_share_holds_nothing(backend: Any) -> None:
+def test_a_dropped_share_releases_its_descriptor(backend: Any) -> None:
     before = _descriptors()
     share = backend.share(b"x" * _MB)
     assert _descriptors() == before + 1
@@ -146,12 +146,12 @@ def test_a_forgotten_share_holds_nothing(backend: Any) -> None:
     assert _descriptors() == before
 
 
-def test_what_cannot_be_pickled_is_refused_at_once(backend: Any) -> None:
+def test_an_unpicklable_value_is_refused_at_once(backend: Any) -> None:
     with pytest.raises(InvalidCallError, match="type lock cannot be pickled"):
         backend.share(threading.Lock())
 
 
-def test_it_goes_nowhere_but_into_a_call(backend: Any) -> None:
+def test_a_share_cannot_be_pickled_outside_of_a_call(backend: Any) -> None:
     with pytest.raises(TypeError, match="only as an argument of a call"):
         pickle.dumps(backend.share(1))
 

@@ -1,4 +1,4 @@
-"""R20, R21, R22: lifetime of the files that carry large results."""
+"""R20-R23: safety and lifetime of the files that carry large results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LARGE = "b'x' * 300_000"
 
 
 # Starts to write its spill file, then blocks until it is killed.
-_HELD = f"""
+_BLOCKS_DURING_WRITE = f"""
 import time
 class Slow:
     def __reduce__(self):
@@ -42,7 +42,7 @@ def f(mark):
 """
 
 
-def _spilled(folder: Path) -> list[str]:
+def _spill_files(folder: Path) -> list[str]:
     return [file.name for file in folder.iterdir() if file.suffix != ".lock"]
 
 
@@ -68,32 +68,34 @@ def test_r22_no_spill_file_outlives_its_call(
     run: Run, spill_dir: Path, code: str, status: OutcomeStatus
 ) -> None:
     assert run(code).status is status
-    assert _spilled(spill_dir) == []
+    assert _spill_files(spill_dir) == []
 
 
-def test_r22_none_outlives_a_timeout_while_it_is_written(run: Run, spill_dir: Path, tmp_path: Path) -> None:
-    outcome = run(_HELD, str(tmp_path / "mark"), deadline_s=0.5)
+def test_r22_no_spill_file_outlives_a_timeout_during_the_write(
+    run: Run, spill_dir: Path, tmp_path: Path
+) -> None:
+    outcome = run(_BLOCKS_DURING_WRITE, str(tmp_path / "mark"), deadline_s=0.5)
     assert (tmp_path / "mark").exists(), "the call was killed before it started to write the file"
     assert isinstance(outcome.error, CallTimeoutError)
-    assert _spilled(spill_dir) == []
+    assert _spill_files(spill_dir) == []
 
 
 @pytest.mark.parametrize("way", ["cancel", "shutdown"])
-def test_r22_none_outlives_a_cancellation_or_a_shutdown(
+def test_r22_no_spill_file_outlives_a_cancellation_or_a_shutdown(
     backend: Any, kind: Kind, spill_dir: Path, tmp_path: Path, way: str
 ) -> None:
     mark = tmp_path / "mark"
 
     async def interrupt() -> None:
-        call = WorkerCall(_HELD, "f", [str(mark)])
+        call = WorkerCall(_BLOCKS_DURING_WRITE, "f", [str(mark)])
         task = asyncio.create_task(backend.run(call, deadline_s=60))
         await asyncio.to_thread(wait_until, mark.exists)
-        assert len(_spilled(spill_dir)) == kind.names_results
+        assert len(_spill_files(spill_dir)) == kind.names_results
         if way == "cancel":
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert _spilled(spill_dir) == []
+            assert _spill_files(spill_dir) == []
         else:
             await backend.shutdown(wait=True)
             assert list(spill_dir.iterdir()) == []
@@ -103,29 +105,29 @@ def test_r22_none_outlives_a_cancellation_or_a_shutdown(
 
 
 @pytest.mark.usefixtures("needs_named_results")
-def test_r21_a_spill_file_and_its_folder_are_the_user_s_alone(
+def test_r21_a_spill_file_and_its_folder_are_private_to_the_user(
     backend: Any, spill_dir: Path, tmp_path: Path
 ) -> None:
     mark = tmp_path / "mark"
 
-    async def look() -> os.stat_result:
-        task = asyncio.create_task(backend.run(WorkerCall(_HELD, "f", [str(mark)]), deadline_s=60))
+    async def stat_spill_file() -> os.stat_result:
+        task = asyncio.create_task(
+            backend.run(WorkerCall(_BLOCKS_DURING_WRITE, "f", [str(mark)]), deadline_s=60)
+        )
         await asyncio.to_thread(wait_until, mark.exists)
-        (name,) = _spilled(spill_dir)
+        (name,) = _spill_files(spill_dir)
         found = (spill_dir / name).lstat()
         task.cancel()
         await asyncio.wait([task])
         return found
 
-    found = asyncio.run(look())
+    found = asyncio.run(stat_spill_file())
     assert stat.S_IMODE(found.st_mode) == 0o600
     assert stat.S_IMODE(spill_dir.stat().st_mode) == 0o700
 
 
 @pytest.mark.usefixtures("needs_named_results")
-def test_r21_a_program_cannot_pass_a_link_off_as_its_result(
-    run: Run, spill_dir: Path, tmp_path: Path
-) -> None:
+def test_r21_a_symbolic_link_is_not_accepted_as_a_result(run: Run, spill_dir: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"S" * 400_000)
     code = f"""
@@ -145,12 +147,12 @@ def f(folder, secret):
     assert outcome.status is OutcomeStatus.INFRASTRUCTURE
     assert isinstance(outcome.error, SpillError)
     assert "cannot be opened" in str(outcome.error)
-    assert _spilled(spill_dir) == []
+    assert _spill_files(spill_dir) == []
     assert secret.exists()
 
 
 @pytest.mark.usefixtures("needs_named_results")
-def test_r23_a_truncated_file_is_named(run: Run, spill_dir: Path) -> None:
+def test_r23_a_truncated_file_is_reported(run: Run, spill_dir: Path) -> None:
     code = f"""
 import glob, os
 class Cut:
@@ -168,20 +170,20 @@ def f(folder):
     outcome = run(code, str(spill_dir))
     assert isinstance(outcome.error, SpillError)
     assert "holds 5 bytes; the worker wrote 300" in str(outcome.error)
-    assert _spilled(spill_dir) == []
+    assert _spill_files(spill_dir) == []
 
 
-@pytest.mark.parametrize("mode", ["a file", "open to others", "below a file"])
-def test_r21_r62_a_folder_that_cannot_be_used_is_refused_before_anything_starts(
-    make_backend: MakeBackend, tmp_path: Path, mode: str
+@pytest.mark.parametrize("problem", ["a file", "open to others", "below a file"])
+def test_r21_r62_an_unusable_spill_directory_is_refused_before_anything_starts(
+    make_backend: MakeBackend, tmp_path: Path, problem: str
 ) -> None:
-    folder = tmp_path / "place"
-    if mode == "open to others":
+    folder = tmp_path / "spill"
+    if problem == "open to others":
         folder.mkdir()
         folder.chmod(0o755)
     else:
         folder.touch()
-    backend = make_backend(spill_dir=folder / "sub" if mode == "below a file" else folder)
+    backend = make_backend(spill_dir=folder / "sub" if problem == "below a file" else folder)
     ended: list[BaseException | None] = []
     backend.on_complete(lambda *event: ended.append(event[2]))
     with pytest.raises(SpillDirectoryError, match="spill directory") as caught:
@@ -201,14 +203,14 @@ if __name__ == "__main__":
 """
 
 
-def test_r22_what_a_killed_driver_left_is_swept_by_the_next(
+def test_r22_files_of_a_killed_driver_are_swept_by_the_next_one(
     make_backend: MakeBackend, spill_dir: Path, tmp_path: Path
 ) -> None:
-    script = f"CODE = {_HELD!r}\nMARK = {str(tmp_path / 'mark')!r}\n{_KILLED_DRIVER}"
+    script = f"CODE = {_BLOCKS_DURING_WRITE!r}\nMARK = {str(tmp_path / 'mark')!r}\n{_KILLED_DRIVER}"
     killed = subprocess.run([sys.executable, "-c", script], timeout=60)
     assert killed.returncode == -9
     left = {file.name for file in spill_dir.iterdir()}
-    assert len(_spilled(spill_dir)) == 1
+    assert len(_spill_files(spill_dir)) == 1
     living = make_backend()
 
     def run_on(backend: Any) -> Outcome:
@@ -222,7 +224,7 @@ def test_r22_what_a_killed_driver_left_is_swept_by_the_next(
     assert own < {file.name for file in spill_dir.iterdir()}, "the sweep removed files of a living pool"
 
 
-def test_r20_a_full_disk_leaves_the_pool_able_to_run(make_backend: MakeBackend, tmp_path: Path) -> None:
+def test_r20_a_pool_still_works_after_a_full_disk(make_backend: MakeBackend, tmp_path: Path) -> None:
     with tiny_disk(tmp_path / "disk", size_kb=1024) as disk:
         backend = make_backend(spill_dir=disk)
 

@@ -1,4 +1,4 @@
-"""R8, R20, R24: return values of any type arrive equal."""
+"""R2, R7, R8, R20, R23, R24: values of all kinds arrive equal, or fail with a clear error."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_r8_classes_of_a_helper_module_come_back(run: Run, tmp_path: Path) -> No
     assert value.area() == 16
 
 
-def test_r8_a_raised_value_class_is_an_exception_object_in_the_driver(run: Run) -> None:
+def test_r8_an_instance_of_the_program_s_exception_class_can_be_returned(run: Run) -> None:
     code = """
 class Mine(Exception):
     def __init__(self, a, b):
@@ -171,10 +171,12 @@ def test_r24_classes_of_the_caller_s_main_module_arrive_by_value(run: Run) -> No
 
 
 @pytest.mark.parametrize(
-    "made", ["__import__('socket').socket()", "(n for n in ())", "__import__('threading').Lock()"]
+    "expression", ["__import__('socket').socket()", "(n for n in ())", "__import__('threading').Lock()"]
 )
-def test_r23_an_unpicklable_value_is_named_by_its_type(run: Run, spill_dir: Path, made: str) -> None:
-    for value in (made, f"[b'x' * 200_000, {made}]"):
+def test_r23_an_unpicklable_value_is_an_error_and_leaves_no_file(
+    run: Run, spill_dir: Path, expression: str
+) -> None:
+    for value in (expression, f"[b'x' * 200_000, {expression}]"):
         outcome = run(f"def f(): return {value}")
         assert outcome.status is OutcomeStatus.ERROR
         assert type(outcome.error) is ValueNotPicklableError
@@ -204,7 +206,7 @@ class _Unloadable:
         return exec, ("raise LookupError('not here')",)
 
 
-def test_r2_arguments_that_cannot_be_restored_are_an_error_that_says_so(run: Run) -> None:
+def test_r2_arguments_that_cannot_be_unpickled_are_an_error_that_says_so(run: Run) -> None:
     outcome = run("def f(_): pass", _Unloadable())
     assert outcome.status is OutcomeStatus.ERROR
     assert "arguments could not be unpickled in the worker: LookupError: not here" in str(outcome.error)

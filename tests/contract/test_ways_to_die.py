@@ -47,17 +47,17 @@ def f(journal, pids):
     return die(pids)
 
 def start_daemon(pids):
-    ready, tell = os.pipe()
+    reader, writer = os.pipe()
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
             note_process(pids)
-            os.write(tell, b".")
+            os.write(writer, b".")
             os.closerange(0, 1024)
             while True:
                 time.sleep(60)
         os._exit(0)
-    os.read(ready, 1)
+    os.read(reader, 1)
 
 def socket_descriptors():
     for number in map(int, os.listdir("/proc/self/fd")):
@@ -79,7 +79,7 @@ class Way:
         code: Source with a function `die(pids)`.
         status: The expected status.
         error: The expected exact class of the error; None if the call succeeds.
-        says: Substrings that the error's text must contain.
+        expected_texts: Substrings that the error's text must contain.
         returncode: The expected return code of the error, if it has one.
         deadline_s: The deadline of the call.
         runs: How many times the program's function is entered.
@@ -90,25 +90,39 @@ class Way:
     code: str
     status: OutcomeStatus
     error: type[GigaexecError] | None = None
-    says: tuple[str, ...] = ()
+    expected_texts: tuple[str, ...] = ()
     returncode: int | None = None
     deadline_s: float = 60.0
     runs: int = 1
     pids: int = 0
 
 
-def _raises(name: str, body: str, *says: str, returncode: int = 1) -> Way:
-    return Way(name, f"def die(pids):\n    {body}\n", _ERROR, ExecRunnerError, says, returncode)
+def _raises(name: str, body: str, *expected_texts: str, returncode: int = 1) -> Way:
+    return Way(name, f"def die(pids):\n    {body}\n", _ERROR, ExecRunnerError, expected_texts, returncode)
 
 
-def _crashes(name: str, body: str, *says: str, returncode: int | None = None) -> Way:
-    return Way(name, f"def die(pids):\n    {body}\n", _CRASHED, WorkerCrashedError, says, returncode, pids=1)
+def _crashes(name: str, body: str, *expected_texts: str, returncode: int | None = None) -> Way:
+    return Way(
+        name,
+        f"def die(pids):\n    {body}\n",
+        _CRASHED,
+        WorkerCrashedError,
+        expected_texts,
+        returncode,
+        pids=1,
+    )
 
 
-def _hangs(name: str, body: str, *says: str, pids: int = 1) -> Way:
+def _hangs(name: str, body: str, *expected_texts: str, pids: int = 1) -> Way:
     code = f"def die(pids):\n    {body}\n"
     return Way(
-        name, code, _TIMED_OUT, CallTimeoutError, ("timed out after 0.4 s", *says), deadline_s=0.4, pids=pids
+        name,
+        code,
+        _TIMED_OUT,
+        CallTimeoutError,
+        ("timed out after 0.4 s", *expected_texts),
+        deadline_s=0.4,
+        pids=pids,
     )
 
 
@@ -200,7 +214,7 @@ def die(pids):
         WorkerCrashedError,
         pids=2,
     ),
-    Way("daemon, then a good end", "def die(pids): start_daemon(pids)", _OK, pids=1),
+    Way("daemon, then a normal return", "def die(pids): start_daemon(pids)", _OK, pids=1),
     Way("flood of output", "def die(pids): os.write(1, b'x' * 10_000_000) and None", _OK),
     Way(
         "unpicklable value",
@@ -235,14 +249,14 @@ def die(pids):
 
 
 @pytest.mark.parametrize("way", _WAYS, ids=lambda way: way.name)
-def test_r33_a_dying_call_is_told_so_and_harms_nobody(
+def test_r33_a_dying_call_gets_its_error_and_affects_no_other_call(
     way: Way, kind: Kind, make_backend: MakeBackend, tmp_path: Path, pids: RecordedPids
 ) -> None:
     outcome = asyncio.run(_die_among_bystanders(make_backend(), way, tmp_path, pids))
     _check(outcome, way, kind)
 
 
-def test_r33_r22_a_full_disk_is_infrastructure_and_harms_nobody(
+def test_r33_r22_a_full_disk_is_infrastructure_and_affects_no_other_call(
     kind: Kind, make_backend: MakeBackend, tmp_path: Path, pids: RecordedPids
 ) -> None:
     way = Way(
@@ -260,7 +274,7 @@ def test_r33_r22_a_full_disk_is_infrastructure_and_harms_nobody(
         assert not list(disk.iterdir())
 
 
-def test_r33_r62_failing_hooks_harm_nobody(
+def test_r33_r62_failing_hooks_affect_no_call(
     kind: Kind, make_backend: MakeBackend, tmp_path: Path, pids: RecordedPids
 ) -> None:
     def fail(*_: object) -> None:
@@ -279,11 +293,11 @@ def _check(outcome: Outcome, way: Way, kind: Kind) -> None:
         assert outcome.error is None
     else:
         assert type(outcome.error) is way.error, outcome.error
-        assert not [text for text in way.says if text not in str(outcome.error)], str(outcome.error)
+        assert not [text for text in way.expected_texts if text not in str(outcome.error)], str(outcome.error)
     if way.returncode is not None:
         assert isinstance(outcome.error, ExecRunnerError)
         assert outcome.error.returncode == way.returncode
-    # R61: a call that answered has metrics. For a killed worker, only a separate supervisor can measure them.
+    # R61: a call that answered has metrics. Otherwise only the process that reaps the worker knows them.
     was_killed = way.status in (_TIMED_OUT, _CRASHED)
     assert (outcome.metrics is None) == (was_killed and not kind.knows_cost_of_killed)
 

@@ -54,7 +54,9 @@ def test_r62_each_worker_that_started_ends_once(make_backend: MakeBackend) -> No
     ("body", "expected"),
     [("os._exit(7)", 7), ("os._exit(0)", 0), ("os.kill(os.getpid(), 9)", -9), ("os.abort()", -6)],
 )
-def test_r62_the_exit_of_a_worker_is_told(make_backend: MakeBackend, body: str, expected: int) -> None:
+def test_r62_the_exit_code_of_a_worker_is_reported(
+    make_backend: MakeBackend, body: str, expected: int
+) -> None:
     backend = make_backend(max_workers=1)
     journal = _Journal(backend)
     code = f"import os, sys\ndef f():\n    print(os.environ['GIGAEVO_WORKER_ID'], flush=True)\n    {body}"
@@ -62,7 +64,7 @@ def test_r62_the_exit_of_a_worker_is_told(make_backend: MakeBackend, body: str, 
     assert journal.exit_code_of(outcome.output.stdout.strip()) == expected
 
 
-def test_r62_the_exit_of_a_worker_that_ended_well(make_backend: MakeBackend, kind: Kind) -> None:
+def test_r62_the_exit_code_of_a_worker_after_a_successful_call(make_backend: MakeBackend, kind: Kind) -> None:
     backend = make_backend(max_workers=1)
     journal = _Journal(backend)
     outcome = asyncio.run(backend.run(WorkerCall("def f(): return 1", "f"), deadline_s=30))
@@ -72,7 +74,7 @@ def test_r62_the_exit_of_a_worker_that_ended_well(make_backend: MakeBackend, kin
     assert journal.exit_code_of(outcome.metrics.worker_id) == (-9 if kind.reuses_workers else 0)
 
 
-def test_r62_a_broken_handler_is_logged_and_harms_nobody(
+def test_r62_a_handler_that_raises_is_logged_and_affects_no_call(
     make_backend: MakeBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend = make_backend(max_workers=1)
@@ -100,7 +102,7 @@ def test_r62_a_broken_handler_is_logged_and_harms_nobody(
     caplog.clear()  # logged tracebacks hold frames of the pool, which hold its pipes
 
 
-def test_r62_forgotten_handlers_are_not_called(make_backend: MakeBackend) -> None:
+def test_r62_handlers_are_not_called_after_clear_hooks(make_backend: MakeBackend) -> None:
     backend = make_backend(max_workers=1)
     journal = _Journal(backend)
     backend.clear_hooks()

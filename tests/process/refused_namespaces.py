@@ -7,7 +7,7 @@ def refuse_namespaces():
     import errno
     from gigaexec.sandbox.denied_calls import AnyBit, DeniedCall
     from gigaexec.sandbox.seccomp import SeccompFilter, build_program
-    new_namespaces = 0x7E020000  # every CLONE_NEW* of linux/sched.h but CLONE_NEWTIME
+    new_namespaces = 0x7E020000  # every CLONE_NEW* of linux/sched.h except CLONE_NEWTIME
     SeccompFilter(build_program([
         DeniedCall("unshare", errno.EPERM),
         DeniedCall("setns", errno.EPERM),

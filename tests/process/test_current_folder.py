@@ -34,9 +34,9 @@ def hostile(tmp_path: Path) -> Path:
     """A folder with a module for each standard library name; importing one appends its name to a file."""
     folder = tmp_path / "hostile"
     folder.mkdir()
-    ran = f"open({str(tmp_path / 'ran')!r}, 'a').write(__name__ + '\\n')\nraise SystemExit(1)\n"
+    record_import = f"open({str(tmp_path / 'ran')!r}, 'a').write(__name__ + '\\n')\nraise SystemExit(1)\n"
     for name in (*sys.stdlib_module_names, "gigaexec", "cloudpickle", "sitecustomize"):
-        (folder / f"{name}.py").write_text(ran)
+        (folder / f"{name}.py").write_text(record_import)
     return folder
 
 

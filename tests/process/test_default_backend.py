@@ -20,21 +20,21 @@ from tests.process.scripts import is_running, run_script, started_script
 PID = "import os\ndef f(): return os.getpid()"
 
 
-def test_r40_the_default_backend_is_made_once_and_starts_nothing(spill_dir: Path) -> None:
-    threads = threading.active_count()
-    found: list[gigaexec.LokyBackend] = []
-    askers = [threading.Thread(target=lambda: found.append(default_loky_backend())) for _ in range(8)]
-    for asker in askers:
-        asker.start()
-    for asker in askers:
-        asker.join()
-    assert len(found) == 8
-    assert len(set(map(id, found))) == 1
-    assert threading.active_count() == threads
+def test_r40_the_default_backend_is_created_once_and_starts_nothing(spill_dir: Path) -> None:
+    thread_count = threading.active_count()
+    backends: list[gigaexec.LokyBackend] = []
+    threads = [threading.Thread(target=lambda: backends.append(default_loky_backend())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(backends) == 8
+    assert len(set(map(id, backends))) == 1
+    assert threading.active_count() == thread_count
     assert not spill_dir.exists()
 
 
-def test_r40_shutting_it_down_drops_handlers_and_workers_and_the_next_use_is_fresh(
+def test_r40_shutdown_drops_handlers_and_workers_and_the_next_call_gets_a_new_backend(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     submitted: list[WorkerCall] = []
@@ -55,12 +55,12 @@ def test_r40_shutting_it_down_drops_handlers_and_workers_and_the_next_use_is_fre
     assert (len(submitted), shut_down) == (1, [True]), "handlers must be removed by shutdown"
 
 
-def test_r40_shutting_down_what_was_never_used_is_fine() -> None:
+def test_r40_shutdown_without_a_default_backend_does_nothing() -> None:
     shutdown_executor(wait=True)
     shutdown_executor()
 
 
-def test_r40_a_shutdown_ends_calls_that_run_as_cancelled(tmp_path: Path) -> None:
+def test_r40_shutdown_ends_running_calls_as_cancelled(tmp_path: Path) -> None:
     started = tmp_path / "started"
     call = WorkerCall(f"import time\ndef f():\n    open({str(started)!r}, 'w')\n    time.sleep(1000)", "f")
 
@@ -94,7 +94,7 @@ HANGING_CALL = """
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 @pytest.mark.parametrize("kind", ["daemon", "ordinary"])
-def test_r40_a_script_that_ends_while_a_call_hangs_ends_promptly_and_leaves_nothing(
+def test_r40_a_script_that_ends_during_a_hanging_call_exits_promptly_and_leaves_nothing(
     kind: str, tmp_path: Path, spill_dir: Path
 ) -> None:
     mark = Mark()
@@ -107,11 +107,11 @@ def test_r40_a_script_that_ends_while_a_call_hangs_ends_promptly_and_leaves_noth
 @pytest.mark.parametrize(
     "last", ["", "gigaexec.shutdown_executor()", "gigaexec.shutdown_executor(wait=True)", "del backend"]
 )
-def test_r40_a_script_that_used_a_backend_ends_without_a_word(last: str, spill_dir: Path) -> None:
+def test_r40_a_script_that_used_a_backend_exits_without_further_output(last: str, spill_dir: Path) -> None:
     script = f"""
     import gigaexec
     backend = gigaexec.LokyBackend() if {last == "del backend"} else None
-    # Its end takes the kernel a while.
+    # The kernel needs a while to free this memory, so the worker's exit overlaps the script's exit.
     code = "import json\\ndef f():\\n    json.held = bytearray(b'x') * (300 << 20)\\n    return 7"
     print(gigaexec.run(code, "f", backend=backend))
     {last}
@@ -120,7 +120,7 @@ def test_r40_a_script_that_used_a_backend_ends_without_a_word(last: str, spill_d
     assert list(spill_dir.iterdir()) == []
 
 
-def test_r40_backends_that_were_never_shut_down_end_with_the_script(spill_dir: Path) -> None:
+def test_r40_backends_without_shutdown_end_with_the_script(spill_dir: Path) -> None:
     mark = Mark()
     script = """
     import os, gigaexec
@@ -132,11 +132,11 @@ def test_r40_backends_that_were_never_shut_down_end_with_the_script(spill_dir: P
     wait_until(lambda: not mark.pids(), 2.0)
 
 
-def test_r40_a_backend_that_is_forgotten_ends_its_workers() -> None:
+def test_r40_a_garbage_collected_backend_ends_its_workers() -> None:
     backend = gigaexec.LokyBackend()
     pid = gigaexec.run(PID, "f", backend=backend)
     del backend
-    wait_until(lambda: not is_running(pid), what="the worker of a collected backend still runs")
+    wait_until(lambda: not is_running(pid), what="the end of the worker of a collected backend")
 
 
 @pytest.mark.parametrize("used_before", [True, False])
@@ -168,11 +168,11 @@ def test_a_script_without_a_main_guard_is_not_run_again_by_its_workers(tmp_path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
-def test_r40_ctrl_c_ends_a_script_and_all_it_started(tmp_path: Path) -> None:
+def test_r40_ctrl_c_ends_a_script_and_every_process_it_started(tmp_path: Path) -> None:
     mark = Mark()
     script = """
     import signal, sys, gigaexec
-    # Ignored where the tests run in the background of a shell, which is inherited.
+    # A shell starts background jobs with SIGINT ignored, and this process inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     print("1", flush=True)
     try:

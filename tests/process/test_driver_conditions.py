@@ -35,16 +35,15 @@ def outcome(backend: LokyBackend, call: WorkerCall, **limits: Any) -> Outcome:
     return asyncio.run(backend.run(call, **{"deadline_s": 30.0, **limits}))
 
 
-def test_r33_a_crash_is_told_truly_where_the_application_ignores_sigchld() -> None:
+def test_r33_a_crash_is_reported_correctly_if_the_application_ignores_sigchld() -> None:
     printed = run_script(
         """
         import signal
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         from gigaexec import LokyBackend, WorkerCall, WorkerConfig
-        import asyncio, time
+        import asyncio
         async def main():
             backend = LokyBackend(WorkerConfig(max_workers=1))
-            started = time.monotonic()
             ended = await backend.run(WorkerCall("import os\\ndef f(): os._exit(3)", "f"), deadline_s=30)
             print(ended.status, "unknown" in str(ended.error), "SIGCHLD" in str(ended.error))
             print(await backend.execute(WorkerCall("def f(): return 1", "f"), deadline_s=30))
@@ -92,7 +91,7 @@ def test_r33_running_out_of_descriptors_does_not_end_the_pool() -> None:
 
 
 @pytest.mark.parametrize("call", [EXITS, ENDLESS], ids=["exits", "endless"])
-def test_r90_without_pidfds_the_end_of_a_worker_is_found_by_polling(
+def test_r90_without_pidfds_the_end_of_a_worker_is_detected_by_polling(
     call: WorkerCall, backend: LokyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LokyProcess, "open_pidfd", lambda _: None)
@@ -101,7 +100,7 @@ def test_r90_without_pidfds_the_end_of_a_worker_is_found_by_polling(
     assert outcome(backend, ONE).value == 1
 
 
-def test_r90_without_pidfds_a_forked_child_that_holds_the_channel_delays_nothing(
+def test_r90_without_pidfds_a_crash_is_detected_although_a_forked_child_holds_the_channel(
     backend: LokyBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LokyProcess, "open_pidfd", lambda _: None)
@@ -109,7 +108,7 @@ def test_r90_without_pidfds_a_forked_child_that_holds_the_channel_delays_nothing
     assert outcome(backend, WorkerCall(forks, "f")).status == "crashed"
 
 
-def test_r20_a_spill_directory_that_is_removed_is_made_anew(
+def test_r20_a_removed_spill_directory_is_created_again(
     backend: LokyBackend, spill_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert outcome(backend, LARGE).ok
@@ -130,7 +129,7 @@ def test_r3_a_relative_folder_is_relative_to_the_callers_current_folder(
     assert outcome(backend, call).value == 42
 
 
-def test_a_removed_current_folder_is_named(
+def test_a_removed_current_folder_is_reported(
     backend: LokyBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = tmp_path / "gone"
@@ -144,7 +143,7 @@ def test_a_removed_current_folder_is_named(
         outcome(backend, WorkerCall(ONE.code, "f", python_path=["lib"]))
 
 
-def test_results_of_ended_calls_are_not_held_by_the_limits_of_the_queue(backend: LokyBackend) -> None:
+def test_queue_timeouts_do_not_keep_results_of_ended_calls_alive(backend: LokyBackend) -> None:
     call = WorkerCall("def f():\n    return b'x' * 60_000", "f")
 
     async def run_many(count: int) -> None:
@@ -163,7 +162,7 @@ def test_results_of_ended_calls_are_not_held_by_the_limits_of_the_queue(backend:
     assert held < 60_000 * 100
 
 
-def test_r33_a_worker_killed_while_it_starts_harms_no_call(spill_dir: Path) -> None:
+def test_r33_a_worker_killed_while_it_starts_fails_no_call(spill_dir: Path) -> None:
     backend = LokyBackend(WorkerConfig(max_workers=1, spill_dir=spill_dir))
 
     async def main() -> Outcome:
@@ -180,11 +179,13 @@ def test_r33_a_worker_killed_while_it_starts_harms_no_call(spill_dir: Path) -> N
 
 
 @pytest.mark.parametrize("limit_s", [0.0, 0.01])
-def test_r34_the_start_of_a_worker_is_no_time_in_the_queue(backend: LokyBackend, limit_s: float) -> None:
+def test_r34_the_start_of_a_worker_does_not_count_towards_the_queue_timeout(
+    backend: LokyBackend, limit_s: float
+) -> None:
     assert outcome(backend, ONE, queue_timeout_s=limit_s).ok
 
 
-def test_r62_a_submit_handler_that_ends_the_task_is_followed_by_complete(backend: LokyBackend) -> None:
+def test_r62_on_complete_fires_if_an_on_submit_handler_cancels_the_task(backend: LokyBackend) -> None:
     completed: list[BaseException | None] = []
 
     def cancel(_: WorkerCall) -> None:
@@ -197,7 +198,7 @@ def test_r62_a_submit_handler_that_ends_the_task_is_followed_by_complete(backend
     assert [type(error) for error in completed] == [asyncio.CancelledError]
 
 
-def test_r35_a_child_without_the_environment_is_found_by_its_session(backend: LokyBackend) -> None:
+def test_r35_a_child_with_an_empty_environment_is_found_by_its_session(backend: LokyBackend) -> None:
     code = (
         "import os, subprocess\ndef f():\n"
         "    print(subprocess.Popen(['sleep', '600'], env={}).pid, flush=True)\n    os._exit(1)"
@@ -207,7 +208,7 @@ def test_r35_a_child_without_the_environment_is_found_by_its_session(backend: Lo
     assert not Path(f"/proc/{int(ended.output.stdout)}/cmdline").exists() or _is_zombie(ended.output.stdout)
 
 
-def test_r31_a_forked_child_touches_nothing_of_its_parents_pools() -> None:
+def test_r31_a_forked_child_does_not_affect_the_pools_of_its_parent() -> None:
     printed = run_script(
         """
         import gc, os, gigaexec

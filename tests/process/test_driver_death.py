@@ -105,11 +105,11 @@ class Driver:
     def wait_for_reports(self, count: int) -> None:
         """Wait until programs have called `report()` at least `count` times."""
 
-        def are_there() -> bool:
+        def have_arrived() -> bool:
             assert self.process.poll() is None, "the driver ended early"
             return self._reports.exists() and len(self._reports.read_text()) >= count
 
-        wait_until(are_there, what=f"expected {count} reports of programs")
+        wait_until(have_arrived, what=f"{count} reports of programs")
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Signal the driver; fail if its processes outlive it by more than GONE_WITHIN_S seconds."""
@@ -148,7 +148,7 @@ def running_driver(
 @pytest.mark.parametrize("enable_pdeathsig", [True, False])
 @pytest.mark.parametrize("kind", PROGRAMS)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_r36_whatever_a_program_does_it_dies_with_a_killed_driver(
+def test_r36_a_program_dies_with_a_killed_driver(
     backend: str, kind: str, enable_pdeathsig: bool, tmp_path: Path
 ) -> None:
     with running_driver(tmp_path, [PROGRAMS[kind]], backend, enable_pdeathsig=enable_pdeathsig) as driver:
@@ -175,16 +175,18 @@ def test_r36_r22_a_driver_killed_in_a_storm_leaves_no_process_and_its_files_are_
         ended = {read_json(driver.process) for _ in range(30)}
         assert ended == {"ok", "timed_out", "crashed"}
         driver.kill()
-    left = sorted((tmp_path / "spill").iterdir())
-    assert left, "expected at least the lock of the killed driver's pool"
+    left_files = sorted((tmp_path / "spill").iterdir())
+    assert left_files, "expected at least the lock of the killed driver's pool"
     monkeypatch.setenv("GIGAEVO_EXECUTOR_SPILL_DIR", str(tmp_path / "spill"))
     assert gigaexec.run("def f(): return 1", "f") == 1
-    assert not any(path.exists() for path in left), "the next pool must remove files of the killed driver"
+    assert not any(path.exists() for path in left_files), (
+        "the next pool must remove files of the killed driver"
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGSEGV])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_r36_other_deaths_of_the_driver_are_no_different(
+def test_r36_a_program_dies_with_a_driver_that_another_signal_ends(
     backend: str, number: signal.Signals, tmp_path: Path
 ) -> None:
     with running_driver(tmp_path, [PROGRAMS["loops"]], backend) as driver:
@@ -193,7 +195,7 @@ def test_r36_other_deaths_of_the_driver_are_no_different(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_r36_workers_without_a_call_die_with_the_driver(backend: str, tmp_path: Path) -> None:
+def test_r36_idle_workers_die_with_the_driver(backend: str, tmp_path: Path) -> None:
     with running_driver(tmp_path, ["report()"] * 3 + ["report(); time.sleep(1000)"], backend) as driver:
         driver.wait_for_reports(4)
         driver.kill()
@@ -209,14 +211,14 @@ def f():
 
 
 @pytest.mark.parametrize(("enable_pdeathsig", "number"), [(True, signal.SIGKILL), (False, 0)])
-def test_r36_the_kernel_is_asked_for_the_parent_death_signal_unless_turned_off(
+def test_r36_workers_have_the_parent_death_signal_unless_it_is_turned_off(
     enable_pdeathsig: bool, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIGAEVO_EXECUTOR_DISABLE_PDEATHSIG", "0" if enable_pdeathsig else "1")
     assert gigaexec.run(PDEATHSIG, "f") == number
 
 
-def test_r36_the_end_of_the_thread_that_made_the_first_call_kills_no_worker() -> None:
+def test_r36_the_end_of_the_thread_that_ran_the_first_call_kills_no_worker() -> None:
     pids: list[int] = []
 
     def first_call() -> None:

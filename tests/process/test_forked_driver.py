@@ -22,13 +22,13 @@ import asyncio, json, os, signal, sys, threading, time, warnings
 import gigaexec
 from gigaexec import WorkerCall
 
-warnings.simplefilter("ignore", DeprecationWarning)  # of os.fork in a process with threads, since 3.12
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of os.fork with threads
 PID = "import os\\ndef f(): return os.getpid(), os.getppid()"
 SLEEP = "import time\\ndef f(): time.sleep(1000)"
 """
 
 
-def test_r36_a_forked_child_gets_workers_of_its_own_and_the_parents_go_on(spill_dir: Path) -> None:
+def test_r36_a_forked_child_gets_its_own_workers_and_those_of_the_parent_still_run(spill_dir: Path) -> None:
     body = """
 backend = gigaexec.LokyBackend()
 large = "def f(): return b'x' * 2**20"
@@ -59,7 +59,7 @@ print(json.dumps([before, in_child, child_pid, after, status]))
 
 
 @pytest.mark.parametrize("guard_lives", [True, False])
-def test_r36_a_parent_killed_by_a_signal_takes_its_workers_along_though_a_forked_child_lives(
+def test_r36_workers_die_with_their_killed_parent_although_a_forked_child_lives(
     guard_lives: bool, tmp_path: Path
 ) -> None:
     body = """
@@ -92,27 +92,27 @@ time.sleep(1000)
                 guard.kill()
             parent.kill()
             parent.wait()
-            wait_until(lambda: not mark.worker_pids(), 2.0, "workers still run")
+            wait_until(lambda: not mark.worker_pids(), 2.0, "the end of the workers")
             assert is_running(child)
             SpillDirectory(tmp_path / "spill").close()
             assert list((tmp_path / "spill").iterdir()) == [], "the child must not hold the lock of the pool"
         finally:
             os.kill(child, signal.SIGKILL)
-        wait_until(lambda: not mark.pids(), 2.0, "helper processes of loky outlive the child")
+        wait_until(lambda: not mark.pids(), 2.0, "the end of loky's helper processes")
 
 
 def test_r36_a_forked_child_that_ends_does_not_end_its_parents_workers() -> None:
     body = """
 import multiprocessing
 
-def use_it():
+def use_backend():
     assert gigaexec.run("def f(): return 3", "f") == 3
 
 worker = gigaexec.run(PID, "f")
 if (child := os.fork()) == 0:
     os._exit(0)
 statuses = [os.waitpid(child, 0)[1]]
-for target in (None, use_it):
+for target in (None, use_backend):
     process = multiprocessing.get_context("fork").Process(target=target)
     process.start()
     process.join()
@@ -134,17 +134,17 @@ def keep_busy():
     while not stop.is_set():
         gigaexec.run(PID, "f")
 
-def use_it():
+def use_backend():
     signal.alarm(30)
     assert gigaexec.run("def f(): return 5", "f") == 5
 
-gigaexec.run(PID, "f")  # no thread may be importing at the fork
+gigaexec.run(PID, "f")  # imports everything: at the fork, no thread may hold an import lock
 threads = [threading.Thread(target=keep_busy) for _ in range(2)]
 for thread in threads:
     thread.start()
 statuses = []
 for _ in range(8):
-    process = multiprocessing.get_context("fork").Process(target=use_it)
+    process = multiprocessing.get_context("fork").Process(target=use_backend)
     process.start()
     process.join()
     statuses.append(process.exitcode)

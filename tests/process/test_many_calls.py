@@ -1,4 +1,4 @@
-"""map_calls and the synchronous facade over real workers."""
+"""`map_calls`, and the synchronous `run` and `map`, with real workers."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_map_unordered_yields_outcomes_as_they_end(backend: LokyBackend, tmp_pat
     assert indices[-1] == 0
 
 
-def test_map_reports_each_kind_of_failure_and_goes_on(backend: LokyBackend) -> None:
+def test_map_reports_each_kind_of_failure_and_continues(backend: LokyBackend) -> None:
     calls = [
         WorkerCall(SQUARE, "f", [3]),
         WorkerCall("def f(: pass", "f"),
@@ -99,7 +99,7 @@ def test_map_reports_each_kind_of_failure_and_goes_on(backend: LokyBackend) -> N
     assert [outcome.value for outcome in outcomes] == [9, None, None, None, None, 16]
 
 
-def test_a_million_calls_are_not_held(backend: LokyBackend) -> None:
+def test_map_takes_calls_from_the_iterator_as_needed(backend: LokyBackend) -> None:
     consumed = 0
 
     def million() -> Iterator[WorkerCall]:
@@ -115,7 +115,7 @@ def test_a_million_calls_are_not_held(backend: LokyBackend) -> None:
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_leaving_the_iteration_kills_the_calls_in_flight(
+def test_leaving_the_asynchronous_iteration_kills_the_calls_in_flight(
     ordered: bool, backend: LokyBackend, tmp_path: Path
 ) -> None:
     pids = RecordedPids(tmp_path / "pids")
@@ -135,7 +135,9 @@ def test_leaving_the_iteration_kills_the_calls_in_flight(
     assert gigaexec.run(SQUARE, "f", 5, backend=backend) == 25
 
 
-def test_leaving_the_synchronous_iteration_kills_as_well(backend: LokyBackend, tmp_path: Path) -> None:
+def test_leaving_the_synchronous_iteration_kills_the_calls_in_flight(
+    backend: LokyBackend, tmp_path: Path
+) -> None:
     pids = RecordedPids(tmp_path / "pids")
     calls = [WorkerCall(SQUARE, "f", [2]), *(WorkerCall(HANGS, "f", [pids.path]) for _ in range(5))]
     for outcome in gigaexec.map(calls, deadline_s=600, backend=backend, max_in_flight=3):
@@ -145,7 +147,7 @@ def test_leaving_the_synchronous_iteration_kills_as_well(backend: LokyBackend, t
     wait_until(lambda: not pids.running())
 
 
-def test_map_takes_a_limit_for_the_queue(spill_dir: Path, tmp_path: Path) -> None:
+def test_map_accepts_a_queue_timeout(spill_dir: Path, tmp_path: Path) -> None:
     backend = LokyBackend(WorkerConfig(max_workers=1, spill_dir=spill_dir))
     gate = tmp_path / "gate"
     calls = [WorkerCall(WAITS, "f", [str(gate)]), WorkerCall(SQUARE, "f", [1])]
@@ -175,13 +177,13 @@ def test_run_returns_the_value_or_raises(backend: LokyBackend) -> None:
         gigaexec.run(SQUARE, "f", 1, deadline_s=-1, backend=backend)
 
 
-def test_run_imports_from_the_folders_given(backend: LokyBackend, tmp_path: Path) -> None:
+def test_run_imports_from_python_path(backend: LokyBackend, tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("WORD = 'found'")
     code = "def f():\n    import helper\n    return helper.WORD"
     assert gigaexec.run(code, "f", python_path=[str(tmp_path)], backend=backend) == "found"
 
 
-def test_run_and_map_work_where_a_loop_is_running_as_in_jupyter(backend: LokyBackend) -> None:
+def test_run_and_map_work_inside_a_running_loop_as_in_jupyter(backend: LokyBackend) -> None:
     async def cell() -> list[Any]:
         squared = gigaexec.run(SQUARE, "f", 7, backend=backend)
         outcomes = [outcome.value for outcome in gigaexec.map(squares(5), backend=backend)]
@@ -198,26 +200,26 @@ def test_run_and_map_work_where_a_loop_is_running_as_in_jupyter(backend: LokyBac
 
 def test_run_works_from_many_threads_at_once(backend: LokyBackend) -> None:
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda x: gigaexec.run(SQUARE, "f", x, backend=backend), range(24)))
-    assert found == [x * x for x in range(24)]
+        values = list(threads.map(lambda x: gigaexec.run(SQUARE, "f", x, backend=backend), range(24)))
+    assert values == [x * x for x in range(24)]
 
 
 def test_maps_in_two_threads_do_not_mix(backend: LokyBackend) -> None:
-    found: dict[int, list[Outcome]] = {}
+    outcomes_by_offset: dict[int, list[Outcome]] = {}
 
     def collect(offset: int) -> None:
         calls = (WorkerCall(SQUARE, "f", [offset + x]) for x in range(20))
-        found[offset] = list(gigaexec.map(calls, backend=backend))
+        outcomes_by_offset[offset] = list(gigaexec.map(calls, backend=backend))
 
     threads = [threading.Thread(target=collect, args=(offset,)) for offset in (0, 1000)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for offset, outcomes in found.items():
+    for offset, outcomes in outcomes_by_offset.items():
         assert [outcome.value for outcome in outcomes] == [(offset + x) ** 2 for x in range(20)]
 
 
-def test_section_1_run_exec_runner_uses_the_default_backend() -> None:
+def test_run_exec_runner_uses_the_default_backend() -> None:
     value = asyncio.run(gigaexec.run_exec_runner(code=SQUARE, function_name="f", args=[6], timeout=60))
     assert value == 36

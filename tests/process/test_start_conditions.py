@@ -1,4 +1,4 @@
-"""R33, R62: workers that fail to start or cannot be served fail as few calls as possible."""
+"""R33, R62: workers that do not start, or that the driver cannot serve, fail as few calls as possible."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def run(backend: Backend, call: WorkerCall = ONE, **settings: Any) -> Outcome:
 
 
 def run_beside_a_long_call(
-    backend: Backend, folder: Path, trouble: Callable[[], None], count: int
+    backend: Backend, folder: Path, disrupt: Callable[[], None], count: int
 ) -> tuple[list[Outcome], Outcome]:
-    """Start one long call, call `trouble`, run `count` more calls, then let the long call end."""
+    """Start one long call, call `disrupt`, run `count` more calls, then let the long call end."""
     ready, end = folder / "ready", folder / "end"
 
     async def both() -> tuple[list[Outcome], Outcome]:
@@ -94,7 +94,7 @@ def run_beside_a_long_call(
         long = asyncio.create_task(backend.run(call, deadline_s=60))
         while not ready.exists():
             await asyncio.sleep(0.01)
-        trouble()
+        disrupt()
         outcomes = await asyncio.gather(*(backend.run(ONE, deadline_s=60) for _ in range(count)))
         end.touch()
         return outcomes, await long
@@ -118,7 +118,7 @@ def init_maker() -> psutil.Process:
     return min(template().children(), key=lambda child: child.create_time())
 
 
-def run_with_limits_of_namespaces(script: str) -> str:
+def run_as_root_of_a_user_namespace(script: str) -> str:
     """Run a script as root of a new user namespace, where it can set limits, and return its stdout."""
     inside = ["unshare", "--user", "--map-root-user"]
     if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
@@ -134,7 +134,7 @@ def statuses(outcomes: list[Outcome]) -> set[str]:
     return {str(outcome.status) for outcome in outcomes}
 
 
-def test_r33_a_template_that_hangs_costs_no_call_where_one_runs(make: Make, tmp_path: Path) -> None:
+def test_r33_a_hanging_template_fails_no_call_while_another_call_runs(make: Make, tmp_path: Path) -> None:
     backend = make(ForkserverBackend, start_timeout_s=8)
     others, long = run_beside_a_long_call(
         backend, tmp_path, lambda: os.kill(template().pid, signal.SIGSTOP), 12
@@ -143,7 +143,7 @@ def test_r33_a_template_that_hangs_costs_no_call_where_one_runs(make: Make, tmp_
     assert (long.status, long.value) == (OutcomeStatus.OK, "fine"), "must end although nobody reaps it"
 
 
-def test_r33_a_template_that_hangs_costs_at_most_one_waiting_call(make: Make) -> None:
+def test_r33_a_hanging_template_fails_at_most_one_queued_call(make: Make) -> None:
     backend = make(ForkserverBackend, start_timeout_s=8, max_workers=4)
     assert run(backend).value == 1
     os.kill(template().pid, signal.SIGSTOP)
@@ -174,18 +174,18 @@ def test_r33_a_call_that_crashes_under_a_hanging_template_ends_before_its_deadli
     assert run(backend).value == 1
 
 
-def test_r33_a_call_given_to_a_dead_worker_of_a_hanging_template_goes_to_another(make: Make) -> None:
+def test_r33_a_call_sent_to_a_dead_worker_of_a_hanging_template_runs_on_another(make: Make) -> None:
     backend = make(ForkserverBackend, max_workers=1)
     assert run(backend).value == 1
     hanging = template()
-    wait_until(lambda: len(hanging.children()) >= 2, what="the template has no waiting worker")
+    wait_until(lambda: len(hanging.children()) >= 2, what="an idle worker, beside the maker of inits")
     os.kill(hanging.pid, signal.SIGSTOP)
     for worker in sorted(hanging.children(), key=lambda child: child.create_time())[1:]:
         worker.kill()
     assert run(backend).value == 1
 
 
-def test_r33_a_template_without_descriptors_costs_no_running_call(make: Make, tmp_path: Path) -> None:
+def test_r33_a_template_without_free_descriptors_fails_no_call(make: Make, tmp_path: Path) -> None:
     backend = make(ForkserverBackend)
 
     def leave_no_descriptors() -> None:
@@ -200,7 +200,7 @@ def test_r33_a_template_without_descriptors_costs_no_running_call(make: Make, tm
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_r33_the_end_of_what_makes_namespaces_costs_no_call(
+def test_r33_the_end_of_the_maker_of_inits_fails_no_call(
     number: signal.Signals, make: Make, tmp_path: Path
 ) -> None:
     backend = make(ForkserverBackend)
@@ -209,7 +209,7 @@ def test_r33_the_end_of_what_makes_namespaces_costs_no_call(
     assert (long.status, long.value) == (OutcomeStatus.OK, "fine")
 
 
-def test_r33_a_refused_namespace_is_asked_for_again() -> None:
+def test_r33_a_refused_namespace_is_requested_again() -> None:
     script = """
     import errno, json, os
     from gigaexec.worker.forked import pid_namespaces
@@ -217,14 +217,14 @@ def test_r33_a_refused_namespace_is_asked_for_again() -> None:
 
     clone, calls = pid_namespaces._clone, 0
 
-    def clone_but_for_a_while(*args):
+    def clone_or_refuse(*args):
         global calls
         calls += 1
         if 3 <= calls <= 6:
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         return clone(*args)
 
-    pid_namespaces._clone = clone_but_for_a_while
+    pid_namespaces._clone = clone_or_refuse
     user, group = namespaces.user_and_group()
     namespaces.unshare(namespaces.NEW_USER | namespaces.NEW_PID)
     namespaces.write_identity_map(user, group)
@@ -244,7 +244,7 @@ def test_r33_a_refused_namespace_is_asked_for_again() -> None:
     assert json_of_script(script) == [0, errno.EAGAIN, errno.EAGAIN, 0, 0]
 
 
-def test_r33_a_machine_that_refuses_processes_for_a_while_costs_no_call(
+def test_r33_a_transient_shortage_of_descriptors_fails_no_call(
     kind: type[Backend], make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = make(kind)
@@ -267,7 +267,7 @@ def test_r33_a_machine_that_refuses_processes_for_a_while_costs_no_call(
     assert refused == 6
 
 
-def test_r62_a_shortage_that_lasts_ends_the_call(
+def test_r62_a_lasting_shortage_of_descriptors_fails_the_call(
     kind: type[Backend], make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(start_failures, "_SHORTAGE_PATIENCE_S", 0.3)
@@ -285,7 +285,7 @@ def test_r62_a_shortage_that_lasts_ends_the_call(
     assert "Too many open files" in str(outcome.error)
 
 
-def test_r62_templates_that_all_hang_at_their_start_end_the_call(make: Make, tmp_path: Path) -> None:
+def test_r62_templates_that_all_hang_at_their_start_fail_the_call(make: Make, tmp_path: Path) -> None:
     (tmp_path / "hangs_at_import.py").write_text("import time\ntime.sleep(1000)\n")
     sys.path.insert(0, str(tmp_path))
     try:
@@ -303,16 +303,16 @@ def test_r62_workers_that_all_die_at_their_start_under_a_living_template_fail_th
     from gigaexec import ForkserverBackend, WorkerCall, WorkerConfig
     logging.disable(logging.CRITICAL)
     with open("/proc/sys/user/max_mnt_namespaces", "w") as file:
-        file.write("1")  # the template has one, and no worker gets its own
+        file.write("1")  # the template uses the only one, so no worker gets one
     backend = ForkserverBackend(WorkerConfig(max_workers=1))
     outcome = asyncio.run(backend.run(WorkerCall("def f(): return 1", "f"), deadline_s=60))
     backend.shutdown_now(wait=True)
     print(type(outcome.error).__name__, "No space left on device" in str(outcome.error))
     """
-    assert run_with_limits_of_namespaces(script) == "WorkerStartError True\n"
+    assert run_as_root_of_a_user_namespace(script) == "WorkerStartError True\n"
 
 
-def test_r33_calls_run_where_a_namespace_is_granted_to_the_template_and_none_to_calls() -> None:
+def test_r33_calls_run_if_only_the_template_gets_a_pid_namespace() -> None:
     script = """
     import asyncio, json, logging, psutil
     from gigaexec import ForkserverBackend, WorkerCall, WorkerConfig
@@ -332,7 +332,7 @@ def test_r33_calls_run_where_a_namespace_is_granted_to_the_template_and_none_to_
     backend.shutdown_now(wait=True)
     print(json.dumps([values, len(left), missing]))
     """
-    values, left, missing = json.loads(run_with_limits_of_namespaces(script))
+    values, left, missing = json.loads(run_as_root_of_a_user_namespace(script))
     assert values == [1] * 6
     assert left == 0
     assert "pid_namespace" in missing
@@ -341,31 +341,31 @@ def test_r33_calls_run_where_a_namespace_is_granted_to_the_template_and_none_to_
 class _Refusing(selectors.DefaultSelector):
     """A selector that fails to register some descriptors, as if the limit of epoll watches were reached."""
 
-    name = ""
-    left = 0
+    callback_name = ""
+    refusals_left = 0
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        if getattr(data, "__name__", "") == self.name and _Refusing.left:
-            _Refusing.left -= 1
+        if getattr(data, "__name__", "") == self.callback_name and _Refusing.refusals_left:
+            _Refusing.refusals_left -= 1
             raise OSError(errno.ENOSPC, "No space left on device")
         return super().register(fileobj, events, data)
 
 
-@pytest.mark.parametrize("name", ["_on_channel", "_on_output", "_on_exit"])
-def test_r33_descriptors_that_cannot_be_watched_cost_no_call_and_are_closed(
-    name: str, kind: type[Backend], make: Make, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("callback_name", ["_on_channel", "_on_output", "_on_exit"])
+def test_r33_descriptors_that_cannot_be_watched_fail_no_call_and_are_closed(
+    callback_name: str, kind: type[Backend], make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _Refusing.name, _Refusing.left = name, 3
+    _Refusing.callback_name, _Refusing.refusals_left = callback_name, 3
     monkeypatch.setattr("gigaexec.pool.dispatcher.selectors.DefaultSelector", _Refusing)
     backend = make(kind, max_workers=1)
     assert run(backend).value == 1
-    assert _Refusing.left == 0
+    assert _Refusing.refusals_left == 0
     stopping = threading.Thread(target=lambda: backend.shutdown_now(wait=True), daemon=True)
     stopping.start()
     wait_until(lambda: not stopping.is_alive(), what="shutdown of the pool has not ended")
 
 
-def test_a_call_that_could_not_be_sent_goes_to_another_worker(
+def test_a_call_that_could_not_be_sent_is_sent_to_another_worker(
     kind: type[Backend], make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sends = 0
@@ -382,7 +382,7 @@ def test_a_call_that_could_not_be_sent_goes_to_another_worker(
     assert sends == 2
 
 
-def test_an_answer_that_is_lost_is_told_from_a_call_that_never_ran(
+def test_a_lost_answer_is_not_reported_as_a_call_that_never_ran(
     kind: type[Backend], make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     backend = make(kind, max_workers=1)
@@ -403,7 +403,7 @@ def test_an_answer_that_is_lost_is_told_from_a_call_that_never_ran(
 
 
 @pytest.mark.parametrize("limits", [Limits(cpu_time_s=1.0), Limits(memory_bytes=100 * 2**20)])
-def test_what_a_reused_worker_used_before_is_not_counted_where_the_first_look_fails(
+def test_earlier_use_of_a_reused_worker_is_not_counted_if_the_first_sample_fails(
     limits: Limits, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = make(LokyBackend, max_workers=1)
@@ -415,15 +415,15 @@ def f():
     while time.process_time() < end: pass
 """
     assert run(backend, WorkerCall(use, "f")).ok
-    looks = 0
+    sample_count = 0
 
     def fail_first(*args: Any) -> Any:
-        nonlocal looks
-        looks += 1
-        return sample_tree(*args) if looks > 1 else None
+        nonlocal sample_count
+        sample_count += 1
+        return sample_tree(*args) if sample_count > 1 else None
 
     monkeypatch.setattr(running_call, "sample_tree", fail_first)
     small = WorkerCall("import time\ndef f():\n    time.sleep(0.3)\n    return 'fine'", "f")
     outcome = run(backend, small, limits=limits)
     assert (outcome.status, outcome.value) == (OutcomeStatus.OK, "fine")
-    assert looks > 1
+    assert sample_count > 1

@@ -30,7 +30,7 @@ def storm(path: str) -> list[WorkerCall]:
     return [WorkerCall(program, "f", [number, path]) for number, program in enumerate(programs)]
 
 
-def test_r33_a_storm_fails_no_innocent_call_and_leaves_nothing(tmp_path: Path, spill_dir: Path) -> None:
+def test_r33_a_storm_fails_no_healthy_call_and_leaves_nothing(tmp_path: Path, spill_dir: Path) -> None:
     runs = tmp_path / "runs"
     calls = storm(str(runs))
 

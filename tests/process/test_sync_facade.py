@@ -1,4 +1,4 @@
-"""`gigaexec.run` and `gigaexec.map`: for code without an event loop, and for notebooks, which have one."""
+"""`gigaexec.run` and `gigaexec.map`, without an event loop and inside a running one, as in notebooks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def calls(count: int) -> list[gigaexec.WorkerCall]:
     return [gigaexec.WorkerCall(DOUBLE, "f", [number]) for number in range(count)]
 
 
-def test_run_gives_the_value_or_raises() -> None:
+def test_run_returns_the_value_or_raises() -> None:
     assert gigaexec.run(DOUBLE, "f", 20, kwargs={"add": 2}) == 42
     with pytest.raises(gigaexec.ExecRunnerError, match="ZeroDivisionError"):
         gigaexec.run("def f(): 1 / 0", "f")
@@ -36,7 +36,7 @@ def test_map_yields_an_outcome_for_each_call(ordered: bool) -> None:
         assert [outcome.index for outcome in outcomes] == list(range(20))
 
 
-def test_both_work_where_a_loop_is_running() -> None:
+def test_run_and_map_work_inside_a_running_loop() -> None:
     async def cell_of_a_notebook() -> tuple[int, list[int]]:
         return gigaexec.run(DOUBLE, "f", 1), [outcome.value for outcome in gigaexec.map(calls(5))]
 
@@ -61,11 +61,11 @@ def test_leaving_map_early_ends_the_calls_in_flight() -> None:
     assert gigaexec.run(DOUBLE, "f", 3) == 6
 
 
-def test_ctrl_c_where_a_loop_is_running_does_not_wait_for_the_deadline(tmp_path: Path) -> None:
+def test_ctrl_c_inside_a_running_loop_does_not_wait_for_the_deadline(tmp_path: Path) -> None:
     printed = run_script(
         """
         import asyncio, os, signal, sys, threading, time, gigaexec
-        # Ignored where the tests run in the background of a shell, which is inherited.
+        # A shell starts background jobs with SIGINT ignored, and this process inherits that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         path = sys.argv[1]
         program = "def f(path):\\n    open(path, 'w').close()\\n    while True: pass"

@@ -34,7 +34,7 @@ def script_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_code_of_a_page_runs_and_prints_what_it_says(page: Path, tmp_path: Path) -> None:
+def test_the_code_of_a_page_runs_and_prints_the_documented_lines(page: Path, tmp_path: Path) -> None:
     script = tmp_path / page.with_suffix(".py").name
     script.write_text(script_of(page))
     done = subprocess.run(
@@ -56,7 +56,7 @@ def test_the_code_of_a_page_runs_and_prints_what_it_says(page: Path, tmp_path: P
 @pytest.mark.parametrize(
     "page", [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], ids=lambda page: str(page.relative_to(ROOT))
 )
-def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+def test_the_relative_links_of_a_page_lead_to_files(page: Path) -> None:
     targets = _LINK.findall(_BLOCK.sub("", page.read_text("utf-8")))
     missing = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
     assert not missing

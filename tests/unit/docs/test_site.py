@@ -108,7 +108,7 @@ def test_every_page_is_in_the_navigation() -> None:
     assert {page for page in pages if f": {page}\n" not in navigation} == set()
 
 
-def test_every_link_of_the_readme_works_on_a_package_page_and_leads_to_a_file_of_the_repository() -> None:
+def test_every_link_of_the_readme_is_absolute_and_leads_to_a_file_of_the_repository() -> None:
     for link in re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text("utf-8")):
         if not link.startswith("#"):
             assert link.startswith(FILES_URL), link

@@ -1,4 +1,4 @@
-"""R33, R34: the queue of calls."""
+"""R33, R34: queue timeouts of jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gigaexec.pool.job_queue import JobQueue
 from gigaexec.pool.jobs import Ending, EndingKind, Job
 
 
-def test_a_call_that_is_put_back_waits_no_longer_than_it_may() -> None:
+def test_a_job_that_is_requeued_keeps_its_queue_timeout() -> None:
     endings: list[Ending] = []
     job = Job([b"frame"], deadline_s=1.0, queue_timeout_s=0.5, on_ended=endings.append)
     queue = JobQueue()

@@ -33,7 +33,9 @@ def test_r6_keeps_head_and_tail_and_says_how_much_is_missing(chunks: list[bytes]
 
 
 @given(CHUNKS, CHUNKS, st.integers(min_value=1, max_value=200))
-def test_r6_a_cleared_buffer_is_as_new(before: list[bytes], after: list[bytes], limit_bytes: int) -> None:
+def test_r6_a_cleared_buffer_behaves_like_a_new_one(
+    before: list[bytes], after: list[bytes], limit_bytes: int
+) -> None:
     buffer = HeadTailBuffer(limit_bytes)
     for chunk in before:
         buffer.write(chunk)
@@ -44,7 +46,7 @@ def test_r6_a_cleared_buffer_is_as_new(before: list[bytes], after: list[bytes], 
     assert buffer.text() == model(b"".join(after), limit_bytes)
 
 
-def test_r6_a_flood_does_not_grow_the_buffer() -> None:
+def test_r6_the_buffer_stays_small_in_a_flood() -> None:
     buffer = HeadTailBuffer(1000)
     for _ in range(10_000):
         buffer.write(b"x" * 100)

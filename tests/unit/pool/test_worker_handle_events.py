@@ -1,4 +1,4 @@
-"""R33: the events that one selector round may hold for a worker that ends."""
+"""R33: after a worker's death, the other events of its descriptors in the same selector round are skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R33, R34, R62: how a job ends, and which error and status its caller gets."""
+"""R33, R34, R61, R62: the status, error and clocks that a caller gets for each ending of a job."""
 
 from __future__ import annotations
 
@@ -128,14 +128,14 @@ def test_r33_each_ending_has_its_status_and_error(
         (LimitHit("scratch_bytes", 2**20, 2**21), "used 2 MiB of scratch space, limit 1 MiB"),
     ],
 )
-def test_a_limit_says_what_was_measured(hit: LimitHit, message: str) -> None:
+def test_a_limit_error_says_what_was_measured(hit: LimitHit, message: str) -> None:
     ending = Ending(EndingKind.LIMIT_HIT, hit=hit, output=OUTPUT)
     outcome = failed_outcome(ending, deadline_s=1, queue_timeout_s=None)
     assert isinstance(outcome.error, LimitExceededError)
     assert (outcome.error.summary, outcome.error.hit, outcome.status) == (message, hit, outcome.error.status)
 
 
-def test_a_limit_says_what_was_refused() -> None:
+def test_a_limit_error_says_what_was_refused() -> None:
     error = WorkerError("Traceback ...", 1, ErrorKind.LIMIT, "MemoryError", LimitHit("memory_bytes", 2**28))
     ending = Ending(EndingKind.ANSWERED, WorkerResult(None, error, METRICS), metrics=METRICS)
     outcome = failed_outcome(ending, deadline_s=1, queue_timeout_s=None)
@@ -169,7 +169,7 @@ def test_r33_an_exit_status_is_passed_on() -> None:
     assert error.stderr.startswith("Traceback ...\n\n--- captured output: stdout ---\nprinted\n")
 
 
-def test_r61_a_good_ending_keeps_metrics_and_clocks() -> None:
+def test_r61_a_successful_outcome_keeps_metrics_and_clocks() -> None:
     ending = Ending(
         EndingKind.ANSWERED,
         WorkerResult(None, None, METRICS),
@@ -205,7 +205,7 @@ def test_r62_a_job_ends_once() -> None:
     assert job.frames == [], "the job still holds its arguments"
 
 
-def test_r34_queue_start_and_run_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_r34_queue_start_and_run_time_are_separate(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     endings: list[Ending] = []
     job = make_job(endings)
@@ -218,7 +218,7 @@ def test_r34_queue_start_and_run_are_told_apart(monkeypatch: pytest.MonkeyPatch)
     assert_clocks(endings[0], queue_time_s=3.0, start_time_s=1.25, run_time_s=3.0)
 
 
-def test_r34_a_worker_that_was_started_earlier_costs_only_the_wait_for_it(
+def test_r34_start_time_is_only_the_wait_for_a_worker_that_was_starting_already(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock(monkeypatch)
@@ -231,7 +231,7 @@ def test_r34_a_worker_that_was_started_earlier_costs_only_the_wait_for_it(
     assert_clocks(endings[0], queue_time_s=0.0, start_time_s=1.0, run_time_s=0.0)
 
 
-def test_r34_a_warm_worker_costs_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_r34_an_idle_worker_adds_no_start_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     endings: list[Ending] = []
     job = make_job(endings)
@@ -243,7 +243,7 @@ def test_r34_a_warm_worker_costs_no_start(monkeypatch: pytest.MonkeyPatch) -> No
     assert_clocks(endings[0], queue_time_s=2.0, start_time_s=0.0, run_time_s=0.5)
 
 
-def test_r34_a_call_that_never_ran_only_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_r34_a_call_that_never_ran_has_queue_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     endings: list[Ending] = []
     job = make_job(endings)

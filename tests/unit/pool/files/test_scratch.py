@@ -52,7 +52,7 @@ def open_descriptors() -> int:
 
 
 @pytest.mark.parametrize(("levels", "name"), [(3, "d"), (30, "d" * 200), (2000, "d")])
-def test_what_lies_deep_is_counted_with_few_descriptors(folder: Scratch, levels: int, name: str) -> None:
+def test_deep_folders_are_counted_with_few_descriptors(folder: Scratch, levels: int, name: str) -> None:
     with nested(folder.path, levels, name) as innermost:
         fill("large", innermost)
         before = open_descriptors()
@@ -60,7 +60,7 @@ def test_what_lies_deep_is_counted_with_few_descriptors(folder: Scratch, levels:
         assert open_descriptors() == before
 
 
-def test_folders_after_a_deep_one_are_counted_too(folder: Scratch) -> None:
+def test_siblings_of_deep_folders_are_counted(folder: Scratch) -> None:
     current = os.open(folder.path, FLAGS)
     for _ in range(100):
         for name in ("a", "b"):
@@ -83,7 +83,7 @@ def test_the_number_of_entries_is_bounded(folder: Scratch) -> None:
     assert folder.used_bytes(1000) == 50 * 4096
 
 
-def test_a_folder_that_was_moved_out_leads_nowhere_else(
+def test_the_walk_does_not_follow_a_folder_that_is_moved_out(
     folder: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outside = tmp_path / "outside"
@@ -111,7 +111,7 @@ _MEASURES_A_FOLDER_THAT_BECOMES_A_LINK = """
     import os, pathlib, stat, sys
     from gigaexec.pool.files.scratch import Scratch, remove_folder
 
-    if os.getuid() == 0:  # whom no mode keeps out
+    if os.getuid() == 0:  # as nobody, because root may enter folders of any mode
         os.chown(sys.argv[1], 65534, 65534)
         os.setgroups([]), os.setgid(65534), os.setuid(65534)
     private = pathlib.Path(sys.argv[1], "private")
@@ -120,25 +120,25 @@ _MEASURES_A_FOLDER_THAT_BECOMES_A_LINK = """
     folder = Scratch(sys.argv[1] + "/scratch")
     closed = pathlib.Path(folder.path, "d")
 
-    def close_again():
+    def restore_closed_folder():
         if closed.is_symlink():
             closed.unlink()
         closed.mkdir(exist_ok=True)
         closed.chmod(0)
 
-    def exchange(event, arguments):
-        # As a program could at this very moment.
+    def replace_by_link(event, arguments):
+        # A program could win this race just before chmod.
         if event == "os.chmod" and is_watching and not closed.is_symlink():
             closed.rmdir()
             closed.symlink_to(private)
 
     is_watching = False
-    sys.addaudithook(exchange)
-    for look in (lambda: folder.used_bytes(100), lambda: remove_folder(folder.path)):
-        close_again()
+    sys.addaudithook(replace_by_link)
+    for action in (lambda: folder.used_bytes(100), lambda: remove_folder(folder.path)):
+        restore_closed_folder()
         is_watching = True
         try:
-            look()
+            action()
         except OSError:
             pass
         is_watching = False
@@ -148,12 +148,12 @@ _MEASURES_A_FOLDER_THAT_BECOMES_A_LINK = """
 
 def test_a_closed_folder_that_becomes_a_link_changes_no_mode_elsewhere() -> None:
     # Not tmp_path: only root can enter pytest's folders.
-    with tempfile.TemporaryDirectory() as place:
-        assert run_script(_MEASURES_A_FOLDER_THAT_BECOMES_A_LINK, place).strip() == "0o755"
+    with tempfile.TemporaryDirectory() as folder:
+        assert run_script(_MEASURES_A_FOLDER_THAT_BECOMES_A_LINK, folder).strip() == "0o755"
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o400, 0o300])
-def test_what_lies_in_a_closed_folder_is_counted_and_removed(mode: int) -> None:
+def test_the_contents_of_a_closed_folder_are_counted_and_removed(mode: int) -> None:
     source = f"""
         import os, pathlib, sys
         from gigaexec.pool.files.scratch import Scratch
@@ -175,5 +175,5 @@ def test_what_lies_in_a_closed_folder_is_counted_and_removed(mode: int) -> None:
         folder.remove()
         print(os.listdir(sys.argv[1]))
     """
-    with tempfile.TemporaryDirectory() as place:
-        assert run_script(source, place).split() == ["True", "[]"]
+    with tempfile.TemporaryDirectory() as folder:
+        assert run_script(source, folder).split() == ["True", "[]"]

@@ -39,7 +39,7 @@ def names_in(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()}
 
 
-def test_r21_is_made_with_its_parents_for_this_user_alone(tmp_path: Path) -> None:
+def test_r21_a_spill_directory_is_created_with_its_parents_for_this_user_only(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "spill"
     before = os.umask(0o000)
     try:
@@ -51,7 +51,7 @@ def test_r21_is_made_with_its_parents_for_this_user_alone(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o701, 0o777, 0o1777, 0o720])
-def test_r21_a_folder_open_to_others_is_refused_with_what_to_do(tmp_path: Path, mode: int) -> None:
+def test_r21_a_folder_open_to_others_is_refused_with_a_remedy(tmp_path: Path, mode: int) -> None:
     folder = tmp_path / "open"
     folder.mkdir()
     folder.chmod(mode)
@@ -75,7 +75,7 @@ def test_r21_a_file_is_refused(tmp_path: Path) -> None:
         prepare_directory(tmp_path / "file")
 
 
-def test_r21_a_folder_that_cannot_be_made_is_refused_with_what_to_set(tmp_path: Path) -> None:
+def test_r21_a_folder_that_cannot_be_created_is_refused_with_the_setting_to_change(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(
         SpillDirectoryError, match=r"cannot be created: Not a directory.*GIGAEVO_EXECUTOR_SPILL_DIR"
@@ -83,7 +83,9 @@ def test_r21_a_folder_that_cannot_be_made_is_refused_with_what_to_set(tmp_path: 
         SpillDirectory(tmp_path / "file" / "spill")
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that refuses root too")
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs /proc, where even root cannot create a folder"
+)
 def test_r21_a_folder_that_cannot_be_written_is_refused() -> None:
     with pytest.raises(SpillDirectoryError, match="cannot be created"):
         SpillDirectory(Path("/proc/self/spill"))
@@ -100,7 +102,7 @@ def test_r21_a_symbolic_link_is_refused(tmp_path: Path, target_exists: bool) -> 
         prepare_directory(link)
 
 
-def test_r22_a_closed_pool_leaves_nothing_and_may_be_closed_twice(tmp_path: Path) -> None:
+def test_r22_a_closed_pool_leaves_no_file_and_may_be_closed_twice(tmp_path: Path) -> None:
     directory = SpillDirectory(tmp_path / "spill")
     for _ in range(3):
         Path(directory.new_path()).write_bytes(b"x")
@@ -110,7 +112,7 @@ def test_r22_a_closed_pool_leaves_nothing_and_may_be_closed_twice(tmp_path: Path
     assert names_in(tmp_path / "spill") == set()
 
 
-def test_r31_two_pools_share_a_folder_and_each_removes_its_own(tmp_path: Path) -> None:
+def test_r31_two_pools_share_a_folder_and_each_removes_its_own_files(tmp_path: Path) -> None:
     first, second = SpillDirectory(tmp_path / "spill"), SpillDirectory(tmp_path / "spill")
     paths = {first.new_path(), first.new_path(), second.new_path(), second.new_path()}
     assert len(paths) == 4
@@ -128,7 +130,7 @@ def test_r22_a_living_pool_of_another_process_keeps_its_files(tmp_path: Path) ->
         assert their_file.read_bytes() == b"a result"
 
 
-def test_r22_what_a_killed_process_left_is_swept_by_the_next_pool(tmp_path: Path) -> None:
+def test_r22_files_of_a_killed_process_are_swept_by_the_next_pool(tmp_path: Path) -> None:
     with pool_of_another_process(tmp_path / "spill") as (process, their_file):
         process.kill()
         process.wait()
@@ -151,7 +153,7 @@ def test_r22_the_sweep_touches_nothing_but_spill_files_and_locks(tmp_path: Path)
     assert outside.read_text() == "mine"
 
 
-def test_r22_a_forked_child_lets_go_of_the_lock_and_leaves_the_files(tmp_path: Path) -> None:
+def test_r22_a_forked_child_releases_the_lock_and_keeps_the_files(tmp_path: Path) -> None:
     directory = SpillDirectory(tmp_path / "spill")
     path = Path(directory.new_path())
     path.write_bytes(b"x")

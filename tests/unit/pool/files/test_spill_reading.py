@@ -19,7 +19,7 @@ from gigaexec.wire.values_in import ValueBytes, read_spilled_value
 VALUE = {"numbers": list(range(1000)), "text": "x" * 5000}
 
 
-class ExitsWhenRead:
+class ExitsWhenUnpickled:
     def __reduce__(self) -> Any:
         return exec, ("raise SystemExit(3)",)
 
@@ -37,7 +37,7 @@ def read(path: Path, expected_bytes: int | None = None) -> Any:
     return value.decode(ResultFormat.PICKLE)
 
 
-def test_r20_a_value_is_read_through_a_map_and_the_file_is_left(
+def test_r20_a_value_is_read_through_mmap_and_the_file_is_kept(
     spilled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maps: list[int] = []
@@ -53,9 +53,7 @@ def test_r20_a_value_is_read_through_a_map_and_the_file_is_left(
     assert spilled.exists()
 
 
-def test_r23_where_a_map_is_refused_a_plain_read_takes_its_place(
-    spilled: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_r23_a_file_is_read_if_mmap_is_refused(spilled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(19, "No such device")
 
@@ -63,7 +61,7 @@ def test_r23_where_a_map_is_refused_a_plain_read_takes_its_place(
     assert read(spilled) == VALUE
 
 
-def test_r24_a_large_value_stays_valid_when_its_file_is_gone(tmp_path: Path) -> None:
+def test_r24_a_large_value_stays_valid_after_its_file_is_removed(tmp_path: Path) -> None:
     import numpy as np
 
     path = tmp_path / "array.spill"
@@ -85,14 +83,14 @@ def test_r21_a_symbolic_link_is_not_followed(spilled: Path, tmp_path: Path) -> N
         read(link)
 
 
-def test_r21_a_pipe_in_its_place_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_r21_a_named_pipe_is_refused_without_blocking(tmp_path: Path) -> None:
     path = tmp_path / "pipe.spill"
     os.mkfifo(path)
     with pytest.raises(SpillError, match="is not a regular file"):
         read(path, 10)
 
 
-def test_r21_a_folder_in_its_place_is_refused(tmp_path: Path) -> None:
+def test_r21_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpillError, match="is not a regular file"):
         read(tmp_path)
 
@@ -104,12 +102,12 @@ def test_r21_a_file_of_another_user_is_refused(spilled: Path) -> None:
         read(spilled)
 
 
-def test_r23_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_r23_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SpillError, match=r"gone\.spill cannot be opened: No such file"):
         read(tmp_path / "gone.spill", 10)
 
 
-def test_r23_an_empty_file_is_named(tmp_path: Path) -> None:
+def test_r23_an_empty_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "empty.spill"
     path.touch()
     with pytest.raises(SpillError, match=r"empty\.spill is empty"):
@@ -117,7 +115,7 @@ def test_r23_an_empty_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change_bytes", [-1, -4000, +1])
-def test_r23_a_file_of_another_size_than_written_is_named(spilled: Path, change_bytes: int) -> None:
+def test_r23_a_file_of_another_size_than_written_is_reported(spilled: Path, change_bytes: int) -> None:
     written = spilled.stat().st_size
     os.truncate(spilled, written + change_bytes)
     with pytest.raises(SpillError, match=f"holds {written + change_bytes} bytes; the worker wrote {written}"):
@@ -125,14 +123,14 @@ def test_r23_a_file_of_another_size_than_written_is_named(spilled: Path, change_
 
 
 @pytest.mark.parametrize("kept_bytes", [1, 2, 100, -1])
-def test_r23_a_cut_pickle_is_called_truncated(spilled: Path, kept_bytes: int) -> None:
+def test_r23_a_truncated_pickle_is_reported(spilled: Path, kept_bytes: int) -> None:
     spilled.write_bytes(spilled.read_bytes()[:kept_bytes])
     with pytest.raises(ValueNotReadableError, match=r"result\.spill is truncated or damaged"):
         read(spilled)
 
 
-def test_r23_a_value_that_ends_the_process_when_read_is_the_calls_failure() -> None:
-    value = pickle.dumps(ExitsWhenRead())
+def test_r23_a_value_that_exits_when_unpickled_is_an_error() -> None:
+    value = pickle.dumps(ExitsWhenUnpickled())
     with pytest.raises(ValueNotReadableError, match="cannot be unpickled in the driver: SystemExit: 3"):
         ValueBytes(ValueLayout("pickle", len(value), (), len(value)), value).decode(ResultFormat.PICKLE)
 
@@ -151,5 +149,5 @@ def test_r22_no_descriptor_is_left_after_a_refusal(spilled: Path) -> None:
     assert open_descriptors() == before
 
 
-def test_r22_removing_a_file_that_is_gone_is_fine(tmp_path: Path) -> None:
+def test_r22_removing_a_missing_file_raises_nothing(tmp_path: Path) -> None:
     remove_spill(str(tmp_path / "gone.spill"))

@@ -21,8 +21,8 @@ from gigaexec.pool.starters import loky as starter
 
 EXECUTOR_ATTRIBUTES = {
     "_call_queue": "its feeder thread is joined",
-    "_executor_manager_thread": "it is taken out of loky's hook at the interpreter's exit",
-    "_processes": "a dict of ours takes its place, to learn of the process that was started",
+    "_executor_manager_thread": "it is removed from the threads that loky's exit hook joins",
+    "_processes": "it is replaced by a dict that reports the started process",
 }
 
 

@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def test_two_failures_harm_no_call_and_the_third_tells_one(clock: Clock) -> None:
+def test_two_failures_in_a_row_fail_no_call_and_the_third_fails_one(clock: Clock) -> None:
     failures = StartFailures(60.0)
     assert [failures.add() for _ in range(4)] == [False, False, True, True]
     failures.end()
@@ -40,20 +40,22 @@ def test_pauses_grow_up_to_half_a_second(clock: Clock) -> None:
     assert failures.next_try_at <= clock.now_s
 
 
-def test_what_fails_with_one_origin_counts_once(clock: Clock) -> None:
+def test_failures_of_one_template_count_once(clock: Clock) -> None:
     failures = StartFailures(60.0)
     first, second = object(), object()
-    told = [failures.add(template=origin) for origin in (first, first, first, second, second)]
-    assert told == [False] * 5
+    fails_a_call = [failures.add(template=template) for template in (first, first, first, second, second)]
+    assert fails_a_call == [False] * 5
     assert failures.add(), "expected the third counted failure to fail a queued call"
 
 
-def test_a_hung_start_tells_at_once(clock: Clock) -> None:
+def test_a_hung_start_fails_a_call_at_once(clock: Clock) -> None:
     assert StartFailures(60.0).add(is_hung=True)
 
 
 @pytest.mark.parametrize(("start_timeout_s", "patience_s"), [(60.0, 10.0), (2.0, 2.0)])
-def test_a_shortage_is_waited_out(clock: Clock, start_timeout_s: float, patience_s: float) -> None:
+def test_a_shortage_fails_a_call_only_if_it_lasts(
+    clock: Clock, start_timeout_s: float, patience_s: float
+) -> None:
     failures = StartFailures(start_timeout_s)
     assert not any(failures.add(is_shortage=True) for _ in range(50))
     clock.now_s += patience_s - 0.1
@@ -62,7 +64,7 @@ def test_a_shortage_is_waited_out(clock: Clock, start_timeout_s: float, patience
     assert failures.add(is_shortage=True)
 
 
-def test_while_others_go_on_no_call_is_told_and_patience_begins_anew(clock: Clock) -> None:
+def test_no_call_fails_while_other_workers_serve_and_patience_starts_again(clock: Clock) -> None:
     failures = StartFailures(60.0)
     assert not any(failures.add(others_serve=True) for _ in range(9))
     clock.now_s += 1000.0
@@ -73,7 +75,7 @@ def test_while_others_go_on_no_call_is_told_and_patience_begins_anew(clock: Cloc
     assert failures.add(is_shortage=True)
 
 
-def test_workers_that_are_starting_put_off_the_news_of_a_shortage_alone(clock: Clock) -> None:
+def test_other_starting_workers_delay_the_failure_by_a_shortage_but_not_by_a_hung_start(clock: Clock) -> None:
     failures = StartFailures(60.0)
     assert not failures.add(is_shortage=True, others_start=True)
     clock.now_s += 10.0
@@ -82,20 +84,20 @@ def test_workers_that_are_starting_put_off_the_news_of_a_shortage_alone(clock: C
     assert failures.add(is_hung=True, others_start=True)
 
 
-def test_a_shortage_is_no_failure_of_those_that_count(clock: Clock) -> None:
+def test_shortages_do_not_count_towards_the_three_failures(clock: Clock) -> None:
     failures = StartFailures(60.0)
     assert not any(failures.add(is_shortage=True) for _ in range(5))
     assert [failures.add() for _ in range(3)] == [False, False, True]
 
 
-def test_shortages_are_told_by_their_errno() -> None:
+def test_shortages_are_recognized_by_errno() -> None:
     shortage = OSError(errno.EMFILE, "Too many open files")
     assert shortage_behind(shortage) is shortage
     assert shortage_behind(FileNotFoundError(errno.ENOENT, "no interpreter")) is None
     assert shortage_behind(ValueError("no error of the system")) is None
 
 
-def test_a_shortage_is_found_behind_the_error_of_a_clean_up() -> None:
+def test_a_shortage_is_found_behind_an_error_of_the_cleanup() -> None:
     shortage = OSError(errno.EMFILE, "Too many open files")
     masking = UnboundLocalError("parent_r")
     masking.__context__ = shortage

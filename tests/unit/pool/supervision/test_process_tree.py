@@ -19,8 +19,8 @@ from gigaexec.pool.supervision.process_tree import kill_orphans, kill_tree
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-# Starts a child, a grandchild in its own session that ignores all signals it can, and a daemon whose parent
-# has ended. The script is a subreaper, as workers are, so it becomes the daemon's parent.
+# Starts a child, a grandchild in a new session, and a daemon whose parent has ended. They ignore every signal
+# that can be ignored. The script is a subreaper (prctl 36), like a worker, so it becomes the daemon's parent.
 STARTS_A_TREE = """
     import ctypes, json, os, signal, sys, time
 
@@ -62,7 +62,7 @@ STARTS_A_TREE = """
 """
 
 # Each process of the chain forks its successor and exits, so no two process listings show the same pid.
-FORKS_WITHOUT_END = """
+FORKS_ENDLESSLY = """
     import ctypes, os, time
 
     assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
@@ -135,8 +135,8 @@ def is_gone(group: int) -> bool:
     return False
 
 
-def test_r35_a_chain_of_forks_without_end_is_caught(caplog: pytest.LogCaptureFixture) -> None:
-    with started_script(FORKS_WITHOUT_END) as root:
+def test_r35_an_endless_chain_of_forks_is_killed(caplog: pytest.LogCaptureFixture) -> None:
+    with started_script(FORKS_ENDLESSLY) as root:
         read_json(root)
         try:
             assert kill_tree(root.pid, None)
@@ -148,18 +148,18 @@ def test_r35_a_chain_of_forks_without_end_is_caught(caplog: pytest.LogCaptureFix
     assert not caplog.records
 
 
-def test_r35_one_that_ends_between_two_looks_hides_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_r35_a_process_that_ends_between_two_listings_hides_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
     root, ended, child = 2**22 + 1, 2**22 + 2, 2**22 + 3
-    looks = iter([[ended], [ended], *[[ended, child]] * 9])
+    listings = iter([[ended], [ended], *[[ended, child]] * 9])
     sent: list[tuple[int, int]] = []
-    monkeypatch.setattr(process_tree, "_children", lambda pid: next(looks) if pid == root else [])
+    monkeypatch.setattr(process_tree, "_children", lambda pid: next(listings) if pid == root else [])
     monkeypatch.setattr(process_tree, "_is_alive", lambda pid: pid == child and (pid, 9) not in sent)
     monkeypatch.setattr(process_tree, "_send", lambda pid, number: sent.append((pid, int(number))))
     assert kill_tree(root, None)
     assert (child, signal.SIGKILL) in sent
 
 
-def test_r35_a_reaped_process_is_not_mistaken_for_another_of_its_number() -> None:
+def test_r35_a_reaped_process_is_not_mistaken_for_another_with_its_pid() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     pidfd = os.pidfd_open(process.pid)
     try:
@@ -170,7 +170,7 @@ def test_r35_a_reaped_process_is_not_mistaken_for_another_of_its_number() -> Non
         os.close(pidfd)
 
 
-def test_r35_orphans_are_found_by_the_id_they_were_started_with() -> None:
+def test_r35_orphans_are_found_by_the_worker_id_in_their_initial_environment() -> None:
     worker_id, other_id = uuid.uuid4().hex[:12], uuid.uuid4().hex[:12]
     with (
         started_script(DAEMON, env={"GIGAEVO_WORKER_ID": worker_id}) as ours,

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from tests.process.scripts import read_json, started_script
 
-from gigaexec.pool.supervision import sampling as tree_sample
+from gigaexec.pool.supervision import sampling
 from gigaexec.pool.supervision.sampling import TreeSample, sample_tree
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 _NOTHING: frozenset[int] = frozenset()
 
@@ -33,7 +33,7 @@ def ready():
 """
 
 
-def _look_at(source: str) -> tuple[TreeSample, int]:
+def _sample_of(source: str) -> tuple[TreeSample, int]:
     """Run `source` in a process; return a sample of its process tree and its exact memory in bytes."""
     with started_script(_PRELUDE + source) as process:
         read_json(process)
@@ -42,14 +42,14 @@ def _look_at(source: str) -> tuple[TreeSample, int]:
         return found, found.exact_memory_bytes(_NOTHING)
 
 
-def test_all_children_of_one_process_are_seen() -> None:
-    found, _ = _look_at("for _ in range(1200): start_child()\nready()")
+def test_all_children_of_one_process_are_found() -> None:
+    found, _ = _sample_of("for _ in range(1200): start_child()\nready()")
     assert len(found.pids) == 1201
 
 
 @pytest.mark.parametrize("threads", [3, 700])
-def test_children_of_every_thread_are_seen(threads: int) -> None:
-    found, _ = _look_at(
+def test_children_of_every_thread_are_found(threads: int) -> None:
+    found, _ = _sample_of(
         f"""
 threading.stack_size(64 << 10)
 for _ in range({threads}):
@@ -73,12 +73,12 @@ def test_a_thread_that_ends_hides_no_children_of_others(monkeypatch: pytest.Monk
         return ["0", *listed(path)] if str(path).endswith("/task") else listed(path)
 
     monkeypatch.setattr(os, "listdir", with_ended_thread)
-    found, _ = _look_at("threading.Thread(target=end.wait, daemon=True).start()\nstart_child()\nready()")
+    found, _ = _sample_of("threading.Thread(target=end.wait, daemon=True).start()\nstart_child()\nready()")
     assert len(found.pids) == 2
 
 
-def test_page_tables_count_beside_other_processes() -> None:
-    found, exact_bytes = _look_at(
+def test_page_tables_count_if_the_call_has_several_processes() -> None:
+    found, exact_bytes = _sample_of(
         """
 start_child()
 size, step, no_reserve = 16 << 30, 2 << 20, 0x4000
@@ -92,9 +92,9 @@ ready()
 
 
 @pytest.mark.parametrize("children", [0, 1])
-def test_what_is_swapped_out_counts(children: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree_sample, "_read", _with_swap(tree_sample._read))
-    _, exact_bytes = _look_at(f"for _ in range({children}): start_child()\nready()")
+def test_swapped_memory_counts(children: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "_read", _with_swap(sampling._read))
+    _, exact_bytes = _sample_of(f"for _ in range({children}): start_child()\nready()")
     assert exact_bytes >= 2**30
 
 
@@ -110,14 +110,14 @@ def _with_swap(read: Callable[[str], bytes]) -> Callable[[str], bytes]:
     return read_with_swap
 
 
-def test_page_tables_that_hold_nothing_are_not_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_page_tables_that_are_nearly_empty_are_not_walked(monkeypatch: pytest.MonkeyPatch) -> None:
     walked: list[int] = []
 
     def walk(pid: int, *_: object) -> None:
         walked.append(pid)
 
-    monkeypatch.setattr(tree_sample, "_proportional_bytes", walk)
-    found, exact_bytes = _look_at(
+    monkeypatch.setattr(sampling, "_proportional_bytes", walk)
+    found, exact_bytes = _sample_of(
         """
 start_child()
 size = 32 << 30
@@ -134,9 +134,11 @@ ready()
     assert len(walked) == 1
 
 
-def test_processes_beyond_the_time_of_a_look_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree_sample, "_LONGEST_EXACT_SAMPLE_S", 0.0)
-    found, exact_bytes = _look_at("for _ in range(3): start_child()\nready()")
+def test_processes_that_exceed_the_time_of_an_exact_sample_are_not_walked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sampling, "_LONGEST_EXACT_SAMPLE_S", 0.0)
+    found, exact_bytes = _sample_of("for _ in range(3): start_child()\nready()")
     assert exact_bytes == found.memory_bytes, (
         "without the exact sample, shared pages count once for each process"
     )
