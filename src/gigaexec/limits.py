@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from gigaexec.checks import require_count, require_seconds
 from gigaexec.errors import (
@@ -28,8 +28,7 @@ _LONGEST_S = 1e9
 """The kernel's own limits cannot represent larger values. Use None for no limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class LimitSpec:
+class LimitSpec(NamedTuple):
     """Everything about one limit that is not code: checks, messages and options are made from it.
 
     The suffix of the field's name is the unit of the limit: `_bytes`, `_s` (seconds), or none for a count.

@@ -12,10 +12,9 @@ import errno
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from os import close as _close, open as _open, unlink as _unlink, write as _write
 from pickle import dumps as _dumps
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gigaexec.calls import LimitHit, ValueLayout
 from gigaexec.wire.buffers import SEPARATE_BUFFER_BYTES, pickle_into, write_aligned
@@ -114,8 +113,7 @@ class UnnamedResultFile:
         _close(descriptor)
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedValue:
+class EncodedValue(NamedTuple):
     """An encoded value: its bytes, or None if they are in the file. `descriptor` is sent with the answer."""
 
     layout: ValueLayout

@@ -1,6 +1,8 @@
 """Everything that runs inside a worker process.
 
-Imports only the standard library, cloudpickle, the records, `untrusted/`, `wire/` and `sandbox/`.
+Every process pays for the import time. So these modules import only the standard library, cloudpickle, the
+records, `untrusted/`, `wire/` and `sandbox/`, and their records are NamedTuples: creating the class of a
+frozen dataclass takes five times as long.
 
 call             the steps of one call, for both kinds of worker
 reused           a process that runs one call after another, and everything that restores it

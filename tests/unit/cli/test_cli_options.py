@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -43,7 +42,7 @@ def test_an_impossible_amount_is_a_wrong_use(text: str) -> None:
 def test_a_limit_becomes_an_option_by_its_spec_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     option_names = {"cpu_time_s": "--cpu-time", "open_files": "--open-files"}
     specs = {
-        name: replace(spec, option=option_names.get(name, ""), option_help=f"About {name}.")
+        name: spec._replace(option=option_names.get(name, ""), option_help=f"About {name}.")
         for name, spec in LIMIT_SPECS.items()
     }
     monkeypatch.setattr(options, "LIMIT_SPECS", specs)

@@ -14,9 +14,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from os import _exit, getpid as _getpid
-from typing import Any
+from typing import Any, NamedTuple
 
 from gigaexec.calls import ErrorKind, ExecutionMetrics, LimitHit, WorkerError, WorkerResult
 from gigaexec.untrusted.plain_values import type_name
@@ -51,8 +51,7 @@ class StepFailedError(Exception):
         return cls(WorkerError(stderr=text, kind=kind, summary=text, hit=hit))
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedCall:
+class FinishedCall(NamedTuple):
     """The result of a call: its error or its encoded value, and its metrics."""
 
     error: WorkerError | None
@@ -108,7 +107,7 @@ class CallRunner:
         finished = copy_context().run(self._run, call, scope, seed, prepare, encode)
         if seed is None:
             return finished
-        return replace(finished, metrics=replace(finished.metrics, seed=seed))
+        return finished._replace(metrics=replace(finished.metrics, seed=seed))
 
     def _run(
         self,

@@ -19,8 +19,8 @@ import errno
 import os
 import socket
 import tempfile
-from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from dataclasses import replace
+from typing import Any, NamedTuple, NoReturn
 
 from gigaexec.calls import ErrorKind
 from gigaexec.sandbox.isolation import Isolation
@@ -39,8 +39,7 @@ from gigaexec.worker.death import die_with_parent, exit_broken
 from gigaexec.worker.forked.inherited import InheritedState
 
 
-@dataclass(frozen=True, slots=True)
-class ChildSettings:
+class ChildSettings(NamedTuple):
     """The identity, folders and descriptors of one worker.
 
     Args:

@@ -23,8 +23,7 @@ import select
 import signal
 import socket
 import sys
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from gigaexec.measured import Usage
 from gigaexec.sandbox.isolation import Isolation
@@ -81,8 +80,7 @@ def _start_inits(isolation: Isolation) -> NamespaceInits | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _RunningChild:
+class _RunningChild(NamedTuple):
     """A call whose processes run.
 
     Args:

@@ -10,7 +10,7 @@ import ctypes
 import os
 import socket
 import sys
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gigaexec.worker.bootstrap import prepare_interpreter, raise_oom_score
 from gigaexec.worker.child_processes import adopt_orphans
@@ -18,8 +18,7 @@ from gigaexec.worker.death import die_with_driver
 from gigaexec.worker.reused.descriptors import RestoredStreams
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
+class WorkerSettings(NamedTuple):
     """The settings of one reused worker.
 
     Args:
