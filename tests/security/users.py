@@ -87,8 +87,8 @@ def _cover(folder: Path) -> None:
             entry.symlink_to(links[entry])
         else:
             entry.mkdir() if entry in folders else entry.touch()
-            origin = f"/proc/self/fd/{descriptor}".encode()
-            library_call("mount", origin, os.fsencode(entry), None, _MS_BIND | _MS_REC, None)
+            source = f"/proc/self/fd/{descriptor}".encode()
+            library_call("mount", source, os.fsencode(entry), None, _MS_BIND | _MS_REC, None)
         os.close(descriptor)
 
 

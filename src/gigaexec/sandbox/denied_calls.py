@@ -69,7 +69,7 @@ class DeniedCall:
 
 
 # Denied with EPERM, whatever the arguments.
-_REFUSED_ALWAYS = (
+_DENIED_ALWAYS = (
     # Memory, registers and descriptors of other processes of the same user.
     *("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "process_mrelease"),
     *("pidfd_getfd", "kcmp", "migrate_pages", "move_pages"),
@@ -100,7 +100,7 @@ _REFUSED_ALWAYS = (
 # system calls that a filter sees. clone3 passes its flags in memory, which a filter cannot read. A memory
 # file that is queued in a socket is open in no process, so the limits miss it; programs can use /dev/shm
 # instead, whose size is limited.
-_NOT_THERE = (
+_DENIED_AS_MISSING = (
     *("io_uring_setup", "io_uring_enter", "io_uring_register", "clone3"),
     *("memfd_create", "memfd_secret"),
     # vmsplice pins whole pages of memory in pipes, where the limits miss them.
@@ -132,7 +132,7 @@ _PR_SET_DUMPABLE = 4
 # linux/fcntl.h: leases and delegations block other processes that open a file; F_NOTIFY watches a folder.
 _F_SETLEASE, _F_NOTIFY, _F_SETDELEG = 1024, 1026, 1040
 
-_REFUSED_BY_ARGUMENT = (
+_DENIED_BY_ARGUMENT = (
     DeniedCall("mmap", errno.EPERM, (AnyBit(3, _MAP_SHARED), AnyBit(3, _MAP_ANONYMOUS))),
     DeniedCall("prctl", errno.EPERM, (OneOf(0, (_PR_SET_DUMPABLE,)),)),
     DeniedCall("fcntl", errno.EPERM, (OneOf(1, (_F_SETLEASE, _F_NOTIFY, _F_SETDELEG)),)),
@@ -173,9 +173,9 @@ def denied_calls(*, allow_network: bool = False) -> tuple[DeniedCall, ...]:
     """
     families = (socket.AF_INET, socket.AF_INET6) if allow_network else ()
     return (
-        *(DeniedCall(call, errno.EPERM) for call in _REFUSED_ALWAYS),
-        *(DeniedCall(call, errno.ENOSYS) for call in _NOT_THERE),
-        *_REFUSED_BY_ARGUMENT,
+        *(DeniedCall(call, errno.EPERM) for call in _DENIED_ALWAYS),
+        *(DeniedCall(call, errno.ENOSYS) for call in _DENIED_AS_MISSING),
+        *_DENIED_BY_ARGUMENT,
         DeniedCall("socket", errno.EACCES, (NoneOf(0, families),) if families else ()),
         # A program could bind a socket of a pair to an abstract name, which other calls could connect to.
         *(DeniedCall(call, errno.EACCES) for call in (() if families else ("bind", "listen"))),

@@ -38,7 +38,7 @@ class FileRules:
         self._policy = policy
         self._private = [os.path.realpath(folder) for folder in private]
 
-    def of_template(self) -> Iterator[FileRule]:
+    def for_template(self) -> Iterator[FileRule]:
         """Yield the rules that all calls share."""
         for folder in (*EXECUTABLE_FOLDERS, sys.prefix, sys.base_prefix, sys.exec_prefix):
             yield folder, Access.EXECUTE
@@ -52,7 +52,7 @@ class FileRules:
         for place in ("/dev/null", *self._policy.write):
             yield place, Access.WRITE
 
-    def of_call(
+    def for_call(
         self,
         scratch: str,
         python_path: Sequence[str],

@@ -134,7 +134,7 @@ class Isolation:
                     namespaces.make_writable(folder)
         else:
             self._record.add_missing("it needs a mount namespace", "read_only_mounts")
-        self._landlock = LandlockRuleset(self._rules.of_template(), allow_network=self._policy.network)
+        self._landlock = LandlockRuleset(self._rules.for_template(), allow_network=self._policy.network)
         if self._are_mounts_read_only and not self._landlock.abi and os.path.exists(_SHARED_ZEROS):
             with self._record.attempt("no_shared_zeros", is_reported=False):
                 namespaces.close_device(_SHARED_ZEROS)
@@ -159,8 +159,7 @@ class Isolation:
             namespaces.mount_proc(is_read_only=self._policy.confines)
         if not self._policy.confines:
             if os.geteuid() != 0:
-                # Outside, an ordinary user has no capabilities, and programs may rely on the resulting
-                # errors.
+                # Programs of an ordinary user may rely on errors that capabilities would prevent.
                 give_up_capabilities()
             return
         with self._record.attempt("ipc_namespace"):
@@ -189,7 +188,7 @@ class Isolation:
 
     def _apply_landlock(self, scratch: str, python_path: list[str], tried: StepRecord) -> None:
         assert self._landlock is not None
-        rules = self._rules.of_call(
+        rules = self._rules.for_call(
             scratch,
             python_path,
             has_private_proc=self._record.has("private_proc"),
@@ -198,7 +197,7 @@ class Isolation:
         try:
             tried.add(self._landlock.restrict_self(rules))
         except OSError as error:
-            if self._landlock.abi:  # the machine has Landlock: this call or a shortage is the cause
+            if self._landlock.abi:  # Landlock works on this machine, so the cause is this call or a shortage
                 self.landlock_failure = f"Landlock could not be applied to this call: {error}"
             network = () if self._policy.network else ("landlock_network",)
             tried.add_missing(str(error), "landlock_files", *network, "landlock_scopes")

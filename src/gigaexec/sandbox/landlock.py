@@ -67,7 +67,7 @@ def abi_version() -> int:
     try:
         return system_call("landlock_create_ruleset", None, 0, _CREATE_RULESET_VERSION)
     except OSError as error:
-        # EPERM: a container's seccomp filter does not know the call.
+        # EPERM is the answer of a container's seccomp filter that does not know the call.
         if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
             return 0
         raise

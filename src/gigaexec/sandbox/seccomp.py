@@ -65,7 +65,7 @@ class SeccompFilter:
         set_no_new_privileges()
         thread = system_call("seccomp", _SET_MODE_FILTER, _FLAG_TSYNC, self._argument)
         if thread:
-            raise OSError(errno.ESRCH, f"thread {thread} has a filter of its own", "seccomp")
+            raise OSError(errno.ESRCH, f"thread {thread} has another filter", "seccomp")
 
 
 def build_program(denied: Iterable[DeniedCall], machine: str | None = None) -> bytes:
@@ -84,22 +84,22 @@ def build_program(denied: Iterable[DeniedCall], machine: str | None = None) -> b
         number = number_of(each.call, machine)
         if number is not None:
             by_number.setdefault(number, []).append(each)
-    verdicts = [_verdict(by_number.get(number, [])) for number in range(NEWEST_KNOWN_NUMBER + 1)]
-    verdicts.append([(_RETURN, 0, 0, _FAIL | errno.ENOSYS)])
+    actions = [_action(by_number.get(number, [])) for number in range(NEWEST_KNOWN_NUMBER + 1)]
+    actions.append([(_RETURN, 0, 0, _FAIL | errno.ENOSYS)])
     code: _Code = [
         (_LOAD, 0, 0, _ARCHITECTURE_OFFSET),
         (_JUMP_EQUAL, 1, 0, _ARCHITECTURES[machine]),
         (_RETURN, 0, 0, _KILL_PROCESS),
         (_LOAD, 0, 0, _NUMBER_OFFSET),
-        *_tree(_ranges(verdicts)),
+        *_tree(_ranges(actions)),
     ]
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
 
 
-def _ranges(verdicts: list[_Code]) -> list[tuple[int, _Code]]:
-    """Return the first number of each run of equal verdicts, and the verdict."""
-    runs = groupby(enumerate(verdicts), key=lambda numbered: numbered[1])
-    return [(next(run)[0], verdict) for verdict, run in runs]
+def _ranges(actions: list[_Code]) -> list[tuple[int, _Code]]:
+    """Return the first number of each run of equal actions, and the action."""
+    runs = groupby(enumerate(actions), key=lambda numbered: numbered[1])
+    return [(next(run)[0], action) for action, run in runs]
 
 
 def _tree(ranges: list[tuple[int, _Code]]) -> _Code:
@@ -112,7 +112,7 @@ def _tree(ranges: list[tuple[int, _Code]]) -> _Code:
     return [(_JUMP_AT_LEAST, len(below), 0, ranges[middle][0]), *below, *above]
 
 
-def _verdict(denied: list[DeniedCall]) -> _Code:
+def _action(denied: list[DeniedCall]) -> _Code:
     """Return the instructions for one call: its rules one after the other, then allow."""
     code: _Code = []
     for each in denied:

@@ -24,7 +24,7 @@ _MEMORY = Limits(memory_bytes=100 * _MEBIBYTE)
 
 
 def _hides_memory(name: str, what: str, program: str, through: frozenset[Where] = NOWHERE) -> Attack:
-    """Return an attack that holds 250 MiB, beyond its limit of 100 MiB, until the engine kills it."""
+    """Return an attack that holds 250 MiB, above its limit of 100 MiB, until the engine kills it."""
     return Attack(name, what, program, ended_ok, through=through, limits=_MEMORY, deadline_s=60.0)
 
 
