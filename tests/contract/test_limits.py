@@ -32,6 +32,7 @@ from gigaexec.errors import (
     ScratchExceededError,
 )
 from gigaexec.limits import LIMIT_SPECS
+from gigaexec.quantities import bytes_text
 from tests.contract.bystander import bystander
 from tests.contract.conftest import Kind, MakeBackend
 from tests.contract.recorded_pids import NOTE_PROCESS, RecordedPids
@@ -397,5 +398,9 @@ def f():
     outcome = asyncio.run(backend.run(WorkerCall(code, "f"), deadline_s=30))
     assert outcome.status is OutcomeStatus.SCRATCH_EXCEEDED, outcome
     assert type(outcome.error) is ScratchExceededError
-    assert outcome.error.summary == "used 5 MiB of scratch space, limit 1 MiB"
+    assert outcome.error.hit is not None
+    measured = outcome.error.hit.measured
+    assert measured is not None
+    assert _MB < measured <= 5.1 * _MB, "a sample may fall into the write"
+    assert outcome.error.summary == f"used {bytes_text(measured)} of scratch space, limit 1 MiB"
     assert asyncio.run(backend.execute(WorkerCall("def f(): return 1", "f"), deadline_s=30)) == 1
