@@ -3,6 +3,7 @@
 policy        the sandbox policy
 system_calls  system calls that Python does not offer
 call_numbers  their numbers
+shortages     their errors that are transient
 namespaces    namespaces of users, processes, mounts, network and System V IPC
 id_maps       mapping all ids into a new user namespace
 capabilities  dropping all capabilities

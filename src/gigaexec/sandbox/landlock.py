@@ -15,7 +15,8 @@ import struct
 from collections.abc import Iterable
 
 from gigaexec.calls import ConfinementStep
-from gigaexec.sandbox.system_calls import SHORTAGES, set_no_new_privileges, system_call
+from gigaexec.sandbox.shortages import SHORTAGES
+from gigaexec.sandbox.system_calls import set_no_new_privileges, system_call
 
 # linux/landlock.h. Rights over files, by the ABI that introduced them.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3

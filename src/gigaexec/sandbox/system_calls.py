@@ -22,12 +22,6 @@ PR_SET_NO_NEW_PRIVS = 38
 PR_GET_NO_NEW_PRIVS = 39
 PR_CAP_AMBIENT = 47
 
-SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS})
-"""Transient shortages of processes, memory or descriptors: retry, do not disable a step permanently.
-
-ENOSPC is not among them: unshare reports the limit of namespaces by it, and a limit of 0 is permanent.
-"""
-
 
 @functools.cache
 def this_machine() -> str:

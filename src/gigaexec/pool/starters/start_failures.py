@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 
-from gigaexec.sandbox.system_calls import SHORTAGES
+from gigaexec.sandbox.shortages import SHORTAGES
 
 # Up to three failures in a row may be chance, and fail no call.
 _FAILURES_ALLOWED = 3

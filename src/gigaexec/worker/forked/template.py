@@ -28,7 +28,7 @@ from typing import NamedTuple, NoReturn
 from gigaexec.measured import Usage
 from gigaexec.sandbox.isolation import Isolation
 from gigaexec.sandbox.policy import ResultFormat
-from gigaexec.sandbox.system_calls import SHORTAGES
+from gigaexec.sandbox.shortages import SHORTAGES
 from gigaexec.wire.control import ForkRequest, StartRefusal, TemplateSettings, WorkerReport
 from gigaexec.wire.descriptors import DescriptorsLostError, receive_with_descriptors
 from gigaexec.worker.bootstrap import close_all_but, preload, prepare_interpreter
