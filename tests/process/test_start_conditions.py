@@ -35,7 +35,7 @@ from gigaexec.pool.supervision import running_call
 from gigaexec.pool.supervision.sampling import sample_tree
 from gigaexec.wire.descriptors import DescriptorsLostError, receive_with_descriptors, send_with_descriptors
 from tests.conftest import wait_until
-from tests.process.scripts import command, json_of_script
+from tests.process.scripts import command
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: ForkserverBackend and pidfds")
 
@@ -207,41 +207,6 @@ def test_r33_the_end_of_the_maker_of_inits_fails_no_call(
     others, long = run_beside_a_long_call(backend, tmp_path, lambda: init_maker().send_signal(number), 6)
     assert statuses(others) == {"ok"}
     assert (long.status, long.value) == (OutcomeStatus.OK, "fine")
-
-
-def test_r33_a_refused_namespace_is_requested_again() -> None:
-    script = """
-    import errno, json, os
-    from gigaexec.worker.forked import pid_namespaces
-    from gigaexec.sandbox import namespaces
-
-    clone, calls = pid_namespaces._clone, 0
-
-    def clone_or_refuse(*args):
-        global calls
-        calls += 1
-        if 3 <= calls <= 6:
-            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-        return clone(*args)
-
-    pid_namespaces._clone = clone_or_refuse
-    user, group = namespaces.user_and_group()
-    namespaces.unshare(namespaces.NEW_USER | namespaces.NEW_PID)
-    namespaces.write_identity_map(user, group)
-    if template := os.fork():
-        os._exit(os.waitstatus_to_exitcode(os.waitpid(template, 0)[1]))
-    inits = pid_namespaces.NamespaceInits.start()
-    seen = []
-    for _ in range(5):
-        try:
-            pid_namespaces.end_init(inits.new())
-            seen.append(0)
-        except OSError as error:
-            seen.append(error.errno)
-    print(json.dumps(seen), flush=True)
-    os._exit(0)
-    """
-    assert json_of_script(script) == [0, errno.EAGAIN, errno.EAGAIN, 0, 0]
 
 
 def test_r33_a_transient_shortage_of_descriptors_fails_no_call(

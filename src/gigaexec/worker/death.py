@@ -108,6 +108,6 @@ def prctl(name: str, option: int, value: int) -> list[str]:
 
 def _is_at_end(lifeline: int) -> bool:
     try:
-        return os.read(lifeline, 1) == b"" if not os.get_blocking(lifeline) else False
+        return not os.get_blocking(lifeline) and os.read(lifeline, 1) == b""
     except BlockingIOError:
         return False

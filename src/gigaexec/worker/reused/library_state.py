@@ -24,7 +24,7 @@ class LibraryState:
     def __init__(self) -> None:
         self._filters = list(warnings.filters)
         self._affinity = _get_affinity(0) if _get_affinity is not None else None
-        self._identity = _identity()
+        self._users_and_groups = _users_and_groups()
         self._niceness = os.getpriority(os.PRIO_PROCESS, 0)
         self._locale = _locale.setlocale(_locale.LC_ALL)
         self._root_logger = _root_logger_state()
@@ -58,14 +58,14 @@ class LibraryState:
             logging.disable(disabled_level)
 
     def _retire_reason(self) -> str:
-        if _identity() != self._identity:
+        if _users_and_groups() != self._users_and_groups:
             return "the program changed its user or group"
         if os.getpriority(os.PRIO_PROCESS, 0) != self._niceness:
             return "the program changed its scheduling priority"
         return ""
 
 
-def _identity() -> tuple[int, ...]:
+def _users_and_groups() -> tuple[int, ...]:
     return os.getuid(), os.geteuid(), os.getgid(), os.getegid()
 
 
