@@ -1,4 +1,4 @@
-"""The errors by which the kernel reports a transient shortage. Apart from `system_calls`, which loads ctypes."""
+"""The errors by which the kernel reports a transient shortage. Not in `system_calls`, which loads ctypes."""
 
 from __future__ import annotations
 
