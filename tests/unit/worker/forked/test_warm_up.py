@@ -18,6 +18,7 @@ from gigaexec.sandbox.policy import ResultFormat, SandboxPolicy
 from gigaexec.worker.forked.inherited import InheritedState
 from gigaexec.worker.forked.warm_up import warm_up
 
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 inherited = InheritedState()
 
 def state():
