@@ -5,6 +5,17 @@ from typing import TYPE_CHECKING
 from gigaexec.module_aliases import replace_module
 
 if TYPE_CHECKING:
-    from gigaexec.backends.contract import *  # noqa: F403
+    from gigaexec.backends.contract import (
+        CompleteHandler as CompleteHandler,
+        ExecutorBackend as ExecutorBackend,
+        HookDispatcher as HookDispatcher,
+        LifecycleObservable as LifecycleObservable,
+        OutcomeBackend as OutcomeBackend,
+        ShutdownHandler as ShutdownHandler,
+        SubmitHandler as SubmitHandler,
+        WorkerExitHandler as WorkerExitHandler,
+        WorkerObservable as WorkerObservable,
+        WorkerStartHandler as WorkerStartHandler,
+    )
 
 replace_module(__name__, "gigaexec.backends.contract")

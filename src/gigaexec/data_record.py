@@ -5,6 +5,6 @@ from typing import TYPE_CHECKING
 from gigaexec.module_aliases import replace_module
 
 if TYPE_CHECKING:
-    from gigaexec.wire.data.record import *  # noqa: F403
+    from gigaexec.wire.data.record import DataRecord as DataRecord
 
 replace_module(__name__, "gigaexec.wire.data.record")

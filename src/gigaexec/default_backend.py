@@ -38,7 +38,10 @@ def resolve_backend(backend: ExecutorBackend | str | None) -> ExecutorBackend:
     """
     if backend is None:
         return _shared_backend(_default_name())
-    return _shared_backend(backend) if isinstance(backend, str) else backend
+    if hasattr(backend, "execute"):
+        return cast("ExecutorBackend", backend)
+    require_backend_name(backend)
+    return _shared_backend(backend)
 
 
 def default_loky_backend() -> LokyBackend:

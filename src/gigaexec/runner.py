@@ -12,7 +12,11 @@ from gigaexec.backends.contract import ExecutorBackend, OutcomeBackend
 from gigaexec.calls import Outcome, OutcomeStatus, WorkerCall
 from gigaexec.checks import require_count, require_seconds
 from gigaexec.config import allowed_cpu_count
-from gigaexec.default_backend import resolve_backend
+from gigaexec.default_backend import (
+    default_loky_backend as default_loky_backend,
+    resolve_backend,
+    shutdown_executor as shutdown_executor,
+)
 from gigaexec.errors import (
     CallError,
     CallTimeoutError,

@@ -5,6 +5,10 @@ from typing import TYPE_CHECKING
 from gigaexec.module_aliases import replace_module
 
 if TYPE_CHECKING:
-    from gigaexec.sandbox.policy import *  # noqa: F403
+    from gigaexec.sandbox.policy import (
+        ResultFormat as ResultFormat,
+        SandboxLevel as SandboxLevel,
+        SandboxPolicy as SandboxPolicy,
+    )
 
 replace_module(__name__, "gigaexec.sandbox.policy")

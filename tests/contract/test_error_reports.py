@@ -38,6 +38,28 @@ def test_r7_the_traceback_is_full_and_shows_the_user_s_lines_only(run: Run) -> N
     assert error.stderr in str(error)
 
 
+def test_r7_an_exception_during_the_encoding_of_the_value_shows_no_frame_of_the_engine(run: Run) -> None:
+    outcome = run(
+        "class Value:\n    def __reduce__(self): raise LookupError('in __reduce__')\ndef f(): return Value()"
+    )
+    assert isinstance(outcome.error, ExecRunnerError)
+    assert "LookupError: in __reduce__" in outcome.error.stderr
+    assert "/gigaexec/" not in outcome.error.stderr
+
+
+class _Refuses:
+    """A value that can be pickled and not unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return eval, ("1 / 0",)
+
+
+def test_r7_an_argument_that_cannot_be_unpickled_shows_no_frame_of_the_engine(run: Run) -> None:
+    outcome = run("def f(x): return x", _Refuses())
+    assert "ZeroDivisionError" in str(outcome.error)
+    assert "/gigaexec/" not in str(outcome.error)
+
+
 def test_r7_the_code_context_marks_the_failing_line_with_three_around(run: Run) -> None:
     lines = [f"x{number} = {number}" for number in range(1, 21)]
     lines[9] = "x10 = undefined"

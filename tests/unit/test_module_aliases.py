@@ -31,7 +31,9 @@ FORMER_NAMES = {
     ),
     "gigaexec.backends.forkserver": "ForkserverBackend",
     "gigaexec.backends.loky": "LokyBackend",
+    "gigaexec.backends.local": "LocalBackend",
     "gigaexec.data_record": "DataRecord",
+    "gigaexec.runner": "default_loky_backend map_calls run_call run_exec_runner shutdown_executor",
     "gigaexec.sandbox_policy": "ResultFormat SandboxLevel SandboxPolicy",
 }
 # The submodules that each former path must still provide.

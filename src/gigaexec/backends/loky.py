@@ -5,6 +5,6 @@ from typing import TYPE_CHECKING
 from gigaexec.module_aliases import replace_module
 
 if TYPE_CHECKING:
-    from gigaexec.backends.local.loky import *  # noqa: F403
+    from gigaexec.backends.local.loky import LokyBackend as LokyBackend
 
 replace_module(__name__, "gigaexec.backends.local.loky")

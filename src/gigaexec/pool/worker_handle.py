@@ -135,11 +135,10 @@ class WorkerHandle:
         """Kill the process with everything it started. `on_death` follows when it is dead.
 
         Args:
-            death: The cause. None leaves the cause as it is.
+            death: The cause. None leaves the cause as it is, and so does a worker that is dying already.
         """
-        if death is not None:
-            self.death = death
         if self.state is not WorkerState.DYING:
+            self.death = death or self.death
             self._enter(WorkerState.DYING)
             self._kill_tree()
 
@@ -242,7 +241,7 @@ class WorkerHandle:
             return
         if events & selectors.EVENT_READ:
             self._receive()
-        if events & selectors.EVENT_WRITE and self._channel.is_waiting_to_send:
+        if events & selectors.EVENT_WRITE and self.state is WorkerState.BUSY:  # a dying one is sent no more
             self._send(self._channel.send_more)
 
     def _on_output(self, descriptor: int, _: int) -> None:
@@ -337,7 +336,7 @@ class WorkerHandle:
         if needs_file(result) and not files and result.file_number is not None:
             files = [self._channel.fetch_file(self.supervised, result.file_number)]
         if len(files) != needs_file(result):
-            raise ProtocolError(f"expected at most one file with a result, got {len(files)}")
+            raise ProtocolError(f"expected {needs_file(result):d} files with the result, got {len(files)}")
         return Answer(result, files[0] if files else None)
 
     def _on_end_of_channel(self) -> None:
@@ -384,14 +383,14 @@ class WorkerHandle:
             self.call.is_untouched = self._channel.give_up_sending()
             if not self.clock.is_channel_lost:
                 self.clock.mark_channel_lost()
-            return
+            sent_at = None
         except OSError as error:
             # Too many descriptors are in flight (ETOOMANYREFS), or the kernel is out of memory. The call is
             # sent to another worker, once.
             self._channel.give_up_sending()
             kind = EndingKind.NOT_STARTED if self.call.job.was_requeued else EndingKind.WORKER_DIED
             self.kill(Death(kind, f"the call cannot be sent to a worker: {error}"))
-            return
+            sent_at = None
         if self._channel.is_waiting_to_send or was_waiting:
             self._watches.watch_writability(
                 self._channel.number, self._on_channel, is_wanted=self._channel.is_waiting_to_send

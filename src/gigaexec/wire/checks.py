@@ -54,6 +54,14 @@ def require_amount(value: Any) -> float:
     return amount
 
 
+def require_time_limit(value: Any) -> float:
+    """Accept an int or float from 0 to infinity, which means no limit."""
+    if type(value) not in (int, float) or not value >= 0:  # NaN is not >= 0
+        raise ProtocolError(f"expected a number of seconds from 0, got {_shown(value)}")
+    limit: float = value
+    return limit
+
+
 def require_layout(name: Any, head_bytes: Any, spans: Any, total_bytes: Any) -> ValueLayout:
     """Accept a layout whose parts do not overlap and end within the value."""
     total = require_count(total_bytes)

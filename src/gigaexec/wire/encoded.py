@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gigaexec.calls import Outcome, ValueLayout, WorkerCall
+from gigaexec.checks import require_seconds
 from gigaexec.errors import GigaexecError, InvalidCallError
 from gigaexec.limits import Limits
 from gigaexec.sandbox.policy import ResultFormat
@@ -63,7 +64,11 @@ class EncodedCall:
 
         Raises:
             InvalidCallError: An argument is not data, or cannot be pickled. The message names it.
+            ConfigurationError: A number of seconds is out of range.
         """
+        deadline_s = require_seconds("deadline_s", deadline_s)
+        if queue_timeout_s is not None:
+            queue_timeout_s = require_seconds("queue_timeout_s", queue_timeout_s, allow_zero=True)
         return cls(
             WorkerCall(
                 call.code,

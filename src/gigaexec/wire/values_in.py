@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import pickle
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,7 +98,9 @@ def read_value_file(
             problem = "has holes"
         if problem:
             raise ValueNotReadableError(f"the file with the result {problem}")
-        return ValueBytes(layout, _contents(file.number, layout.total_bytes, may_map=is_exclusive))
+        return ValueBytes(
+            layout, _contents(file.number, layout.total_bytes, map_privately if is_exclusive else None)
+        )
     except OSError as error:  # the program can send a descriptor that cannot be read
         raise ValueNotReadableError(f"the file with the result cannot be read: {error}") from error
     finally:
@@ -106,7 +110,8 @@ def read_value_file(
 def read_spilled_value(path: str, layout: ValueLayout) -> ValueBytes:
     """Map a pickled result in a file with a name, or read it if the file system refuses mmap.
 
-    The file is left where it is; the bytes stay valid after it is removed.
+    The file is left where it is; the bytes stay valid after it is removed. A map keeps one descriptor open as
+    long as it is used.
 
     Raises:
         SpillError: The file is missing, not a regular file of this user, empty or truncated.
@@ -121,7 +126,7 @@ def read_spilled_value(path: str, layout: ValueLayout) -> ValueBytes:
     try:
         if problem := _problem_of(descriptor, layout.total_bytes, may_have_name=True):
             raise SpillError(f"the spill file {path} {problem}")
-        return ValueBytes(layout, _contents(descriptor, layout.total_bytes, may_map=True), path)
+        return ValueBytes(layout, _contents(descriptor, layout.total_bytes, _map_readable), path)
     finally:
         os.close(descriptor)
 
@@ -142,10 +147,15 @@ def _problem_of(descriptor: int, expected_bytes: int, *, may_have_name: bool) ->
     return ""
 
 
-def _contents(descriptor: int, count: int, *, may_map: bool) -> memoryview:
-    if may_map:
+def _map_readable(descriptor: int, count: int) -> memoryview:
+    # The kernel reserves no memory for a read-only map, so it may be larger than the free memory.
+    return memoryview(mmap.mmap(descriptor, count, access=mmap.ACCESS_READ))
+
+
+def _contents(descriptor: int, count: int, map_file: Callable[[int, int], memoryview] | None) -> memoryview:
+    if map_file is not None:
         try:
-            return map_privately(descriptor, count)
+            return map_file(descriptor, count)
         except OSError as error:  # some network filesystems refuse
             logger.debug("mmap refused (%s); reading instead", error)
     try:

@@ -1,4 +1,4 @@
-"""R33: after a worker's death, the other events of its descriptors in the same selector round are skipped."""
+"""R33, R34: events of a worker that is dying or dead."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import os
 import selectors
 import socket
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
 from gigaexec.config import WorkerConfig
+from gigaexec.pool.endings.ending import Death
+from gigaexec.pool.jobs import EndingKind, Job
 from gigaexec.pool.worker_handle import WorkerHandle
 from gigaexec.pool.worker_process import WorkerPipes, WorkerProcess
 
@@ -40,6 +43,46 @@ class _Process(WorkerProcess):
 
     def dispose(self) -> None:
         pass
+
+
+@pytest.fixture
+def child() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends when it is killed."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+def test_r34_the_rest_of_a_call_is_not_sent_to_a_dying_worker(child: subprocess.Popen[bytes]) -> None:
+    ours, theirs = socket.socketpair()
+    lifeline, our_lifeline = os.pipe()
+    outputs = [os.pipe(), os.pipe()]
+    pipes = WorkerPipes(ours, our_lifeline, outputs[0][0], outputs[1][0])
+    with selectors.DefaultSelector() as selector:
+        handle = WorkerHandle(
+            "0" * 12,
+            _Process(child),
+            pipes,
+            selector,
+            WorkerConfig(),
+            on_message=lambda *_: None,
+            on_death=lambda _: None,
+            on_limit=lambda *_: None,
+        )
+        job = Job([bytes(16 << 20)], deadline_s=60, queue_timeout_s=None, on_ended=lambda _: None)
+        handle.send(job, 0.0)
+        handle.kill(Death(EndingKind.TIMED_OUT))
+        theirs.recv(16 << 20)
+        key, events = next(found for found in selector.select(timeout=10) if found[0].fd == ours.fileno())
+        assert events & selectors.EVENT_WRITE, "expected room in the socket"
+        theirs.close()
+        key.data(key.fd, selectors.EVENT_WRITE)
+        handle.kill(Death(EndingKind.WORKER_DIED, "too late"))
+        assert job.started_at is None
+        assert handle.death == Death(EndingKind.TIMED_OUT)
+        handle.close()
+    for descriptor in (lifeline, outputs[0][1], outputs[1][1]):
+        os.close(descriptor)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))

@@ -42,7 +42,7 @@ from gigaexec.untrusted.log_text import one_line
 from gigaexec.wire.arguments_out import SharedArgument
 from gigaexec.wire.encoded import EncodedCall, EncodedOutcome
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("gigaexec.backends.local")
 
 _T = TypeVar("_T")
 

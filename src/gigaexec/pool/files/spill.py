@@ -17,6 +17,7 @@ import itertools
 import logging
 import os
 import stat
+import threading
 import uuid
 from pathlib import Path
 
@@ -72,6 +73,8 @@ class SpillDirectory:
         prepare_directory(path)
         self._path = path
         self._numbers = itertools.count(1)
+        # Callers' threads, the dispatcher's thread and the event loop repair and close.
+        self._repairing = threading.Lock()
         try:
             self._token, self._lock = _take_lock(path)
         except OSError as error:
@@ -107,24 +110,29 @@ class SpillDirectory:
         return Scratch(f"{self._path}/pool-{self._token}-{next(self._numbers)}{_SCRATCH_SUFFIX}")
 
     def repair(self) -> None:
-        """Recreate the directory if it was removed, for example by a cleaner of temporary files."""
-        if self._lock is None or (self._path / f"pool-{self._token}{_LOCK_SUFFIX}").exists():
-            return
-        logger.warning("the spill directory %s was removed while in use; recreating it", self._path)
-        try:
-            prepare_directory(self._path)
-            token, lock = _take_lock(self._path)
-        except (OSError, SpillDirectoryError) as error:
-            logger.warning("the spill directory cannot be recreated: %s", error)
-            return
-        os.close(self._lock)
-        self._token, self._lock = token, lock
+        """Recreate the directory if it was removed, for example by a cleaner of temporary files.
+
+        May be called by several threads.
+        """
+        with self._repairing:
+            if self._lock is None or (self._path / f"pool-{self._token}{_LOCK_SUFFIX}").exists():
+                return
+            logger.warning("the spill directory %s was removed while in use; recreating it", self._path)
+            try:
+                prepare_directory(self._path)
+                token, lock = _take_lock(self._path)
+            except (OSError, SpillDirectoryError) as error:
+                logger.warning("the spill directory cannot be recreated: %s", error)
+                return
+            old, self._token, self._lock = self._lock, token, lock
+            os.close(old)
 
     def close(self) -> None:
         """Remove all files of this pool and release the lock. Calling it twice is safe."""
-        if self._lock is None:
-            return
-        lock, self._lock = self._lock, None
+        with self._repairing:
+            if self._lock is None:
+                return
+            lock, self._lock = self._lock, None
         try:
             _remove_pool(self._path, self._token)
         except OSError as error:  # for example no free descriptor to list it; the next pool tries again
@@ -133,6 +141,7 @@ class SpillDirectory:
 
     def close_after_fork(self) -> None:
         """Close the lock's descriptor in a forked child. The files and the lock remain the parent's."""
+        self._repairing = threading.Lock()  # another thread of the parent may have held the first one
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -141,7 +150,7 @@ class SpillDirectory:
 def remove_spill(path: str) -> None:
     """Remove a spill file if it exists. Does not raise."""
     try:
-        os.unlink(path)  # noqa: PTH108 - a system call for every call; pathlib doubles its cost
+        os.unlink(path)  # noqa: PTH108 - runs for every call; pathlib doubles its cost
     except FileNotFoundError:
         pass
     except OSError as error:

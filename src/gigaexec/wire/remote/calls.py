@@ -8,7 +8,7 @@ from typing import Any
 from gigaexec.calls import WorkerCall
 from gigaexec.limits import Limits
 from gigaexec.sandbox.policy import ResultFormat
-from gigaexec.wire.checks import ProtocolError, require_amount, require_count, require_str
+from gigaexec.wire.checks import ProtocolError, require_amount, require_count, require_str, require_time_limit
 from gigaexec.wire.encoded import EncodedCall
 from gigaexec.wire.remote.fields import Fields, layout_as_record, list_of, nullable, read_value
 from gigaexec.wire.remote.message import DEFAULT_MAX_BYTES, Message, decode_message, encode_message
@@ -77,8 +77,8 @@ def decode_call(
                 seed=fields.read_if_any("seed", require_count),
             ),
             arguments,
-            fields.read("deadline_s", require_amount),
-            fields.read_if_any("queue_timeout_s", require_amount),
+            fields.read("deadline_s", require_time_limit),
+            fields.read_if_any("queue_timeout_s", require_time_limit),
             _read_limits(fields.section("limits")),
         )
 

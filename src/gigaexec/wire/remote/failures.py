@@ -9,7 +9,14 @@ from typing import Any
 from gigaexec import errors
 from gigaexec.errors import GigaexecError
 from gigaexec.measured import CapturedOutput, ExecutionMetrics, LimitHit
-from gigaexec.wire.checks import ProtocolError, require_amount, require_bool, require_int, require_str
+from gigaexec.wire.checks import (
+    ProtocolError,
+    require_amount,
+    require_bool,
+    require_int,
+    require_str,
+    require_time_limit,
+)
 from gigaexec.wire.remote.fields import Fields, list_of, nullable
 
 _CLASSES: dict[str, type[GigaexecError]] = {
@@ -83,7 +90,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "returncode": require_int,
     "signal_name": nullable(require_str),
     "hit": nullable(_require_hit),
-    "deadline_s": require_amount,
+    "deadline_s": require_time_limit,
     "run_time_s": require_amount,
 }
 """A check for every keyword of the constructors in gigaexec.errors, except `output` and `metrics`."""

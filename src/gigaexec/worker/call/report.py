@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,8 @@ from gigaexec.calls import ErrorKind, WorkerError
 from gigaexec.untrusted.plain_values import type_name
 from gigaexec.worker.call.program import FILE_NAME, ProgramError
 
-_ENGINE_FOLDER = str(Path(__file__).parents[1])  # frames of worker/ are left out of tracebacks
+# Frames of gigaexec are left out of tracebacks. The separator excludes a package gigaexec_tools beside it.
+_ENGINE_FOLDER = str(Path(__file__).parents[2]) + os.sep
 _CONTEXT_LINES = 3
 
 # An exception's message may have any size, and a report is copied several times in memory.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import stat
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +17,7 @@ import pytest
 from tests.process.scripts import read_json, started_script
 
 from gigaexec.errors import SpillDirectoryError
+from gigaexec.pool.files import spill
 from gigaexec.pool.files.spill import SpillDirectory, prepare_directory
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to another user")
@@ -162,3 +167,26 @@ def test_r22_a_forked_child_releases_the_lock_and_keeps_the_files(tmp_path: Path
     assert path.exists()
     SpillDirectory(tmp_path / "spill").close()
     assert not path.exists(), "the pool's lock is still held"
+
+
+def test_r22_threads_that_repair_a_removed_directory_at_once_leave_one_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "spill"
+    directory = SpillDirectory(folder)
+    shutil.rmtree(folder)
+    both_inside = threading.Barrier(2)
+
+    def prepare_together(path: Path) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):  # only one thread at a time comes here
+            both_inside.wait(0.3)
+        prepare_directory(path)
+
+    monkeypatch.setattr(spill, "prepare_directory", prepare_together)
+    with ThreadPoolExecutor(2) as threads:
+        for repair in [threads.submit(directory.repair) for _ in range(2)]:
+            repair.result()
+    locks = names_in(folder)
+    directory.close()
+    assert len(locks) == 1, f"expected one lock, found {locks}"
+    assert names_in(folder) == set()

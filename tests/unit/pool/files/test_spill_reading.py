@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.process.scripts import run_script
 
 from gigaexec.calls import ValueLayout
 from gigaexec.errors import SpillError, ValueNotReadableError
@@ -51,6 +52,21 @@ def test_r20_a_value_is_read_through_mmap_and_the_file_is_kept(
     assert read(spilled) == VALUE
     assert maps == [spilled.stat().st_size]
     assert spilled.exists()
+
+
+def test_r20_a_file_larger_than_the_memory_that_may_be_reserved_is_mapped(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.spill"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    script = f"""
+    import resource
+    from gigaexec.calls import ValueLayout
+    from gigaexec.wire.values_in import read_spilled_value
+    resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
+    value = read_spilled_value({str(path)!r}, ValueLayout("pickle", 1 << 40, (), 1 << 40))
+    print(value.contents.nbytes)
+    """
+    assert run_script(script) == f"{1 << 40}\n"
 
 
 def test_r23_a_file_is_read_if_mmap_is_refused(spilled: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import pickle
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from gigaexec.calls import ValueLayout, WorkerCall
-from gigaexec.errors import InvalidCallError
+from gigaexec.errors import ConfigurationError, InvalidCallError
 from gigaexec.limits import Limits
 from gigaexec.sandbox.policy import ResultFormat
 from gigaexec.wire.arguments_in import load_arguments
@@ -66,6 +67,7 @@ def arguments_in_worker(call: EncodedCall) -> tuple[list[Any], dict[str, Any]]:
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 NAMES = TEXT.filter(lambda name: name and "=" not in name)
 AMOUNTS = st.integers(0, 10**9) | st.floats(0, 1e9, exclude_min=True)
+SECONDS = AMOUNTS | st.just(math.inf)
 LIMITS = st.builds(
     Limits, memory_bytes=st.none() | st.integers(1, 2**60), cpu_time_s=st.none() | AMOUNTS.filter(bool)
 )
@@ -80,8 +82,8 @@ LIMITS = st.builds(
         env=st.dictionaries(NAMES, st.none() | TEXT),
         seed=st.none() | st.integers(0, 2**64 - 1),
     ),
-    AMOUNTS,
-    st.none() | AMOUNTS,
+    SECONDS,
+    st.none() | SECONDS,
     LIMITS,
     st.binary(max_size=100),
 )
@@ -98,6 +100,19 @@ JSON_LIKE = st.recursive(
     lambda values: st.lists(values) | st.tuples(values) | st.dictionaries(st.text(), values),
     max_leaves=10,
 )
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 1e30, 10**20, 5])
+def test_any_deadline_that_a_call_may_have_can_be_sent(seconds: float) -> None:
+    call = EncodedCall.from_call(WorkerCall(CODE, "f"), deadline_s=seconds, queue_timeout_s=seconds)
+    received = decode_call(message_of(call))
+    assert (received.deadline_s, received.queue_timeout_s) == (seconds, seconds)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, True, "5"])
+def test_a_deadline_that_no_call_may_have_is_refused_by_the_sender(seconds: Any) -> None:
+    with pytest.raises(ConfigurationError, match="deadline_s must be a positive number of seconds"):
+        EncodedCall.from_call(WorkerCall(CODE, "f"), deadline_s=seconds)
 
 
 @given(st.lists(JSON_LIKE, max_size=3), st.dictionaries(st.text(), JSON_LIKE, max_size=3))
@@ -197,7 +212,9 @@ def test_a_limit_that_is_not_known_is_not_skipped() -> None:
         ({"env": {"A": 1}}, r"env\.A: expected a str, got int"),
         ({"env": {1: "A"}}, "env: expected a dict with str keys"),
         ({"env": {"A=B": "C"}}, "InvalidCallError: env holds the name 'A=B'"),
-        ({"deadline_s": float("nan")}, "deadline_s: expected a number from 0 to 2.*, got nan"),
+        ({"deadline_s": float("nan")}, "deadline_s: expected a number of seconds from 0, got nan"),
+        ({"deadline_s": -1.0}, "deadline_s: expected a number of seconds from 0, got -1.0"),
+        ({"queue_timeout_s": True}, "queue_timeout_s: expected a number of seconds from 0, got bool"),
         ({"seed": -1}, "seed: expected an int from 0"),
         ({"limits": {"memory_bytes": -5}}, r"limits\.memory_bytes: expected a number"),
         ({"limits": {"memory_bytes": 0}}, "ConfigurationError: memory_bytes must be"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pickle
 from typing import Any
 
@@ -99,7 +100,7 @@ def test_an_outcome_comes_back_equal_and_its_value_with_it(outcome: Outcome, val
         returncode=st.integers(-(2**63), 2**63),
         hit=st.none() | st.builds(LimitHit, TEXT, AMOUNTS, st.none() | AMOUNTS),
     )
-    | st.builds(CallTimeoutError, TEXT, deadline_s=AMOUNTS, run_time_s=AMOUNTS)
+    | st.builds(CallTimeoutError, TEXT, deadline_s=AMOUNTS | st.just(math.inf), run_time_s=AMOUNTS)
     | st.builds(WorkerCrashedError, TEXT, signal_name=st.none() | TEXT)
     | st.builds(InfrastructureError, TEXT),
     st.booleans(),
