@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from gigaexec.module_aliases import replace_module
 
 if TYPE_CHECKING:
-    from gigaexec.evaluation.stages import *  # noqa: F403
+    from gigaexec.evaluation.stages import *  # noqa: F403 - its __all__ is the next import
     from gigaexec.evaluation.stages import __all__ as __all__
 
 replace_module(

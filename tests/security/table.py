@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.security.attack import NETWORK, NO_LANDLOCK, Attack, Where
+from tests.security.attacks.carried_state import CARRIED_STATE
 from tests.security.attacks.forging import FORGING
-from tests.security.attacks.leftovers import LEFTOVERS
 from tests.security.attacks.network import NETWORK_ATTACKS
 from tests.security.attacks.privileges import PRIVILEGES
 from tests.security.attacks.processes import PROCESSES
@@ -20,7 +20,7 @@ GROUPS: dict[str, tuple[Attack, ...]] = {
     "Privileges": PRIVILEGES,
     "Resources": RESOURCES,
     "Forged results and messages": FORGING,
-    "State left for the next call": LEFTOVERS,
+    "State left for the next call": CARRIED_STATE,
 }
 
 ATTACKS: dict[str, Attack] = {attack.id: attack for group in GROUPS.values() for attack in group}

@@ -171,7 +171,7 @@ class Staffing:
                 self._kill(each, Death(message="the template that it was forked from hangs"))
 
     def close(self) -> None:
-        """Release the starter and kill orphans: the pool's last worker is gone."""
+        """Close the starter. Called when the pool's last worker is dead."""
         self._starter.close()
 
     def close_after_fork(self) -> None:

@@ -19,7 +19,6 @@ from gigaexec.sandbox.call_numbers import COLUMNS, NUMBERS
 PR_CAPBSET_DROP = 24
 PR_SET_SECUREBITS = 28
 PR_SET_NO_NEW_PRIVS = 38
-PR_GET_NO_NEW_PRIVS = 39
 PR_CAP_AMBIENT = 47
 
 

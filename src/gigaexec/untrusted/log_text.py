@@ -4,9 +4,10 @@
     one_line           escapes unsafe characters; for a field of a line, or a cell of a table
     block              escapes unsafe characters except newlines and tabs; for text on a terminal
 
-None of them leaves a character that can hide or reorder output. `sanitize_for_log` and `block` keep newlines:
-indent their results in a log record, or a line of a program's text could pass for another record. Error
-objects keep the original text.
+None of the three leaves a control character, or one that reorders text. `one_line` and `block` also escape
+invisible characters, such as a zero-width space. `sanitize_for_log` and `block` keep newlines: indent their
+results in a log record, or a line of a program's text could pass for another record. Error objects keep the
+original text.
 """
 
 from __future__ import annotations

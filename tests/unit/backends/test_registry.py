@@ -85,6 +85,12 @@ def test_a_shared_backend_is_made_once_for_each_name() -> None:
     assert resolve_backend("forkserver") is not forkserver
 
 
+@pytest.mark.parametrize("backend", [5, ["loky"], object()])
+def test_something_that_is_no_backend_is_refused(backend: Any) -> None:
+    with pytest.raises(ConfigurationError, match="backend must be a name, a URL or a backend object, not"):
+        resolve_backend(backend)
+
+
 def test_r142_the_variable_chooses_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "forkserver")
     assert isinstance(resolve_backend(None), gigaexec.ForkserverBackend)

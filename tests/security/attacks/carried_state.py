@@ -6,7 +6,7 @@ from tests.security.attack import NO_LANDLOCK, NOWHERE, OFF, Attack, Where, said
 
 _NEITHER = frozenset({Where.NEITHER})
 
-LEFTOVERS = (
+CARRIED_STATE = (
     Attack(
         "leave-in-scratch",
         "leave a file in the scratch folder",
