@@ -1,8 +1,8 @@
-"""Items -> numpy arrays and scalars, from items that may be hostile. Importing this module imports numpy.
+"""Build numpy arrays and scalars from untrusted items. Importing this module imports numpy.
 
-numpy trusts array memory: indexing with a bool array that holds a 2 writes past the end of another array,
-and a dtype with objects reads addresses from it. So dtypes are assembled here from checked parts, and the
-contents of dtypes with forbidden values are checked.
+numpy does not validate array memory. Indexing with a bool array that contains the byte 2 writes past the end
+of another array, and an object dtype takes pointers from array memory. So dtypes are assembled here from
+checked parts. Where a dtype does not allow every bit pattern (bool, str), the contents are checked.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from gigaexec.wire.data.simple_types import exactly
 if TYPE_CHECKING:
     from gigaexec.wire.data.context import DecodingContext
 
-# Kind and size, and the unit of dates. Never O (objects) or T (strings by address); never a size of 0.
+# Allowed dtype.str: byte order, kind, size, and the unit of dates. The kinds O (object pointers) and T
+# (string pointers) and the size 0 are not allowed.
 _SIMPLE_DTYPE = re.compile(
     r"[<>|](?:b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|[SUV][1-9][0-9]{0,9}"
     r"|[mM]8(?:\[(?:[1-9][0-9]{0,9})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)"
 )
-# numpy keeps sizes in a C ssize_t. A larger int may have millions of digits: multiplying two of those takes
-# minutes, in which no other thread of this process runs.
+# numpy stores sizes in a C ssize_t. An untrusted int may have millions of digits: multiplying two such ints
+# takes minutes, and blocks all other threads (GIL).
 _MAX_SIZE = 2**63 - 1
-# numpy keeps the size of an item in a C int.
+# numpy stores the size of an array item in a C int.
 _MAX_ITEM_BYTES = 2**31 - 1
-# numpy's own limit since 2.0; 32 before that.
+# The limit of numpy 2.0 and later. Older versions allow 32.
 _MAX_DIMENSIONS = 64
 
 _LAST_CODE_POINT = 0x10FFFF
@@ -40,21 +41,27 @@ _LEAF_SCALAR_TYPES = {"b": bool, "i": int, "u": int, "f": float}
 
 
 def make_array(items: Sequence[Any], decoding: DecodingContext) -> numpy.ndarray[Any, Any]:
-    """Return an array on its content, which it keeps alive; it is writable if the content is.
+    """Return an array that uses the content in `items` without a copy.
+
+    The array keeps the content alive. The array is writable if the content is writable.
 
     Raises:
-        Exception: The items are not valid. Some errors are numpy's own.
+        Exception: The items are not valid: BadDataError, or an exception of numpy.
     """
     order, content, dimensions, *rest = items
     exactly([order, dimensions], str, int)
     if not 0 <= dimensions <= len(rest):
-        raise BadDataError("the shape of an array is truncated")
+        raise BadDataError("the number of dimensions of an array does not match its number of items")
     shape = exactly(rest[:dimensions], *[int] * dimensions)
     return _array_on(decoding.content(content), rest[dimensions:], order, shape)
 
 
 def make_scalar(items: Sequence[Any]) -> Any:
-    """Return a numpy scalar made from the bytes of its content, or from its value as int, bool or float."""
+    """Return a numpy scalar.
+
+    The first item is the scalar's memory as bytes, or its value as int, bool or float. The other items are
+    the scalar's dtype.
+    """
     content, *description = items
     if type(content) is bytes:
         return _array_on(memoryview(bytearray(content)), description, "C", ())[()]
@@ -65,12 +72,12 @@ def make_scalar(items: Sequence[Any]) -> Any:
 
 
 def make_str(items: Sequence[Any]) -> numpy.str_:
-    """Return a numpy.str_."""
+    """Return a numpy.str_ with the text of the only item."""
     return numpy.str_(*exactly(items, str))
 
 
 def make_bytes(items: Sequence[Any]) -> numpy.bytes_:
-    """Return a numpy.bytes_."""
+    """Return a numpy.bytes_ with the contents of the only item."""
     return numpy.bytes_(*exactly(items, bytes))
 
 
@@ -79,7 +86,10 @@ def _array_on(
 ) -> numpy.ndarray[Any, Any]:
     dtype = _dtype_of(description)
     if order not in ("C", "F") or len(shape) > _MAX_DIMENSIONS or not all(map(_is_size, shape)):
-        raise BadDataError("the order of an array is not C or F, or its shape is invalid")
+        raise BadDataError(
+            f"expected an array of order C or F with at most {_MAX_DIMENSIONS} dimensions, each from 0 to "
+            f"{_MAX_SIZE}; got order {order!r:.20} and {len(shape)} dimensions"
+        )
     if math.prod(shape) * dtype.itemsize != content.nbytes:
         raise BadDataError(
             f"the content of an array has {content.nbytes} bytes, which does not match its shape and dtype"
@@ -87,12 +97,16 @@ def _array_on(
     if math.prod(size or 1 for size in shape) * dtype.itemsize > max(
         content.nbytes, fmt.MAX_EMPTY_EXTENT_BYTES
     ):
-        raise BadDataError("an empty array with a huge dimension")
+        raise BadDataError(
+            f"an empty array has shape {tuple(shape)}; its nonzero dimensions take more than "
+            f"{fmt.MAX_EMPTY_EXTENT_BYTES} bytes"
+        )
     memory_order: Literal["C", "F"] = "F" if order == "F" else "C"
     if not content.nbytes:
         return numpy.empty(shape, dtype, memory_order)
-    # numpy.ndarray() given a memoryview refers to the object below it without an export: a mapping could be
-    # closed under the array. frombuffer() keeps the memoryview.
+    # numpy.ndarray(buffer=memoryview) keeps a reference to the underlying object, but no buffer export. So an
+    # mmap could be closed while the array uses it. The array of frombuffer() keeps the memoryview, and so the
+    # export.
     array: numpy.ndarray[Any, Any] = numpy.ndarray(
         shape, dtype, numpy.frombuffer(content, numpy.uint8), order=memory_order
     )
@@ -106,14 +120,14 @@ def _dtype_of(description: Sequence[Any]) -> numpy.dtype[Any]:
     parts = iter(description)
     dtype = _next_dtype(parts, 0)
     if next(parts, parts) is not parts or dtype.subdtype is not None:
-        raise BadDataError("a dtype description has surplus parts")
+        raise BadDataError("expected the description of one dtype, got a subarray or surplus parts")
     return dtype
 
 
 @functools.lru_cache(maxsize=256)
 def _simple_dtype(text: object) -> numpy.dtype[Any]:
     if type(text) is not str or not _SIMPLE_DTYPE.fullmatch(text):
-        raise BadDataError(f"dtype {text!r:.80} is not data")
+        raise BadDataError(f"dtype {text!r:.80} is not allowed in the data format")
     return numpy.dtype(text)
 
 
@@ -128,7 +142,7 @@ def _next_dtype(parts: Iterator[Any], depth: int) -> numpy.dtype[Any]:
         shape = [_next(parts, int) for _ in range(min(dimensions, _MAX_DIMENSIONS))]
         base = _next_dtype(parts, depth + 1)
         if any(size < 1 for size in shape) or math.prod(shape) * base.itemsize > _MAX_ITEM_BYTES:
-            raise BadDataError("the size of a subarray is invalid")
+            raise BadDataError(f"a subarray has a dimension below 1, or more than {_MAX_ITEM_BYTES} bytes")
         dtype = numpy.dtype((base, tuple(shape)))
     else:
         dtype = _simple_dtype(word)
@@ -138,7 +152,9 @@ def _next_dtype(parts: Iterator[Any], depth: int) -> numpy.dtype[Any]:
 def _next_structure(parts: Iterator[Any], depth: int) -> numpy.dtype[Any]:
     itemsize, is_aligned, count = _next(parts, int), _next(parts, bool), _next(parts, int)
     if not 0 < itemsize <= _MAX_ITEM_BYTES:
-        raise BadDataError("the item size of a structured dtype is invalid")
+        raise BadDataError(
+            f"the item size of a structured dtype must be from 1 to {_MAX_ITEM_BYTES}, got {itemsize}"
+        )
     fields = [(_next(parts, str), _next(parts, int), _next_dtype(parts, depth + 1)) for _ in range(count)]
     end = 0
     for _, offset, field_dtype in sorted(fields, key=lambda field: field[1]):
@@ -158,7 +174,7 @@ def _next(parts: Iterator[Any], kind: type) -> Any:
     if type(part) is not kind:
         raise BadDataError(f"expected {kind.__name__} in a dtype description, got {type(part).__name__}")
     if kind is int and not _is_size(part):
-        raise BadDataError("a size or offset in a dtype description is out of range")
+        raise BadDataError(f"a size or offset in a dtype description is not from 0 to {_MAX_SIZE}")
     return part
 
 
@@ -167,16 +183,16 @@ def _is_size(number: Any) -> bool:
 
 
 def _check_content(array: numpy.ndarray[Any, Any]) -> None:
-    """Refuse contents that numpy assumes cannot occur: bools other than 0 and 1, invalid code points."""
+    """Raise BadDataError for bytes that numpy does not expect: bools above 1, code points above U+10FFFF."""
     dtype = array.dtype
     if dtype.kind == "b":
         if array.view(numpy.uint8).max() > 1:
-            raise BadDataError("a bool array holds a byte other than 0 and 1")
+            raise BadDataError("a bool array contains a byte other than 0 and 1")
     elif dtype.kind == "U":
         code_points = numpy.dtype("u4").newbyteorder(dtype.byteorder)
         characters = array.view(numpy.dtype((code_points, (dtype.itemsize // 4,))))
         if characters.max() > _LAST_CODE_POINT:
-            raise BadDataError("a str array holds a code point above U+10FFFF")
+            raise BadDataError("a str array contains a code point above U+10FFFF")
     else:
         for name in dtype.names or ():
             _check_content(array[name])

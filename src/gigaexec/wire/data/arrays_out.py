@@ -1,6 +1,6 @@
-"""numpy arrays and scalars -> items, without importing numpy: a program that returns them has loaded it.
+"""Split numpy arrays and scalars into items. Runs in the worker, in the process of the program.
 
-Runs in the worker, next to the program.
+This module does not import numpy: a program that returns an array or a numpy scalar has imported numpy.
 """
 
 from __future__ import annotations
@@ -18,58 +18,63 @@ if TYPE_CHECKING:
 
 _SIMPLE_KINDS = "biufcmMSUV"
 
-# Kinds of scalars that travel as a leaf of the same value. Other scalars, except float64, travel as bytes.
+# Kinds of scalars that are sent as a leaf. float64 is sent as a leaf, too. Other scalars are sent as bytes.
 _LEAF_SCALARS = {"b": bool, "i": int, "u": int}
 
 
 def is_numpy(value: Any, class_name: str) -> bool:
-    """Return True for an instance of numpy's class `class_name`."""
+    """True if numpy is imported and the value is an instance of the numpy class `class_name`."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(value, getattr(numpy, class_name))
 
 
 def take_array(value: Any, encoding: EncodingContext) -> tuple[int, Sequence[Any]]:
-    """Return code and items of an array.
+    """Return the op code and the items of an array.
 
     Raises:
-        UnfitValueError: It is of a subclass of numpy.ndarray, its dtype is not data, or it is empty and has a
-        dimension that the decoder refuses.
+        UnfitValueError: The array is of a subclass of numpy.ndarray, the data format cannot encode its dtype,
+            or the array is empty and exceeds `MAX_EMPTY_EXTENT_BYTES`.
+        ValueNotDataError: The array exceeds `max_bytes`.
     """
     order, shape, dtype = _describe_array(value)
-    encoding.check_room(value.nbytes)  # a broadcast array is larger than its memory
+    encoding.check_room(value.nbytes)  # nbytes of a broadcast array can far exceed its memory
     content = encoding.content(_contiguous_content(value, order))
     return fmt.ARRAY, (order, content, len(shape), *shape, *dtype)
 
 
 def _describe_array(value: Any) -> tuple[str, tuple[int, ...], list[Any]]:
-    """Return memory order, shape and dtype."""
+    """Return the array's memory order, its shape, and the leaves that describe its dtype."""
     numpy = sys.modules["numpy"]
     kind = type(value)
     if kind is not numpy.ndarray and kind is not numpy.memmap:
         raise UnfitValueError(
-            f"is a {kind.__module__}.{kind.__qualname__}, a subclass of numpy.ndarray, which is not data; "
-            "numpy.asarray() makes an ordinary array"
+            f"is a {kind.__module__}.{kind.__qualname__}, a subclass of numpy.ndarray, which the data format "
+            "cannot encode; numpy.asarray() makes an ordinary array"
         )
     extent_bytes = math.prod(size or 1 for size in value.shape) * value.dtype.itemsize
     if not value.size and extent_bytes > fmt.MAX_EMPTY_EXTENT_BYTES:
         raise UnfitValueError(
-            f"is an empty array of shape {value.shape}, whose other dimensions are {extent_bytes} bytes; "
-            f"that is not data above {fmt.MAX_EMPTY_EXTENT_BYTES} bytes"
+            f"is an empty array of shape {value.shape}: its nonzero dimensions would take {extent_bytes} "
+            f"bytes, limit {fmt.MAX_EMPTY_EXTENT_BYTES} bytes"
         )
     is_fortran = value.flags.f_contiguous and not value.flags.c_contiguous
     return "F" if is_fortran else "C", value.shape, _describe_dtype(value.dtype)
 
 
 def _contiguous_content(value: Any, order: str) -> memoryview:
-    """Return the array's memory in that order; a copy only if it has gaps."""
+    """Return the array's content in memory order `order`. Only a non-contiguous array is copied."""
     numpy = sys.modules["numpy"]
     flat = value.reshape(-1, order=order) if value.flags.forc else numpy.ascontiguousarray(value).reshape(-1)
-    # As bytes: memoryview supports neither dates nor structures.
+    # Viewed as bytes, because memoryview supports neither dates nor structures.
     return memoryview(flat.view(numpy.ndarray).view(numpy.uint8))
 
 
 def take_scalar(value: Any, _: EncodingContext) -> tuple[int, Sequence[Any]]:
-    """Return code and items of a numpy scalar. Raises UnfitValueError if its dtype is not data."""
+    """Return the op code and the items of a numpy scalar.
+
+    Raises:
+        UnfitValueError: The data format cannot encode the class or the dtype of the scalar.
+    """
     numpy = sys.modules["numpy"]
     if isinstance(value, numpy.str_):
         _check_scalar_type(value, numpy.str_)
@@ -78,7 +83,9 @@ def take_scalar(value: Any, _: EncodingContext) -> tuple[int, Sequence[Any]]:
         _check_scalar_type(value, numpy.bytes_)
         return fmt.NUMPY_BYTES, (bytes(value),)
     if type(value).__module__ != "numpy":
-        raise UnfitValueError(f"is a {type(value).__module__}.{type(value).__qualname__}, which is not data")
+        raise UnfitValueError(
+            f"is a {type(value).__module__}.{type(value).__qualname__}, which the data format cannot encode"
+        )
     description = _describe_dtype(value.dtype)
     leaf_type = float if description == ["<f8"] else _LEAF_SCALARS.get(value.dtype.kind)
     content = leaf_type(value) if leaf_type else value.tobytes()
@@ -87,28 +94,35 @@ def take_scalar(value: Any, _: EncodingContext) -> tuple[int, Sequence[Any]]:
 
 def _check_scalar_type(value: Any, expected: type) -> None:
     if type(value) is not expected:
-        raise UnfitValueError(f"is of a subclass of numpy.{expected.__name__}, which is not data")
+        raise UnfitValueError(
+            f"is of a subclass of numpy.{expected.__name__}, which the data format cannot encode"
+        )
 
 
 def _describe_dtype(dtype: Any, depth: int = 0) -> list[Any]:
-    """Return a description of leaves, see format.py."""
+    """Return the leaves that describe a dtype, as defined in format.py."""
     if depth > fmt.MAX_DTYPE_DEPTH:
         raise UnfitValueError(
-            f"is of a dtype with more than {fmt.MAX_DTYPE_DEPTH} levels of structures, which is not data"
+            f"is of a dtype with more than {fmt.MAX_DTYPE_DEPTH} levels of structures; the data format "
+            "cannot encode such a dtype"
         )
     if dtype.hasobject:
-        raise UnfitValueError(f"is of dtype {dtype}, which holds Python objects and is not data")
+        raise UnfitValueError(
+            f"is of dtype {dtype}, which contains Python objects; the data format cannot encode such a dtype"
+        )
     if dtype.itemsize == 0:
-        raise UnfitValueError(f"is of dtype {dtype!r}, whose items take no bytes, which is not data")
+        raise UnfitValueError(
+            f"is of dtype {dtype!r}, whose items take no bytes; the data format cannot encode such a dtype"
+        )
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return [fmt.SUBARRAY, len(shape), *shape, *_describe_dtype(base, depth + 1)]
     if dtype.names is not None:
         return _describe_structure(dtype, depth)
     text: str = dtype.str
-    # Types of other packages, such as bfloat16, have the dtype.str of raw bytes.
+    # dtypes of other packages, such as bfloat16, have the same dtype.str as raw bytes.
     if dtype.kind not in _SIMPLE_KINDS or sys.modules["numpy"].dtype(text) != dtype:
-        raise UnfitValueError(f"is of dtype {dtype}, which is not data")
+        raise UnfitValueError(f"is of dtype {dtype}, which the data format cannot encode")
     return [text]
 
 
@@ -118,11 +132,15 @@ def _describe_structure(dtype: Any, depth: int) -> list[Any]:
     by_offset = sorted((dtype.fields[name] for name in dtype.names), key=lambda field: field[1])
     for field_dtype, offset, *_ in by_offset:
         if offset < end:
-            raise UnfitValueError(f"is of dtype {dtype}, whose fields overlap, which is not data")
+            raise UnfitValueError(
+                f"is of dtype {dtype}, whose fields overlap; the data format cannot encode such a dtype"
+            )
         end = offset + field_dtype.itemsize
     for name in dtype.names:
         field_dtype, offset, *title = dtype.fields[name]
         if title:
-            raise UnfitValueError(f"is of dtype {dtype}, which has titles and is not data")
+            raise UnfitValueError(
+                f"is of dtype {dtype}, which has field titles; the data format cannot encode such a dtype"
+            )
         described += [name, offset, *_describe_dtype(field_dtype, depth + 1)]
     return described

@@ -1,4 +1,4 @@
-"""Items -> dicts, sets and records, from items that a hostile process may have chosen."""
+"""Build dicts, sets and records from items that a hostile process may have chosen."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def _make_set(items: list[Any], decoding: DecodingContext) -> set[Any]:
 
 def _check_distinct(made: Sized, keys: list[Any]) -> None:
     if len(made) != len(keys):
-        raise BadDataError("a set or dict has equal keys")
+        raise BadDataError("a set or dict has two equal keys")
 
 
 def _make_record(items: list[Any], decoding: DecodingContext) -> DataRecord:
     type_name, *fields = items
     if len(fields) % 2 or {type(type_name), *map(type, fields[: len(fields) // 2])} != {str}:
-        raise BadDataError("a record has a type name or field name that is not a str")
+        raise BadDataError("a record must have a str as type name, and a str and a value for each field")
     return DataRecord(type_name, _make_dict(fields, decoding))
 
 

@@ -1,4 +1,4 @@
-"""Dicts, sets and records -> items. Runs in the worker, next to the program."""
+"""Split dicts, sets and records into items. Runs in the worker, in the process of the program."""
 
 from __future__ import annotations
 
@@ -17,13 +17,21 @@ if TYPE_CHECKING:
 
 
 def take_dict(value: dict[Any, Any], _: EncodingContext) -> tuple[int, Sequence[Any]]:
-    """Return code and items of a dict. Raises UnfitValueError if its keys would clash in the driver."""
+    """Return the op code and the items of a dict.
+
+    Raises:
+        UnfitValueError: Keys that differ here would be equal or unhashable in the driver.
+    """
     _check_keys(value)
     return fmt.DICT, [*value, *value.values()]
 
 
 def take_record(value: Any, _: EncodingContext) -> tuple[int, Sequence[Any]]:
-    """Return code and items of an instance or a DataRecord. Raises UnfitValueError for other types."""
+    """Return the op code and the items of an instance or a DataRecord.
+
+    Raises:
+        UnfitValueError: The value is of a type that cannot become a DataRecord.
+    """
     record = _record_of(value)
     return fmt.RECORD, [record.type_name, *record.fields, *record.fields.values()]
 
@@ -47,12 +55,16 @@ CONTAINERS: dict[type, Callable[[Any, EncodingContext], tuple[int, Sequence[Any]
     DataRecord: take_record,
 }
 
-# Types whose values come back with the same type, except that instances in them become records.
+# Types that the decoder rebuilds exactly. Instances inside a container of these types become records.
 _KEPT_TYPES = LEAF_TYPES | {bytes} | {each.kind for each in SIMPLE_TYPES} | CONTAINERS.keys() - {DataRecord}
 
 
 def _check_keys(keys: Iterable[Any]) -> None:
-    """Refuse keys that differ here, by identity for example, but are equal or unhashable as records."""
+    """Raise UnfitValueError for keys that differ here, but are equal or unhashable in the driver.
+
+    In the driver, each instance is a DataRecord. Two instances that differ here only by identity can become
+    equal records.
+    """
     if LEAF_TYPES.issuperset(map(type, keys)):
         return
     seen = set()
@@ -62,24 +74,28 @@ def _check_keys(keys: Iterable[Any]) -> None:
         try:
             received = _as_received(key)
         except (UnfitValueError, RecursionError):
-            continue  # refused when the walk reaches the key, which then knows its place
+            continue  # the encoder refuses this key later, with its place in the value
         try:
             is_new = received not in seen
         except TypeError as error:
             raise UnfitValueError(
-                f"has a key of type {type_name_of(type(key))}, which comes back as a DataRecord, "
-                f"or contains one, that cannot be a key: {error}"
+                f"has a key of type {type_name_of(type(key))} that cannot be hashed in the driver, where "
+                f"instances are DataRecords: {error}"
             ) from None
         if not is_new:
             raise UnfitValueError(
-                f"has two keys of type {type_name_of(type(key))} that differ here, but come back as "
-                "equal records"
+                f"has two keys of type {type_name_of(type(key))} that differ in the program, but become "
+                "equal DataRecords in the driver"
             )
         seen.add(received)
 
 
 def _as_received(key: Any) -> Any:
-    """Return the key as the driver gets it: records instead of instances. Raises UnfitValueError."""
+    """Return the key as the driver gets it, with a DataRecord for each instance.
+
+    Raises:
+        UnfitValueError: An instance cannot become a DataRecord.
+    """
     kind = type(key)
     if kind is tuple or kind is frozenset:
         return kind(map(_as_received, key))

@@ -1,4 +1,4 @@
-"""Services of an encoding and of a decoding that the types of values use."""
+"""Interfaces of the encoder and the decoder for the functions that encode and decode single types."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from gigaexec.wire.data.hashing import HashingBudget
 
 
 class EncodingContext(Protocol):
-    """The encoding of which a value is a part."""
+    """The encoding of a whole value, seen by a function that encodes a part of the value."""
 
     def check_room(self, size_bytes: int) -> None:
-        """Raise ValueNotDataError if a buffer of this size would exceed `max_bytes`, before it is copied."""
+        """Raise ValueNotDataError if a buffer of this size would exceed `max_bytes`. Call before copying."""
 
     def content(self, view: memoryview) -> bytes | int:
-        """Return the item that stands for this content: the bytes, or the number of a new buffer."""
+        """Return the item for this content: the bytes if they are short, else the number of a new buffer."""
 
 
 class DecodingContext(Protocol):
-    """The decoding of which a value is a part."""
+    """The decoding of a whole value, seen by a function that decodes a part of the value."""
 
     hashing: HashingBudget
 
     def content(self, item: object) -> memoryview:
-        """Return the content that an item stands for: a writable copy of bytes, or a buffer.
+        """Return the content of an item: a writable copy if the item is bytes, a buffer if it is a number.
 
         Raises:
-            BadDataError: The item is neither, or its buffer is used already.
+            BadDataError: The item is neither bytes nor an int, or the buffer is missing or already used.
         """

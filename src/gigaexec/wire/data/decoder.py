@@ -1,11 +1,11 @@
-"""Data -> a value. The bytes may come from a hostile process. format.py draws the format.
+"""Decode a value from the data format. The bytes may come from a hostile process. See format.py.
 
-Attacks, and the defence against each:
+Attacks and defences:
 
-run code            only types of a closed table are made, from items whose types are checked
-overflow C's stack  msgspec accepts one flat array of scalars; the walk below keeps its own stack
-exhaust memory      the leaf count is read from its header first; `decode_data` states the bound
-collide hashes      inserting keys has a budget of CPU time, see `HashingBudget`
+run code            only types in a fixed table are built, from items whose types are checked
+overflow C's stack  msgspec decodes only a flat array of scalars; `_walk` keeps its own stack
+exhaust memory      the number of leaves is checked before msgspec allocates them
+collide hashes      the CPU time of inserting keys is limited; see `HashingBudget`
 corrupt numpy       dtypes are rebuilt from checked parts, and the contents of bool and str arrays are
                     checked (arrays_in.py)
 """
@@ -40,42 +40,44 @@ def decode_data(
     max_count: int = fmt.DEFAULT_MAX_COUNT,
     what: str = "the result",
 ) -> Any:
-    """Return the value that `encode_data` encoded, or raise one error, whatever the bytes are.
+    """Return the value that `encode_data` encoded. All invalid input raises ValueNotReadableError.
 
-    Arrays are built on the buffers without a copy and keep them alive. They are writable if their buffer is;
-    small ones always are. Nobody may change a buffer afterwards: its contents were checked once.
+    Large arrays use the buffers without a copy, and keep the buffers alive. A large array is writable if its
+    buffer is writable. A small array is always writable. The contents of a buffer are checked only here, so
+    do not change a buffer afterwards.
 
-    Memory in addition to the buffers: at most 4 bytes for each byte of the head (for text), 120 bytes for
-    each leaf, and 250 for each op. Time is linear in size, except for colliding keys, which cost at most a
-    few times 0.5 s + 2 us for each item before they are refused.
+    Memory in addition to the buffers: at most 4 bytes per byte of the head (for text), 120 bytes per leaf,
+    and 250 bytes per op. Time is linear in the size. Colliding keys are refused after at most a few times
+    (0.5 s + 2 us per item).
 
     Args:
-        head: MessagePack.
-        buffers: Contents of arrays and large bytes. They may have any alignment; aligned ones are faster.
-        max_depth: Levels of nesting, as in `encode_data`.
-        max_count: Leaves, and separately ops.
-        what: A name of the bytes, for messages.
+        head: The head in MessagePack, see format.py.
+        buffers: Contents of large arrays and bytes objects. Any alignment is allowed. Arrays on aligned
+            buffers are faster.
+        max_depth: Maximum levels of nesting, counted as in `encode_data`.
+        max_count: Maximum number of leaves; the same limit applies to the ops.
+        what: Subject of error messages, such as "the arguments".
 
     Raises:
-        ValueNotReadableError: The bytes are not a value, exceed a limit, or hold an array while numpy cannot
-            be imported here.
+        ValueNotReadableError: The input is not valid, exceeds a limit, or contains a numpy value while numpy
+            cannot be imported in this process.
     """
     try:
         return Decoding(buffers, max_depth, max_count, _MAKERS).decode(head)
     except BadDataError as error:
-        raise ValueNotReadableError(f"{what} is not valid data: {error}") from None
+        raise ValueNotReadableError(f"{what} cannot be decoded: {error}") from None
     except Exception as error:
-        # numpy, datetime, decimal and hash() report invalid arguments by exceptions of many classes.
-        raise ValueNotReadableError(f"{what} is not valid data: {_described(error)}") from error
+        # numpy, datetime, decimal and hash() raise exceptions of many classes for invalid arguments.
+        raise ValueNotReadableError(f"{what} cannot be decoded: {_described(error)}") from error
 
 
 def decode_plain(head: bytes | memoryview, *, max_depth: int, max_count: int) -> Any:
-    """Return a value of lists, dicts, None, bool, int of 64 bits, float, str and bytes only.
+    """Decode a value that consists of lists, dicts, None, bool, 64-bit int, float, str and short bytes.
 
-    Bounds and arguments are those of `decode_data`. numpy is never imported.
+    The limits and arguments are the same as in `decode_data`. numpy is never imported.
 
     Raises:
-        BadDataError: The bytes are not such a value, or exceed a limit.
+        BadDataError: The head is not valid, contains another type, or exceeds a limit.
     """
     try:
         return Decoding((), max_depth, max_count, _PLAIN_MAKERS).decode(head)
@@ -88,9 +90,9 @@ def decode_plain(head: bytes | memoryview, *, max_depth: int, max_count: int) ->
 def _described(error: Exception) -> str:
     try:
         text = str(error)
-    except ValueError:  # the error quotes an int of thousands of digits, which str() refuses
+    except ValueError:  # the error contains an int of thousands of digits, which str() refuses
         text = ""
-    # Cut, because other libraries quote their arguments in full.
+    # Shortened, because errors of other libraries may contain a whole argument.
     return f"{type(error).__name__}: {text[:300]}"
 
 
@@ -111,18 +113,18 @@ class Decoding:
         self.hashing = HashingBudget()
 
     def decode(self, head: bytes | memoryview) -> Any:
-        """Decode the value. Call once.
+        """Return the value. Call only once, because the buffers are used up.
 
         Raises:
-            Exception: The head is not valid.
+            Exception: The head is not valid: BadDataError, or an exception of another library.
         """
         if _leaf_count(head) > self._max_count:
-            raise BadDataError(f"more than {self._max_count} items")
+            raise BadDataError(f"more than {self._max_count} leaves")
         leaves, packed_ops, raw = _HEAD.decode(head)
         if len(packed_ops) % 4:
-            raise BadDataError("the ops are truncated")
+            raise BadDataError(f"the size of the ops, {len(packed_ops)} bytes, is not a multiple of 4")
         if len(packed_ops) // 4 > self._max_count:
-            raise BadDataError(f"more than {self._max_count} items")
+            raise BadDataError(f"more than {self._max_count} ops")
         ops = array("I", packed_ops)
         if sys.byteorder == "big":
             ops.byteswap()
@@ -135,7 +137,7 @@ class Decoding:
         return values[0]
 
     def _walk(self, leaves: list[Any], ops: Sequence[int], raw: bytes) -> list[Any]:
-        """Execute the ops; return the values outside any container."""
+        """Execute the ops. Return the values that are in no container; valid input has exactly one."""
         makers, max_depth = self._makers, self._max_depth
         opened: list[list[Any]] = []
         made: list[Any] = []
@@ -169,7 +171,7 @@ class Decoding:
         return made
 
     def _take_buffer(self, number: int) -> memoryview:
-        """Return a buffer. Each can be taken once: two arrays on one would change with each other."""
+        """Return a buffer. Taking it twice is refused: arrays that share a buffer would change together."""
         buffer = self._buffers[number] if 0 <= number < len(self._buffers) else None
         if buffer is None:
             raise BadDataError(f"buffer {number} is missing or used twice")
@@ -177,7 +179,7 @@ class Decoding:
         return buffer
 
     def content(self, item: object) -> memoryview:
-        """Return the content that an item stands for: a writable copy of bytes, or a buffer."""
+        """Return the content of an item: a writable copy if the item is bytes, a buffer if it is a number."""
         if type(item) is bytes:
             return memoryview(bytearray(item))
         (number,) = exactly([item], int)
@@ -185,8 +187,9 @@ class Decoding:
 
 
 def _leaf_count(head: bytes | memoryview) -> int:
-    """Return the number of leaves that the head declares, before msgspec allocates anything for them."""
-    # The second byte starts an array: fixarray 0x90 | n, array 16 (0xdc) or array 32 (0xdd).
+    """Return the number of leaves that the head declares. Call before msgspec allocates the leaves."""
+    # The second byte of the head starts the array of leaves. The MessagePack types of arrays are fixarray
+    # (0x90 | n), array 16 (0xdc) and array 32 (0xdd).
     kind = head[1] if len(head) > 1 else 0
     if kind & 0xF0 == 0x90:
         return kind & 0x0F
@@ -196,13 +199,13 @@ def _leaf_count(head: bytes | memoryview) -> int:
 
 
 def _arrays() -> ModuleType:
-    """Return arrays_in, which imports numpy: the driver loads it with the first array that comes back."""
+    """Return the module arrays_in, which imports numpy. So numpy is imported with the first numpy value."""
     try:
         from gigaexec.wire.data import arrays_in
     except ImportError as error:
         raise BadDataError(
-            f"it holds numpy's arrays or scalars, and numpy cannot be imported here: {error}. Install numpy, "
-            "or let the program return lists and floats"
+            f"the value contains numpy arrays or scalars, but numpy cannot be imported here: {error}. "
+            "Install numpy, or let the program return lists and floats"
         ) from error
     return arrays_in
 

@@ -1,6 +1,7 @@
-"""A value -> data, without pickle and without code. format.py draws the format.
+"""Encode a value in the data format, without pickle. See format.py.
 
-Runs in the process of the program, which may have changed anything here: the decoder trusts none of it.
+Results are encoded in the process of the program, which may have changed this code. So the decoder trusts
+nothing in the encoded bytes.
 """
 
 from __future__ import annotations
@@ -31,29 +32,30 @@ _ADVICE_FOR_ARGUMENTS = "Pass plain data instead, or send the arguments as a pic
 
 _TOO_MANY = (
     "is where the value exceeds {} items. An object that occurs twice counts twice; "
-    "a numpy array counts as one"
+    "a numpy array counts as one item"
 )
 
 _MESSAGEPACK_INTS = range(-(1 << 63), 1 << 64)
 
 _ENCODER = msgspec.msgpack.Encoder()
 
-# Returns the op code of a value, and the items that it is rebuilt from.
+# A function that splits a value: it returns the op code, and the items from which the decoder rebuilds the
+# value.
 _TakeApart = Callable[[Any, "Encoding"], tuple[int, Sequence[Any]]]
 
 
 class ValueNotDataError(Exception):
-    """The value is not data, or exceeds a limit; the message says where, why and what to do."""
+    """The data format cannot encode the value. The message says where, why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedData:
-    """A value as data.
+    """A value, encoded in the data format.
 
     Args:
-        head: MessagePack, see format.py.
-        buffers: Contents of arrays and large bytes, in order, each contiguous. They refer to the value's
-            own memory where possible: send them before the value changes.
+        head: The head in MessagePack, see format.py.
+        buffers: Contents of large arrays and bytes objects, each contiguous, in the order of their numbers.
+            A buffer may be the value's own memory, so send the buffers before the value changes.
     """
 
     head: bytes
@@ -61,7 +63,7 @@ class EncodedData:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the head and the buffers together."""
+        """Size of the head and all buffers together."""
         return len(self.head) + sum(buffer.nbytes for buffer in self.buffers)
 
 
@@ -73,50 +75,53 @@ def encode_data(
     max_bytes: int | None = None,
     are_arguments: bool = False,
 ) -> EncodedData:
-    """Encode a value that consists of data.
+    """Encode a value in the data format.
 
-    These come back with their exact type: None, bool, int of any size, float, str, bytes, list, tuple, set,
-    frozenset, dict, DataRecord, the types in `SIMPLE_TYPES`, numpy scalars and arrays without objects.
+    The decoder returns these types unchanged: None, bool, int of any size, float, str, bytes, list, tuple,
+    set, frozenset, dict, DataRecord, the types in `SIMPLE_TYPES`, and numpy scalars and arrays without
+    objects.
 
-    These come back as a DataRecord, named `module.QualName`:
+    The decoder returns a DataRecord with the type name `module.QualName` for:
 
     - an enum member: fields `name` and `value`;
-    - a named tuple: its `_fields`;
-    - a dataclass instance: its fields in the order of the class, then its other attributes;
-    - an instance of another class written in Python: the values of its `__slots__`, base classes first, then
-      its `__dict__`. Attributes without a value are left out. Properties are not computed. Instances of the
+    - a named tuple: the fields in `_fields`;
+    - a dataclass instance: the fields in the order of the class, then other attributes;
+    - an instance of another class written in Python: the values of `__slots__`, base classes first, then of
+      `__dict__`. Attributes without a value are left out. Properties are not computed. Instances of the
       standard library's own classes are refused, except SimpleNamespace and argparse.Namespace.
 
-    OrderedDict, defaultdict and Counter come back as dict, a numpy.memmap as an array. Instances of other
-    subclasses of built-in types are refused, because a part of them would be lost silently. An object that
-    occurs twice comes back as two objects.
+    OrderedDict, defaultdict and Counter become a dict, and a numpy.memmap becomes an array. Instances of
+    other subclasses of built-in types are refused, because a part of their contents would be lost silently.
+    An object that occurs twice becomes two objects.
 
     Args:
-        value: The value.
-        max_depth: Levels of nesting. Each object is one, except None, bool, int, float, str and bytes.
-        max_count: Leaves, and separately containers. At most `LARGEST_MAX_COUNT`.
-        max_bytes: Size of the head and the buffers together; None for no limit.
+        value: A result, or the `(args, kwargs)` of a call.
+        max_depth: Maximum levels of nesting. Every object adds a level, except None, bool, int, float, str
+            and bytes.
+        max_count: Maximum number of leaves; the same limit applies to the ops. At most `LARGEST_MAX_COUNT`.
+        max_bytes: Maximum size of the head and the buffers together; None for no limit.
         are_arguments: True if the value is a call's `(args, kwargs)`. Then each part must arrive with its
             exact type: instances and dict subclasses are refused instead of becoming records and dicts.
 
     Raises:
-        ValueNotDataError: A part of the value is not data, or contains itself, or a limit is exceeded. The
-            message holds its place, as in `result['model'].layers[3]` or `kwargs['sizes'][0]`.
+        ValueNotDataError: The data format cannot encode a part of the value, the value contains itself, or a
+            limit is exceeded. The message contains the place in the value, such as
+            `result['model'].layers[3]` or `kwargs['sizes'][0]`.
     """
     limits = (max_depth, max_count, max_bytes)
     try:
         return Encoding(*limits, are_arguments=are_arguments).encode(value)
     except _UnfitLeafError:
-        # Rare. The first pass therefore does not check each int and each str.
+        # Rare. So only this second pass checks each int and each str.
         return Encoding(*limits, are_arguments=are_arguments, is_careful=True).encode(value)
 
 
 class _UnfitLeafError(Exception):
-    """MessagePack cannot hold an int or a str of the value."""
+    """The value contains an int or a str that MessagePack cannot encode."""
 
 
 class _LimitError(Exception):
-    """A limit is exceeded at a place that is not yet known."""
+    """A limit is exceeded. The handler in `encode` adds the place in the value to the message."""
 
 
 class _Open(NamedTuple):
@@ -152,17 +157,17 @@ class Encoding:
         self._raw = bytearray()
         self._buffers: list[memoryview] = []
         self._buffer_bytes = 0
-        # The innermost last. The first is a list that holds only the value.
+        # The open containers, the innermost last. The first container is a list that contains only the value.
         self._open: list[_Open] = []
-        # Types that are not in `_TAKE_APART`, once their kind is known.
+        # The functions that `_learn` has chosen for types that are not in `_TAKE_APART`.
         self._learned: dict[type, _TakeApart] = {}
 
     def encode(self, value: Any) -> EncodedData:
-        """Encode the value. Call once.
+        """Encode the value. Call only once.
 
         Raises:
-            ValueNotDataError: As `encode_data`.
-            _UnfitLeafError: A leaf needs `is_careful`.
+            ValueNotDataError: See `encode_data`.
+            _UnfitLeafError: MessagePack cannot encode a leaf. A new Encoding with `is_careful` can.
         """
         items: Sequence[Any] = (value,)
         if self._is_careful:
@@ -177,7 +182,7 @@ class Encoding:
         except ValueNotDataError:
             raise
         except Exception as error:
-            # Attributes are read and keys are hashed: code of the program runs, and may raise anything.
+            # Reading attributes and hashing keys runs code of the program, which may raise any exception.
             raise ValueNotDataError(
                 f"{self._place()} raised {type(error).__name__} when it was read. {self._advice}"
             ) from error
@@ -196,15 +201,15 @@ class Encoding:
     def _check_size(self, size_bytes: int) -> None:
         if self._max_bytes is not None and size_bytes > self._max_bytes:
             raise ValueNotDataError(
-                f"{self._root} takes {size_bytes} bytes or more as data; the limit is {self._max_bytes} bytes"
+                f"{self._root}: at least {size_bytes} bytes in the data format, limit {self._max_bytes} bytes"
             )
 
     def _walk(self) -> None:
-        """Encode the items of the open container, and theirs, without recursion."""
+        """Encode the items of the open container and all items nested in them, without recursion."""
         leaf_types, leaves, ops, opened = LEAF_TYPES, self._leaves, self._ops, self._open
         add_leaf, add_op, learned = leaves.append, ops.append, self._learned
         rest = opened[0].rest
-        run = 0  # leaves that no op covers yet
+        run = 0  # number of leaves for which no op was added yet
         while True:
             for item in rest:
                 if type(item) in leaf_types:
@@ -240,7 +245,7 @@ class Encoding:
                 rest = opened[-1].rest
 
     def _learn(self, value: Any) -> _TakeApart:
-        """Return the function that takes apart a value whose type is not in `_TAKE_APART`."""
+        """Choose and remember the function that splits values of a type that is not in `_TAKE_APART`."""
         kind = type(value)
         take_apart: _TakeApart
         if is_numpy(value, "ndarray"):
@@ -248,7 +253,7 @@ class Encoding:
         elif is_numpy(value, "generic"):
             take_apart = take_scalar
         elif self._are_arguments:
-            raise UnfitValueError(f"is a {type_name_of(kind)}, which is not data")
+            raise UnfitValueError(f"is a {type_name_of(kind)}, which the data format cannot encode")
         elif kind in (OrderedDict, defaultdict, Counter):
             take_apart = take_dict
         else:
@@ -257,19 +262,19 @@ class Encoding:
         return take_apart
 
     def add_raw(self, value: bytes) -> None:
-        """Append to the raw bytes."""
+        """Append the contents of a bytes object to the raw bytes."""
         self._raw += value
 
     def check_room(self, size_bytes: int) -> None:
-        """Raise ValueNotDataError if a buffer of this size would exceed `max_bytes`, before it is copied."""
+        """Raise ValueNotDataError if a buffer of this size would exceed `max_bytes`. Call before copying."""
         self._check_size(self._buffer_bytes + size_bytes)
 
     def content(self, view: memoryview) -> bytes | int:
-        """Return the item that stands for this content: the bytes, or the number of a new buffer."""
+        """Return the item for this content: the bytes if they are short, else the number of a new buffer."""
         return view.tobytes() if view.nbytes <= fmt.INLINE_CONTENT_BYTES else self.add_buffer(view)
 
     def add_buffer(self, view: memoryview) -> int:
-        """Append a buffer and return its number. Raises ValueNotDataError above `max_bytes`."""
+        """Append a buffer and return its number. Raises ValueNotDataError if the size exceeds `max_bytes`."""
         self._buffers.append(view)
         self._buffer_bytes += view.nbytes
         self._check_size(self._buffer_bytes)
@@ -281,13 +286,13 @@ class Encoding:
             if id(container) in first_at:
                 return ValueNotDataError(
                     f"{self._place(level)} is {self._place(first_at[id(container)])} itself: "
-                    f"a value that contains itself is not data. {self._advice}"
+                    f"the data format cannot encode a value that contains itself. {self._advice}"
                 )
             first_at[id(container)] = level
         return _LimitError(f"is nested deeper than {self._max_depth} levels")
 
     def _place(self, level: int | None = None) -> str:
-        """Return the place of the current item, or of the container at `level`: `result['a'].layers[3]`."""
+        """Return the place of the current item or of the container at `level`, as in `result['a'].x[3]`."""
         steps = [_step(opened) for opened in self._open[1:][:level]]
         if self._are_arguments and steps:
             steps[0] = "args" if steps[0] == "[0]" else "kwargs"
@@ -298,7 +303,7 @@ class Encoding:
 
 
 def _step(opened: _Open) -> str:
-    """Return how the current item is reached from its container."""
+    """Return the place of the current item in its container, such as `[3]` or `.layers`."""
     items = opened.items
     index = len(items) - length_hint(opened.rest) - 1
     if opened.code in (fmt.LIST, fmt.TUPLE):
@@ -315,7 +320,7 @@ def _step(opened: _Open) -> str:
 def _short(key: Any) -> str:
     if type(key) in LEAF_TYPES:
         return reprlib.repr(key)
-    return f"<{type(key).__name__}>"  # a repr may run code of the program, and be long
+    return f"<{type(key).__name__}>"  # repr() may run code of the program, and return a long text
 
 
 def _with_unfit_marked(items: Sequence[Any]) -> Sequence[Any]:

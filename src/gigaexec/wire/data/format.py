@@ -1,10 +1,10 @@
-"""The data format: what encoder and decoder share.
+"""The data format: its op codes, limits and errors, shared by encoder and decoder.
 
     [1.5, (True, "a"), {"x": b"raw"}]
 
     leaves      1.5  True "a"  "x"          one flat MessagePack array: None, bool, int, float, str
     raw bytes   raw                         the contents of bytes objects, concatenated
-    ops         OPEN                        32 bits each, little-endian: a code, and a number above it
+    ops         OPEN                        32 bits each, little-endian: code | number << 6
                   LEAVES 1                  -> 1.5
                   TUPLE 2                   -> a tuple of the next 2 leaves
                   OPEN
@@ -13,12 +13,12 @@
                 CLOSE LIST                  -> a list of the items since OPEN
     buffers                                 contents of arrays and large bytes, outside the head
 
-The head is the MessagePack array [leaves, ops, raw bytes]. It is not nested deeper and holds no maps and no
-extension types, so C code that recurses or hashes never sees what a program sends. All structure is in the
-ops, which the decoder walks with its own stack and limits.
+The head is the MessagePack array [leaves, ops, raw bytes]. The head is not nested deeper, and has no maps or
+extension types. So msgspec's C code never recurses into untrusted structure, and never hashes untrusted keys.
+All structure is in the ops, which the decoder walks with its own stack and limits.
 
-The items of a dict are its keys, then its values. The items of a record are its type name, then its field
-names, then their values.
+The items of a dict are all keys, then all values. The items of a record are the type name, then all field
+names, then all field values.
 """
 
 from __future__ import annotations
@@ -27,47 +27,55 @@ from __future__ import annotations
 CODE_BITS = 6
 CODE_MASK = (1 << CODE_BITS) - 1
 
-# LEAVES n: the next n leaves. OPEN: start a list of items. CLOSE code: make a value of that code from the
-# items since OPEN. BYTES n: the next n raw bytes. LARGE_BYTES n: buffer n.
+# LEAVES n: the next n leaves. OPEN: start a list of items. CLOSE code: make a value of the type with this
+# code from the items since OPEN. BYTES n: a bytes object of the next n raw bytes. LARGE_BYTES n: a bytes
+# object with the content of buffer n.
 LEAVES, OPEN, CLOSE, BYTES, LARGE_BYTES = range(5)
-# Codes of values made from items: from those since OPEN, or from the next n leaves if the op is not CLOSE.
-# A new type takes the next free number. Codes never change, because machines of other versions read them.
+# Codes of the types. CLOSE code makes the value from the items since OPEN. An op with one of these codes and
+# a number n makes the value from the next n leaves. A new type takes the next free code. Codes never change,
+# because machines with other versions of gigaexec read them.
 LIST, TUPLE, DICT, SET, FROZENSET, RECORD = range(5, 11)
 BIG_INT, COMPLEX, SURROGATE_STR, BYTEARRAY = range(11, 15)
 DATE, TIME, DATETIME, TIMEDELTA, TIMEZONE, ZONE_INFO, DECIMAL, UUID = range(15, 23)
 ARRAY, NUMPY_SCALAR, NUMPY_STR, NUMPY_BYTES = range(23, 27)
 
-# Types of values that the head holds as they are.
+# Types whose values are leaves.
 LEAF_TYPES = frozenset({type(None), bool, int, float, str})
 
-# A dtype is described by leaves: "<f8" and the like, or one of these words and its parameters.
-# STRUCTURE, itemsize, is aligned, number of fields, then for each field: name, offset, description.
-# SUBARRAY, number of dimensions, dimensions, description.
+# A list of leaves describes a dtype:
+# - simple: numpy's dtype.str, such as "<f8";
+# - structure: STRUCTURE, itemsize, is aligned, number of fields, then name, offset and dtype of each field;
+# - subarray: SUBARRAY, number of dimensions, dimensions, dtype of the items.
 STRUCTURE = "structure"
 SUBARRAY = "subarray"
 
-# Levels of nesting. repr(), ==, copy and pickle of the value recurse in the driver, whose default limit is
-# 1000 frames; results nested deeper than this are rare.
+# Maximum levels of nesting. Results with more levels are rare. In the driver, repr(), ==, copy and pickle
+# recurse into the value, and Python's default recursion limit is 1000 frames.
 DEFAULT_MAX_DEPTH = 200
 
-# Leaves, and separately ops. A container takes at most 250 bytes of the driver's memory, a leaf 120 including
-# its slot in a set, plus its text: 1.5 GB for the worst head. An array counts as one item.
+# Maximum number of leaves; the same limit applies to the ops. In the driver, a container takes at most 250
+# bytes of memory, and a leaf 120 bytes (with its slot in a set) plus its text: 1.5 GB in the worst case. An
+# array counts as one item.
 DEFAULT_MAX_COUNT = 4_000_000
 LARGEST_MAX_COUNT = (1 << 32 - CODE_BITS) - 1
 
-# An array with a dimension of 0 takes no memory, but a loop over another, huge dimension would never end.
+# Limit on an empty array: its item size times its nonzero dimensions. An array with a dimension of 0 takes no
+# memory, but a loop over one of its other dimensions would never end if that dimension were huge.
 MAX_EMPTY_EXTENT_BYTES = 1 << 32
 
-# Levels of nested structures and subarrays: more than real dtypes have, far below the recursion limit.
+# Maximum levels of structures and subarrays: more than real dtypes have, far below the recursion limit.
 MAX_DTYPE_DEPTH = 16
 
-# Longer contents become buffers. Up to this size a copy is cheaper than the bookkeeping of a buffer.
+# Contents of more bytes become buffers. For smaller contents, a copy is cheaper than a buffer.
 INLINE_CONTENT_BYTES = 16 * 1024
 
 
 class UnfitValueError(Exception):
-    """A value is not data. The encoder puts the value's place before the message, and advice after it."""
+    """The data format cannot encode a value.
+
+    The encoder puts the place of the value before the message, and advice after the message.
+    """
 
 
 class BadDataError(Exception):
-    """The bytes are not what the encoder makes. The decoder raises it as ValueNotReadableError."""
+    """The bytes are not valid in the data format. `decode_data` raises ValueNotReadableError instead."""

@@ -1,4 +1,4 @@
-"""The fields of an instance of a program's class, read without its `__getstate__` and similar methods."""
+"""Read the fields of an instance of a program's class, without calling `__getstate__` or similar methods."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 
 from gigaexec.wire.data.format import UnfitValueError
 
-_POINTER_BYTES = object.__basicsize__ // 2  # a reference count and a type
-# Py_TPFLAGS_HEAPTYPE, Include/object.h: created at run time, as by a class statement.
+_POINTER_BYTES = object.__basicsize__ // 2  # an object consists of a reference count and a type pointer
+# Py_TPFLAGS_HEAPTYPE in Include/object.h: the type was created at run time, for example by a class statement.
 _IS_HEAP_TYPE = 1 << 9
 
-# Classes of the standard library whose attributes are chosen by their users.
+# Classes of the standard library whose users choose the attributes.
 _NAMESPACES = ("types.SimpleNamespace", "argparse.Namespace")
 
 
 def type_name_of(kind: type) -> str:
-    """Return `module.QualName`."""
+    """Return the name of the type as `module.QualName`."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def fields_of(value: Any) -> dict[str, Any]:
-    """Return the fields of the record that stands for an instance, see `encode_data`.
+    """Return the names and values of an instance's fields, in the order that `encode_data` describes.
 
     Raises:
-        UnfitValueError: Instances of this type are not records, or an attribute's name is not a str.
+        UnfitValueError: The type cannot become a DataRecord, or the name of an attribute is not a str.
     """
     kind = type(value)
     if isinstance(value, enum.Enum):
@@ -35,7 +35,7 @@ def fields_of(value: Any) -> dict[str, Any]:
     if _is_named_tuple(value):
         return dict(zip(value._fields, value, strict=True))
     if reason := _why_no_record(kind, value):
-        raise UnfitValueError(f"is {reason}, which is not data")
+        raise UnfitValueError(f"is {reason}, which the data format cannot encode")
     declared = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
     fields: dict[str, Any] = {}
     for field in declared:
@@ -43,7 +43,7 @@ def fields_of(value: Any) -> dict[str, Any]:
     for name in _slots_of(kind):
         _add(fields, name, value)
     for name, held in getattr(value, "__dict__", {}).items():
-        if name == "__orig_class__":  # set by typing for `Box[int]()`
+        if name == "__orig_class__":  # typing adds this attribute to `Box[int]()`
             continue
         fields.setdefault(name, held)
     if odd := [name for name in fields if type(name) is not str]:
@@ -55,7 +55,7 @@ def _add(fields: dict[str, Any], name: str, value: Any) -> None:
     try:
         fields[name] = getattr(value, name)
     except AttributeError:
-        pass  # the slot has no value
+        pass  # the field or slot has no value
 
 
 def _is_named_tuple(value: Any) -> bool:
@@ -68,7 +68,7 @@ def _slots_of(kind: type) -> list[str]:
         name
         for base in reversed(kind.__mro__)
         for name, member in vars(base).items()
-        if isinstance(member, MemberDescriptorType) and name != "__dict__"  # a member of SimpleNamespace
+        if isinstance(member, MemberDescriptorType) and name != "__dict__"  # as in SimpleNamespace
     ]
 
 
@@ -90,7 +90,7 @@ def _why_no_record(kind: type, value: Any) -> str:
             return f"a {name}, a subclass of {type_name_of(base)}"
     if any(map(_is_written_in_c, kind.__mro__[:-1])):
         return f"a {name}, whose contents are not in Python attributes"
-    # C code may add hidden contents to a Python class; such instances are larger than their parts.
+    # C code may add hidden contents to a Python class. Then an instance is larger than the sum of its parts.
     expected_bytes = object.__basicsize__ + _POINTER_BYTES * (
         len(_slots_of(kind)) + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
     )
@@ -104,7 +104,7 @@ def _is_of_standard_library(kind: type) -> bool:
 
 
 def _is_written_in_c(kind: type) -> bool:
-    """Return True if the class defines methods in C. A class statement can only copy existing ones."""
+    """True if the class itself defines methods in C. A class statement can only copy them."""
     return any(
         isinstance(member, MethodDescriptorType | WrapperDescriptorType) and member.__objclass__ is kind
         for member in vars(kind).values()

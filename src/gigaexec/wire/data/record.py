@@ -1,4 +1,4 @@
-"""`DataRecord`: the type name and fields of an instance of a program's class, without its code."""
+"""`DataRecord`: the type name and fields of an instance of a program's class, without the class's code."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any, NoReturn
 
 
 class DataRecord:
-    """A plain record that stands for an instance whose class the driver does not run.
+    """The type name and fields of an instance of a program's class. The driver never runs code of the class.
 
-    Fields are attributes too: `record.loss` is `record.fields["loss"]`. A field named `type_name`, `fields`
-    or `__like_this__` is reached through `fields` only.
+    Fields can be read as attributes: `record.loss` is `record.fields["loss"]`. A field with the name
+    `type_name`, `fields` or `__like_this__` can be read only through `fields`.
 
     Two records are equal if their type names and their fields are equal. A record is hashable if all its
     fields are; a record used as a key must not be changed. Attributes cannot be assigned; `fields` is an
@@ -17,7 +17,7 @@ class DataRecord:
 
     Args:
         type_name: Module and qualified name of the class, such as `model.Layer`. The program chose this text.
-        fields: Names and values, in order.
+        fields: Names and values of the fields, in order.
     """
 
     __slots__ = ("fields", "type_name")
@@ -31,18 +31,18 @@ class DataRecord:
         object.__setattr__(self, "fields", fields)
 
     def __getattr__(self, name: str) -> Any:
-        # Libraries look up `__array_interface__` and similar names and trust the address they find. The
-        # program chooses field names, so special names are never looked up in `fields`.
+        # Libraries look up names such as `__array_interface__`, and trust the memory address in the value.
+        # The program chooses the field names, so special names are never looked up in `fields`.
         is_special = name == "fields" or (name.startswith("__") and name.endswith("__"))
         if not is_special and name in self.fields:
             return self.fields[name]
         raise AttributeError(f"the record has no field {name!r}")
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"a DataRecord cannot be assigned to: {name!r}")
+        raise AttributeError(f"cannot assign {name!r}: the attributes of a DataRecord are read-only")
 
     def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"a DataRecord cannot be changed: {name!r}")
+        raise AttributeError(f"cannot delete {name!r}: the attributes of a DataRecord are read-only")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, DataRecord):
@@ -53,7 +53,7 @@ class DataRecord:
         return hash((self.type_name, frozenset(self.fields.items())))
 
     def __repr__(self) -> str:
-        # The program chose the names: unprintable characters are shown as escapes.
+        # The program chose the names, so unprintable characters are shown as escapes.
         name = self.type_name if self.type_name.isprintable() else repr(self.type_name)[1:-1]
         shown = [
             f"{field}={value!r}" if field.isidentifier() else f"**{{{field!r}: {value!r}}}"

@@ -1,9 +1,10 @@
-"""Types made of a fixed few items, and for each the functions that take a value apart and make it again.
+"""Types with a small, fixed number of items, and the functions that split and rebuild their values.
 
-`SIMPLE_TYPES` at the end lists them; docs/how-to/add-a-value-type.md shows how to add one.
+`SIMPLE_TYPES` at the end lists the types. docs/how-to/add-a-value-type.md shows how to add a type.
 
-Taking apart runs in the worker, next to the program. Making runs in the driver, on items that a hostile
-process may have chosen: a `_make` function checks the types of its items with `exactly` before it uses them.
+A `_take` function splits a value. It runs in the worker, in the process of the program. A `_make` function
+rebuilds a value. It runs in the driver, on items that a hostile process may have chosen, so it checks the
+types of the items with `exactly` before using them.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ from gigaexec.wire.data.instances import type_name_of
 if TYPE_CHECKING:
     from gigaexec.wire.data.context import DecodingContext, EncodingContext
 
-# Names of the time zone database. No dots, so that no name leads out of its folder.
+# Allowed names of time zones. No dots, so that no name leads out of the folder of the time zone database.
 _ZONE_KEY = re.compile(r"[A-Za-z0-9_+-]{1,32}(?:/[A-Za-z0-9_+-]{1,32}){0,3}")
 
-# Comparing ints of this size takes long enough to matter, see `HashingBudget`.
+# Comparing ints above this size takes long enough to matter, see `HashingBudget`.
 _LARGE_INT_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class SimpleType:
-    """A type whose values consist of a fixed few items.
+    """A type whose values consist of a small, fixed number of items.
 
     Args:
         kind: The type. Instances of subclasses are not included.
-        code: Its op code.
-        take_apart: Return a value's items, each a leaf, bytes or a value of another type. Runs in the worker.
-            Raises UnfitValueError if this value cannot be rebuilt from items.
-        make: Return the value of these items. Runs in the driver on untrusted items. Any exception that it
-            raises becomes a ValueNotReadableError. It must not take longer than linear time.
+        code: The op code of the type.
+        take_apart: Function that returns the items of a value. An item is a leaf, bytes or a value of another
+            type. Runs in the worker. Raises UnfitValueError if the value cannot be rebuilt from items.
+        make: Function that rebuilds the value from the items. Runs in the driver on untrusted items, in
+            linear time or less. Any exception becomes a ValueNotReadableError.
     """
 
     kind: type
@@ -51,10 +52,10 @@ class SimpleType:
 
 
 def exactly(items: Sequence[Any], *types: type) -> Sequence[Any]:
-    """Return the items.
+    """Return the items unchanged, after checking their number and exact types.
 
     Raises:
-        BadDataError: Their number or exact types are not the expected ones.
+        BadDataError: The items do not have exactly the given types.
     """
     if tuple(map(type, items)) != types:
         expected = ", ".join(each.__name__ for each in types[:10])
@@ -65,7 +66,7 @@ def exactly(items: Sequence[Any], *types: type) -> Sequence[Any]:
 
 @dataclass(frozen=True, slots=True)
 class BigInt:
-    """Marks an int outside the 64-bit range of MessagePack."""
+    """A wrapper that marks an int outside the 64-bit range of MessagePack."""
 
     value: int
 
@@ -83,7 +84,7 @@ def _make_big_int(items: Sequence[Any], decoding: DecodingContext) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SurrogateStr:
-    """Marks a str with lone surrogates, which UTF-8 cannot encode."""
+    """A wrapper that marks a str with lone surrogates, which UTF-8 cannot encode."""
 
     value: str
 
@@ -106,7 +107,7 @@ def _make_complex(items: Sequence[Any], _: DecodingContext) -> complex:
 
 
 def _take_bytearray(value: bytearray, encoding: EncodingContext) -> Sequence[Any]:
-    # A copy: other threads of the program may resize the original meanwhile.
+    # Copied, because other threads of the program may resize the bytearray during encoding.
     return (encoding.content(memoryview(bytes(value))),)
 
 
@@ -126,8 +127,8 @@ def _take_time(value: datetime.time | datetime.datetime, _: EncodingContext) -> 
     zone = value.tzinfo
     if type(zone) not in _ZONE_TYPES:
         raise UnfitValueError(
-            f"has a tzinfo of type {type_name_of(type(zone))}, which is not data; use datetime.timezone or "
-            "zoneinfo.ZoneInfo"
+            f"has a tzinfo of type {type_name_of(type(zone))}, which the data format cannot encode; use "
+            "datetime.timezone or zoneinfo.ZoneInfo"
         )
     return (value.hour, value.minute, value.second, value.microsecond, value.fold, zone)
 
@@ -155,7 +156,8 @@ def _make_timedelta(items: Sequence[Any], _: DecodingContext) -> datetime.timede
 
 
 def _take_timezone(value: datetime.timezone, _: EncodingContext) -> Sequence[Any]:
-    # Only __getinitargs__ distinguishes a given name from one that tzname() derives.
+    # Only __getinitargs__ shows if a name was given. tzname() derives a name from the offset if none was
+    # given.
     offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]
     return (offset.days, offset.seconds, offset.microseconds, *name)
 
@@ -163,20 +165,22 @@ def _take_timezone(value: datetime.timezone, _: EncodingContext) -> Sequence[Any
 def _make_timezone(items: Sequence[Any], decoding: DecodingContext) -> datetime.timezone:
     offset = _make_timedelta(items[:3], decoding)
     if len(items) == 3:
-        return datetime.timezone(offset)  # for no offset the singleton timezone.utc
+        return datetime.timezone(offset)  # returns the singleton timezone.utc if the offset is zero
     return datetime.timezone(offset, *exactly(items[3:], str))
 
 
 def _take_zone_info(value: zoneinfo.ZoneInfo, _: EncodingContext) -> Sequence[Any]:
-    if value.key is None:  # made by ZoneInfo.from_file
-        raise UnfitValueError("is a ZoneInfo without a key, which is not data")
+    if value.key is None:  # ZoneInfo.from_file() was called without a key
+        raise UnfitValueError(
+            "is a ZoneInfo without a key, which the data format cannot encode; use zoneinfo.ZoneInfo(key)"
+        )
     return (value.key,)
 
 
 def _make_zone_info(items: Sequence[Any], _: DecodingContext) -> zoneinfo.ZoneInfo:
     (key,) = exactly(items, str)
     if not _ZONE_KEY.fullmatch(key):
-        raise BadDataError(f"not a time zone key: {key!r:.80}")
+        raise BadDataError(f"expected a time zone key such as 'Europe/Berlin', got {key!r:.80}")
     return zoneinfo.ZoneInfo(key)
 
 

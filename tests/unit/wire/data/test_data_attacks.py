@@ -185,8 +185,8 @@ def test_hostile_bytes_give_an_error_soon(head: bytes) -> None:
         ("deep lists", "nested deeper than 200 levels"),
         ("deep subarrays", "a dtype is nested deeper than 16 levels"),
         ("a field beyond the item", "fields of a structured dtype are larger than its item size"),
-        ("an empty array with a huge dimension", "an empty array with a huge dimension"),
-        ("zone Etc/../UTC", "not a time zone key: 'Etc/../UTC'"),
+        ("an empty array with a huge dimension", r"an empty array has shape \(0, 4611686018427387904\)"),
+        ("zone Etc/../UTC", "expected a time zone key .*, got 'Etc/../UTC'"),
     ],
 )
 def test_what_libraries_would_refuse_too_is_refused_before_they_see_it(attack: str, message: str) -> None:
@@ -240,21 +240,21 @@ def test_s16_nested_frozensets_that_collide_cost_a_bounded_time(levels: int, siz
 def test_s16_colliding_keys_are_refused_before_they_cost_seconds(members: list[Any]) -> None:
     head, buffers = hostile_set(members)
     began = time.thread_time()
-    with pytest.raises(ValueNotReadableError, match="keys of its sets and dicts collide"):
+    with pytest.raises(ValueNotReadableError, match="hashes of set or dict keys collide"):
         decode_data(head, buffers)
     assert time.thread_time() - began < 15
 
 
 def test_s16_a_few_large_keys_are_measured_like_many_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HashingBudget, "_BASE_S", 0.001)
-    with pytest.raises(ValueNotReadableError, match="keys of its sets and dicts collide"):
+    with pytest.raises(ValueNotReadableError, match="hashes of set or dict keys collide"):
         decode_data(*hostile_set([n * ((1 << 61) - 1) for n in range(1 << 400_000, (1 << 400_000) + 60)]))
 
 
 def test_s16_a_decimal_and_a_large_int_are_not_compared() -> None:
     large = (1 << 8_000_000) - 1
     members = [large, decimal.Decimal(large % ((1 << 61) - 1))]
-    with pytest.raises(ValueNotReadableError, match="which take long to compare"):
+    with pytest.raises(ValueNotReadableError, match="which takes too long to compare"):
         decode_data(*hostile_set(members))
     encoded = encode_data({"n": large, "d": members[1]})
     assert decode_data(encoded.head, encoded.buffers) == {"n": large, "d": members[1]}

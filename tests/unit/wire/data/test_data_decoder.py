@@ -244,5 +244,7 @@ def test_an_array_without_numpy_is_a_clear_error() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
     )
-    assert "ValueNotReadableError: the result is not valid data: it holds numpy's arrays" in done.stderr
+    assert (
+        "ValueNotReadableError: the result cannot be decoded: the value contains numpy arrays" in done.stderr
+    )
     assert "Install numpy" in done.stderr

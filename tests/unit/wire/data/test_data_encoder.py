@@ -166,7 +166,10 @@ def holding(name: str, value: Any) -> Any:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (print, r"^result is a builtin_function_or_method, which is not data\. .*results=\"pickle\""),
+        (
+            print,
+            r"^result is a builtin_function_or_method, which the data format cannot encode\. .*=\"pickle\"",
+        ),
         (
             {"model": holding("layers", [1, 2, 3, len])},
             r"^result\['model'\]\.layers\[3\] is a builtin_function",
@@ -183,7 +186,10 @@ def holding(name: str, value: Any) -> Any:
             [dict.fromkeys([(1, Identified()), (1, Identified())])],
             r"^result\[0\] has two keys of type builtins\.tuple",
         ),
-        ({"a": {(1, Unhashable())}}, r"^result\['a'\] has a key of type builtins\.tuple, which comes back"),
+        (
+            {"a": {(1, Unhashable())}},
+            r"^result\['a'\] has a key of type builtins\.tuple that cannot be hashed in the driver",
+        ),
         (
             {"a": [np.empty((0, 1 << 34))]},
             r"^result\['a'\]\[0\] is an empty array of shape \(0, 17179869184\)",
@@ -208,20 +214,23 @@ def holding(name: str, value: Any) -> Any:
         (collections.deque([1]), r"^result is a collections\.deque"),
         ([memoryview(b"x")], r"^result\[0\] is a memoryview"),
         ({"a": Raises()}, r"^result\['a'\] raised LookupError when it was read"),
-        ({Unhashable(): 1}, r"^result has a key of type .*\.Unhashable, which comes back as a DataRecord"),
+        (
+            {Unhashable(): 1},
+            r"^result has a key of type .*\.Unhashable that cannot be hashed in the driver, where instances",
+        ),
         (
             datetime.datetime(2020, 1, 1, tzinfo=type("Tz", (datetime.tzinfo,), {})()),
             r"^result has a tzinfo of type",
         ),
         (
             cycle_in(lambda inner: inner),
-            r"^result\['a'\]\[0\] is result\['a'\] itself: a value that contains itself",
+            r"^result\['a'\]\[0\] is result\['a'\] itself: .* a value that contains itself",
         ),
         (
             cycle_in(lambda inner: {"b": (1, inner)}),
             r"^result\['a'\]\[0\]\['b'\]\[1\] is result\['a'\] itself",
         ),
-        ([np.array([1, None])], r"^result\[0\] is of dtype object, which holds Python objects"),
+        ([np.array([1, None])], r"^result\[0\] is of dtype object, which contains Python objects"),
         (np.zeros((1, 1)).view(np.matrix), r"^result is a numpy\.matrix, a subclass of numpy\.ndarray"),
         (np.ma.masked_array([1]), r"^result is a numpy\.ma.*MaskedArray, a subclass"),
         (np.zeros(2, "V0"), r"^result is of dtype .*whose items take no bytes"),
@@ -229,7 +238,7 @@ def holding(name: str, value: Any) -> Any:
             np.zeros(2, {"names": ["a", "b"], "formats": ["u2", "u1"], "offsets": [0, 1]}),
             r"whose fields overlap",
         ),
-        (np.zeros(2, [(("title", "a"), "u2")]), r"which has titles"),
+        (np.zeros(2, [(("title", "a"), "u2")]), r"which has field titles"),
         (
             np.array(["a"], getattr(np, "dtypes", np).StringDType()) if hasattr(np, "dtypes") else print,
             r"^result is ",
@@ -286,7 +295,7 @@ def test_the_number_of_items_is_limited_where_shared_lists_multiply_it() -> None
 )
 def test_bytes_are_limited(value: object) -> None:
     with pytest.raises(
-        ValueNotDataError, match=r"^result takes \d+ bytes or more as data; the limit is 90000 bytes"
+        ValueNotDataError, match=r"^result: at least \d+ bytes in the data format, limit 90000 bytes"
     ):
         encode_data(value, max_bytes=90_000)
 

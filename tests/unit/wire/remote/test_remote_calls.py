@@ -148,13 +148,17 @@ class Point:
 @pytest.mark.parametrize(
     ("args", "kwargs", "message"),
     [
-        ([1, Point(2)], {}, r"^args\[1\] is a .*\.Point, which is not data\. Pass plain data instead"),
+        (
+            [1, Point(2)],
+            {},
+            r"^args\[1\] is a .*\.Point, which the data format cannot encode\. Pass plain data instead",
+        ),
         (
             [],
             {"sizes": [1, len]},
             r"^kwargs\['sizes'\]\[1\] is a builtins\.builtin_function_or_method, which",
         ),
-        ([SharedArgument(1)], {}, r"^args\[0\] is a .*\.SharedArgument, which is not data"),
+        ([SharedArgument(1)], {}, r"^args\[0\] is a .*\.SharedArgument, which the data format cannot encode"),
         ([np.array([None])], {}, r"^args\[0\] is of dtype object"),
     ],
 )
