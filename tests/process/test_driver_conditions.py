@@ -54,23 +54,27 @@ def test_r33_a_crash_is_reported_correctly_if_the_application_ignores_sigchld() 
     assert printed.split() == ["crashed", "True", "True", "1"]
 
 
-def test_r33_running_out_of_descriptors_does_not_end_the_pool() -> None:
+def test_r33_running_out_of_descriptors_does_not_end_the_pool(tmp_path: Path) -> None:
     printed = run_script(
-        """
+        f"""
         import asyncio, logging, os, resource
+        from pathlib import Path
         from gigaexec import LokyBackend, WorkerCall, WorkerConfig
         logging.disable(logging.CRITICAL)
+        started = [Path({str(tmp_path / "endless")!r}), Path({str(tmp_path / "bystander")!r})]
+        touch = "import pathlib, time\\ndef f(path, s):\\n    pathlib.Path(path).touch()\\n    "
+        endless, sleep = touch + "while True: pass", touch + "time.sleep(s)"
         async def main():
             backend = LokyBackend(WorkerConfig(max_workers=2))
-            sleep = WorkerCall("import time\\ndef f(s): time.sleep(s); return s", "f", [0.2])
-            await asyncio.gather(*[backend.run(sleep, deadline_s=30) for _ in range(2)])
-            endless = asyncio.create_task(
-                backend.run(WorkerCall("def f():\\n    while True: pass", "f"), deadline_s=1)
-            )
-            bystander = asyncio.create_task(
-                backend.run(WorkerCall(sleep.code, "f", [2.0]), deadline_s=30)
-            )
-            await asyncio.sleep(0.3)
+            def run(code, path, s, deadline_s):
+                return backend.run(WorkerCall(code, "f", [str(path), s]), deadline_s=deadline_s)
+            await asyncio.gather(*[run(sleep, os.devnull, 0.2, 30) for _ in range(2)])
+            calls = [
+                asyncio.create_task(run(endless, started[0], 0, 1)),
+                asyncio.create_task(run(sleep, started[1], 2.0, 30)),
+            ]
+            while not all(path.exists() for path in started):
+                await asyncio.sleep(0.01)
             _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
             held = []
@@ -79,10 +83,10 @@ def test_r33_running_out_of_descriptors_does_not_end_the_pool() -> None:
                     held.append(os.dup(0))
             except OSError:
                 pass
-            print((await endless).status, (await bystander).status)
+            print(*[(await call).status for call in calls])
             for descriptor in held:
                 os.close(descriptor)
-            print((await backend.run(sleep, deadline_s=30)).status)
+            print((await run(sleep, os.devnull, 0.2, 30)).status)
             await backend.shutdown(wait=True)
         asyncio.run(main())
         """

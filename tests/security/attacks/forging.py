@@ -267,7 +267,7 @@ FORGING = (
     ),
     _sends_file(
         "send-sparse-memory",
-        "send a sparse memory file of 4 EiB",
+        "send a sparse memfd of 4 EiB",
         "os.memfd_create('x')",
         "(os.truncate(number, 2**62), ['data', 2**62, [], 2**62])[1]",
     ),

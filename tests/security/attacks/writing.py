@@ -142,7 +142,7 @@ WRITING = (
             C.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(8192), 3)
             spans = [line.split()[0] for line in open('/proc/self/maps') if 'memfd' in line]
             def by_file(path):
-                # Nothing but memory files: where this gets through, it must not harm this machine.
+                # Nothing but memfds: where this gets through, it must not harm this machine.
                 if os.readlink(path).startswith('/memfd:'):
                     os.pwrite(os.open(path, os.O_RDWR), b'changed!' * 100, 0)
             attempts(*(lambda span=span: by_file(f'/proc/self/map_files/{span}') for span in spans))
