@@ -5,19 +5,20 @@ A backend is a class with
     async def execute(self, call, *, deadline_s) -> value      raises the errors of gigaexec.errors
     async def shutdown(self, *, wait=False) -> None
 
-These suffice for `run_exec_runner`, `map_calls`, the stages and `evaluate_programs`: without more, an
-`Outcome` is made from what `execute` returns or raises. With
+These two methods suffice for `run_exec_runner`, `map_calls`, the stages and `evaluate_programs`: the
+`Outcome` of a call is then made from the value or the exception of `execute`. With a third method
 
     async def run(self, call, *, deadline_s, queue_timeout_s=None, limits=None) -> Outcome
 
-callers also get metrics, captured output and the three clocks. A backend with hooks owns a `HookDispatcher`:
-then it is `LifecycleObservable`, and `WorkerObservable` if it starts workers.
+callers also get metrics, captured output, and the times of queueing, starting and running. A backend with
+hooks owns a `HookDispatcher`. Such a backend is `LifecycleObservable`, and also `WorkerObservable` if it
+starts workers.
 
-To be made by name (`make_backend`), the class takes a `WorkerConfig` or None as its only argument. To be made
-by URL, it has a class method `from_url(url, config=None)`. Making a backend starts nothing: no process, no
-thread, no connection.
+`make_backend` makes a backend by name if the class takes a `WorkerConfig` or None as its only argument, and
+by URL if the class has a class method `from_url(url, config=None)`. Making a backend must start nothing: no
+process, no thread, no connection.
 
-docs/how-to/add-a-backend.md shows all of it. tests/contract is one suite that runs over every backend.
+docs/how-to/add-a-backend.md shows a complete example. The test suite in tests/contract runs on every backend.
 """
 
 from __future__ import annotations
@@ -38,16 +39,16 @@ from gigaexec.limits import Limits
 
 @runtime_checkable
 class ExecutorBackend(Protocol):
-    """Runs calls."""
+    """The contract of a backend. A backend runs each `WorkerCall` in a worker process."""
 
     async def execute(self, call: WorkerCall, *, deadline_s: float) -> Any:
         """Run one call and return its value.
 
-        Called on any thread, in any event loop, several times at once. On return, or when an exception is
-        raised, no process of the call is running any more.
+        May be called on any thread, in any event loop, and concurrently. When this method returns or raises,
+        no process of the call is running any more.
 
         Args:
-            call: The call.
+            call: The call to run.
             deadline_s: Maximum run time of the call, seconds, from the moment that a worker takes it.
 
         Raises:
@@ -63,17 +64,17 @@ class ExecutorBackend(Protocol):
     async def shutdown(self, *, wait: bool = False) -> None:
         """End all workers. Running and queued calls end as cancelled.
 
-        `shutdown_executor` calls it in an event loop of its own, on another thread than the calls.
+        `shutdown_executor` calls this method in a new event loop, on another thread than the calls.
 
         Args:
-            wait: Return when all workers are dead and every spill file is removed.
+            wait: True to return only when all workers are dead and every spill file is removed.
         """
         ...
 
 
 @runtime_checkable
 class OutcomeBackend(ExecutorBackend, Protocol):
-    """A backend that reports outcomes: the value of a call with its cost, output and clocks."""
+    """A backend that returns an `Outcome` for a call: value, metrics, captured output and times."""
 
     async def run(
         self,
@@ -86,10 +87,10 @@ class OutcomeBackend(ExecutorBackend, Protocol):
         """Run one call and return its outcome. A failure of the call is in the outcome, not raised.
 
         Args:
-            call: The call.
+            call: The call to run.
             deadline_s: Maximum run time of the call, seconds, from the moment that a worker takes it.
             queue_timeout_s: Longest wait for a worker, seconds; None is no limit.
-            limits: Limits of the call. A limit that is None stays as the backend has it.
+            limits: Limits of the call. In these limits, None keeps the backend's limit.
 
         Raises:
             ConfigurationError: The call, the deadline or a limit cannot be used; nothing was started.
@@ -102,20 +103,20 @@ class OutcomeBackend(ExecutorBackend, Protocol):
 class LifecycleObservable(Protocol):
     """A backend with hooks for calls. Handlers run in the driver, in the order of registration.
 
-    A handler that raises is logged with the event's name. The exception stops neither the other handlers nor
-    the call.
+    An exception of a handler is logged with the event's name, and stops neither the other handlers nor the
+    call.
     """
 
     def on_submit(self, handler: SubmitHandler) -> None:
-        """Register `handler(call)`. It runs just before a call is dispatched, on the submitting thread."""
+        """Register `handler(call)`, which runs on the submitting thread just before the dispatch."""
         ...
 
     def on_complete(self, handler: CompleteHandler) -> None:
-        """Register `handler(call, metrics or None, exception or None)`. It runs once per submitted call."""
+        """Register `handler(call, metrics or None, exception or None)`, which runs once per call."""
         ...
 
     def on_shutdown(self, handler: ShutdownHandler) -> None:
-        """Register `handler()`. It runs once when the backend is shut down."""
+        """Register `handler()`, which runs once when the backend is shut down."""
         ...
 
 
@@ -123,19 +124,18 @@ class LifecycleObservable(Protocol):
 class WorkerObservable(Protocol):
     """A backend with hooks for worker processes. Handlers run in the driver, on a thread of the pool.
 
-    Calls wait while a handler runs, so it must return quickly, and it must not wait for the backend. A
-    handler that raises is logged with the event's name. The exception stops neither the other handlers nor
-    the pool.
+    Calls wait while a handler runs. So a handler must return quickly, and must not wait for the backend. An
+    exception of a handler is logged with the event's name, and stops neither the other handlers nor the pool.
     """
 
     def on_worker_start(self, handler: WorkerStartHandler) -> None:
-        """Register `handler(worker_id, pid)`. It runs when a worker process is ready for its first call."""
+        """Register `handler(worker_id, pid)`, which runs when a worker is ready for its first call."""
         ...
 
     def on_worker_exit(self, handler: WorkerExitHandler) -> None:
-        """Register `handler(worker_id, pid, exit)`. It runs once for each started worker, when it is dead.
+        """Register `handler(worker_id, pid, exit)`, which runs once for each started worker after its death.
 
-        `exit` is the exit code, or minus the signal's number; None if it is not known, for example because
-        the process that would have reported it died too.
+        `exit` is the exit code, the negative signal number, or None if unknown: for example if the process
+        that reports exit codes died too.
         """
         ...

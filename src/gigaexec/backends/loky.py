@@ -1,4 +1,4 @@
-"""Alias of `gigaexec.backends.local.loky`, under the path that it had up to 0.1."""
+"""Alias of `gigaexec.backends.local.loky`, which had this path up to version 0.1."""
 
 from typing import TYPE_CHECKING
 

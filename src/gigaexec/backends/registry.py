@@ -1,6 +1,6 @@
-"""Backends by name or URL. A backend is imported when it is used first.
+"""Find backends by name or URL. A backend is imported on first use.
 
-Other packages add backends with the entry point group `gigaexec.backends`: docs/how-to/add-a-backend.md.
+Other packages add backends with the entry point group `gigaexec.backends`, see docs/how-to/add-a-backend.md.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _BUILT_IN = {
 
 
 def make_backend(name_or_url: str, config: WorkerConfig | None = None) -> ExecutorBackend:
-    """Make a backend by its name, or by a URL whose scheme is its name. No worker is started.
+    """Make a backend by name, or by a URL whose scheme is the name. No worker is started.
 
     Args:
-        name_or_url: "loky", "forkserver", or the name of a backend that an installed package adds. A backend
-            on other machines takes a URL.
-        config: How to run workers. None reads `WorkerConfig.from_env()`.
+        name_or_url: "loky", "forkserver", or the name of a backend that an installed package adds; a URL for
+            a backend on other machines.
+        config: Configuration of the workers. None for `WorkerConfig.from_env()`.
 
     Raises:
         ConfigurationError: No backend has this name, or the backend does not take a URL, cannot be imported,
@@ -45,7 +45,7 @@ def make_backend(name_or_url: str, config: WorkerConfig | None = None) -> Execut
 
 
 def require_backend_name(name_or_url: str) -> str:
-    """Return the registered name in a name or a URL, without importing the backend.
+    """Return the name of the backend that a name or a URL refers to, without importing the backend.
 
     Raises:
         ConfigurationError: No backend has this name.
@@ -62,16 +62,16 @@ def require_backend_name(name_or_url: str) -> str:
 
 
 def backend_names() -> list[str]:
-    """Return the names of all backends that are installed, sorted. Imports none of them."""
+    """Return the sorted names of all installed backends, without importing the backends."""
     return sorted({*_BUILT_IN, *_added_by_packages()})
 
 
 def redacted_url(name_or_url: str) -> str:
-    """Return a name or a URL without credentials and without query: both may hold secrets."""
+    """Return a name or a URL without the credentials and the query, which may contain secrets."""
     scheme, separator, rest = name_or_url.partition("://")
     if not separator:
         scheme, rest = "", name_or_url
-    # Up to the last "@": a password may contain one, and a list of URLs has several.
+    # Split at the last "@", because a password may contain "@", and a list of URLs has several.
     _, at, host = rest.rpartition("@")
     host, question_mark, _ = host.partition("?")
     return f"{scheme}{separator}{'***@' if at else ''}{host}{'?***' if question_mark else ''}"
@@ -84,8 +84,8 @@ def _load(name: str) -> Any:
         return operator.attrgetter(qualified_name)(importlib.import_module(module))
     except GigaexecError:
         raise
-    except Exception as error:  # importing another package may raise anything
-        if _is_exiting():  # at exit, concurrent.futures, which loky imports, cannot be imported
+    except Exception as error:  # importing another package may raise any exception
+        if _is_exiting():  # loky imports concurrent.futures, which cannot be imported during interpreter exit
             raise BackendClosedError("the interpreter is exiting; no call can be run any more") from error
         raise ConfigurationError(
             f"backend {name!r} cannot be imported from {place}: {type(error).__name__}: {error}"
@@ -93,14 +93,14 @@ def _load(name: str) -> Any:
 
 
 def _is_exiting() -> bool:
-    from gigaexec.backends.local.interpreter_exit import interpreter_is_exiting  # loads multiprocessing
+    from gigaexec.backends.local.interpreter_exit import interpreter_is_exiting  # imports multiprocessing
 
     return interpreter_is_exiting()
 
 
 def _added_by_packages() -> dict[str, str]:
-    """Return name -> "module:class" of the entry points."""
-    # Imported on demand: it takes longer than everything else that `map_calls` imports.
+    """Return the backends that packages add by entry points: name -> "module:class"."""
+    # Imported on demand, because this import takes longer than all other imports of `map_calls`.
     from importlib.metadata import entry_points
 
     return {each.name: f"{each.module}:{each.attr}" for each in entry_points(group=ENTRY_POINT_GROUP)}

@@ -1,4 +1,4 @@
-"""Values as text that is safe to make and to show: JSON in one line, a repr that runs no program's code."""
+"""Convert untrusted values to safe text: JSON in one line, or a repr that runs no code of a program."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 from gigaexec.untrusted.plain_values import is_a, is_numpy_data, type_name
 
-# More than anybody reads. Writing that many takes a second.
+# Maximum length of a text. Writing this many characters takes a second, and nobody reads more.
 _MOST_CHARACTERS = 100_000_000
-# Ints of that many bits have fewer than 640 digits, the smallest value of `sys.set_int_max_str_digits`.
+# An int with fewer bits than this has fewer than 640 digits, the lowest limit that Python allows in
+# `sys.set_int_max_str_digits`.
 _BITS_ALWAYS_WRITTEN = 2048
 _SHOWN_BY_REPR = (
     NoneType,
@@ -34,11 +35,11 @@ def json_line(value: object) -> str:
     """Return `value` as JSON in one line that is safe for a terminal.
 
     Letters of every language stay readable. Control characters, bidirectional overrides, lone surrogates
-    and other unprintable characters are written as `\\u` escapes, so nothing is lost.
+    and other unprintable characters are written as `\\u` escapes, so no information is lost.
 
     Raises:
         TypeError: A part of the value has a type that JSON cannot represent.
-        ValueError: The value holds NaN or an infinity, or contains itself.
+        ValueError: The value contains NaN, an infinity or itself.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     if text.isprintable():
@@ -47,7 +48,7 @@ def json_line(value: object) -> str:
 
 
 def is_json(value: Any) -> bool:
-    """Return True if JSON can hold `value` without loss, tuples as arrays, in a text of acceptable length."""
+    """True if JSON can represent the value (tuples as arrays) in at most 100 million characters."""
     try:
         return _json_size(value, {}) <= _MOST_CHARACTERS
     except RecursionError:  # the value is nested deeper than the encoder can recurse
@@ -55,7 +56,10 @@ def is_json(value: Any) -> bool:
 
 
 def metric_as_json(value: Any) -> object:
-    """Return a metric in a form that JSON can hold: NaN and infinities as None, objects as their repr."""
+    """Return a metric as a value that JSON can represent.
+
+    NaN and infinities become None. Other values that JSON cannot represent become text, see `safe_repr`.
+    """
     if is_a(value, float):
         number = float.__float__(value)
         return number if math.isfinite(number) else None
@@ -63,11 +67,14 @@ def metric_as_json(value: Any) -> object:
 
 
 def safe_repr(value: object, *, most_characters: int = _MOST_CHARACTERS) -> str:
-    """Return the repr of a value of builtin types and numpy's; no code of any other class runs.
+    """Return the repr of a value, without running code of the program.
+
+    Only the reprs of builtin types and numpy types are used. An instance of another class is shown as
+    `<Name object>`.
 
     Args:
-        value: Any object. An instance of another class is shown as `<Name object>`.
-        most_characters: Approximate length at which the text is cut and marked with `...`.
+        value: Any object.
+        most_characters: Approximate maximum length. A longer text is cut and ends with `...`.
     """
     text: list[str] = []
     room = most_characters
@@ -85,8 +92,8 @@ def safe_repr(value: object, *, most_characters: int = _MOST_CHARACTERS) -> str:
 def _json_size(value: Any, sizes: dict[int, float]) -> float:
     """Estimate the length of the JSON text in characters; infinite if JSON cannot represent the value.
 
-    A small value can have a huge text: a list that holds a second list twice, which holds a third list twice,
-    and so on. So each container is measured once, and `sizes` caches the result by id.
+    A small value can have a huge text: a list that contains a second list twice, which contains a third list
+    twice, and so on. So each container is measured once, and `sizes` caches the result by id.
     """
     kind = type(value)
     if value is None or kind is bool:
@@ -100,7 +107,7 @@ def _json_size(value: Any, sizes: dict[int, float]) -> float:
     if kind is not list and kind is not tuple and kind is not dict:
         return math.inf
     if id(value) not in sizes:
-        sizes[id(value)] = math.inf  # the result if it contains itself
+        sizes[id(value)] = math.inf  # the result for a container that contains itself
         size: float = 2
         if kind is dict:
             size += sum(len(key) + 4 if type(key) is str else math.inf for key in value)
@@ -150,9 +157,9 @@ def _enclosed(opening: str, items: Iterable[Any], closing: str) -> Iterator[str]
 def _numpy_repr(value: object) -> str:
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001 - whatever numpy raises
-        # numpy cannot write some values, such as dates without a unit. Its error says no more than the name
-        # of the class.
+    except Exception:  # noqa: BLE001 - numpy may raise any exception
+        # numpy has no text for some values, such as dates without a unit. The error
+        # says no more than the class name.
         return _as_object(value)
 
 
@@ -161,7 +168,7 @@ def _as_object(value: object) -> str:
 
 
 def _has_digits(number: int) -> bool:
-    """Return True if Python can write the number in decimal: by default it refuses above 4,300 digits."""
+    """True if Python can convert the number to decimal. By default, the limit is 4,300 digits."""
     if number.bit_length() < _BITS_ALWAYS_WRITTEN:
         return True
     try:

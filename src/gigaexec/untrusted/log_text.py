@@ -1,13 +1,14 @@
 """Text from programs, made safe for a log or a terminal.
 
-    sanitize_for_log   drops everything that controls a terminal; for log records; public
+    sanitize_for_log   removes everything that controls a terminal; for log records; public
     one_line           escapes unsafe characters; for a field of a line, or a cell of a table
     block              escapes unsafe characters except newlines and tabs; for text on a terminal
 
-None of the three leaves a control character, or one that reorders text. `one_line` and `block` also escape
-invisible characters, such as a zero-width space. `sanitize_for_log` and `block` keep newlines: indent their
-results in a log record, or a line of a program's text could pass for another record. Error objects keep the
-original text.
+The results contain no control characters except newlines and tabs, and no characters that reorder text.
+`one_line` and `block` also escape invisible characters, such as a zero-width space.
+
+`sanitize_for_log` and `block` keep newlines. So indent the result in a log record: otherwise a line of a
+program's text could look like another record. Error objects keep the original text.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# ECMA-48: control sequences (CSI), control strings (OSC, DCS, SOS, PM, APC) up to ST or BEL, both with ESC or
-# 8-bit controls, and other escape sequences. A string that is not terminated on its line loses only its
-# opening: otherwise a program could hide the rest of the line. Bodies exclude openings, for linear time.
+# The three alternatives are from ECMA-48: control sequences (CSI), control strings (OSC, DCS, SOS, PM, APC)
+# up to ST or BEL, and other escape sequences. CSI and control strings start with ESC or an 8-bit control. If
+# a control string has no end on its line, only the start is removed: otherwise a program could hide the rest
+# of the line. The body of a control string cannot contain a start, so matching takes linear time.
 _ANSI_SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x80-\x9f\n]*(?:\x07|\x1b\\|\x9c)"
@@ -29,18 +31,19 @@ _BIDI_CONTROL = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
-# Cc: control characters. Cf: bidirectional controls and other invisible formatting. Cs: lone surrogates. Zl,
-# Zp: separators at which some log readers split lines.
+# Cc: control characters. Cf: bidirectional controls and other invisible formatting. Cs: lone surrogates.
+# Zl and Zp: separators at which some log readers split lines.
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def sanitize_for_log(text: str) -> str:
     r"""Return `text` without characters that control a terminal or reorder what a person reads.
 
-    ANSI escape sequences and bidirectional controls are dropped. Other control characters (C0 except TAB and
-    LF, DEL, C1) become `\xNN`, lone surrogates become U+FFFD. Applying it twice changes nothing more.
+    ANSI escape sequences and bidirectional controls are removed. Other control characters (C0 except TAB and
+    LF, DEL, C1) become `\xNN`, lone surrogates become U+FFFD. The function is idempotent.
 
-    Newlines stay. Indent text of several lines in a log record, or a line of it may look like another record.
+    Newlines are kept. In a log record, indent a text of several lines: otherwise a line of the text could
+    look like another record.
 
     Args:
         text: Any string.
@@ -57,7 +60,7 @@ def sanitize_for_log(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return `text` with every unsafe character written as an escape, newlines and tabs included."""
+    """Return `text` with every unsafe character written as an escape. Newlines and tabs are unsafe here."""
     return _escape_unsafe(text, kept="")
 
 

@@ -1,8 +1,8 @@
-"""Type names and kinds of a program's values, found without running any code of their classes.
+"""Find the type of a program's value without running code of the value's class.
 
-`isinstance` asks a value for its `__class__`, `hash` and `==` of a type ask its metaclass, and `repr` asks
-the value itself. Each of these can raise `SystemExit` in the driver or never return, so here types are
-compared by identity alone.
+`isinstance` reads the `__class__` of a value, `hash` and `==` of a type call the metaclass, and `repr` calls
+the class. Code of the program there can raise `SystemExit` in the driver, or never return. So this module
+compares types only by identity.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-# Taken from `type`: on a class, a metaclass may replace these attributes by properties.
+# Taken from `type`, because a metaclass may replace these attributes of a class by properties.
 _name_of_type = type.__dict__["__name__"].__get__
 _mro_of_type = type.__dict__["__mro__"].__get__
-# Booleans, numbers, dates and text: kinds without Python objects and without fields.
+# dtype kinds of booleans, numbers, dates and text: dtypes without Python objects and without fields.
 _NUMPY_DATA_KINDS = "biufcmMSU"
 
 
 def type_name(value: object) -> str:
-    """Return the name of the value's class without asking its metaclass."""
+    """Return the name of the value's class, without running code of the metaclass."""
     return str.__str__(_name_of_type(type(value)))
 
 
 def is_a(value: object, kind: type) -> bool:
-    """Return True if the value is an instance of `kind` or a subclass, without asking the value."""
+    """True if the value is an instance of `kind` or of a subclass. Runs no code of the value's class."""
     return any(base is kind for base in _mro_of_type(type(value)))
 
 
 def is_numpy_data(value: Any) -> bool:
-    """Return True if the value is an array or scalar of numpy's own classes without Python objects."""
+    """True if the value is a numpy array or scalar, not of a subclass, and contains no Python objects."""
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return False

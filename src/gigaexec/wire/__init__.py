@@ -1,16 +1,16 @@
-"""Every byte format, with both ends side by side.
+"""All byte formats. The encoder and the decoder of a format are side by side.
 
-messages       the records that driver and worker exchange, their bytes and frames
-checks         checks of fields that an untrusted process sent
-channel        the worker's end of its socket
-control        the template's protocol: settings, fork requests, refusals, exit reports
-descriptors    open files: closed once, sent over sockets
-buffers        large buffers: kept out of pickles, written aligned, mapped without keeping a descriptor
-arguments_out  args and kwargs -> a pickle, and memory files for large and shared arguments
-arguments_in   the pickle and the files -> args and kwargs
-values_out     a return value -> bytes, inline or in a file
-values_in      the bytes or the file -> a value, checked
+messages       encodes the records that driver and worker exchange, as bytes in frames
+checks         checks fields that an untrusted process sent
+channel        the worker's end of the socket to the driver
+control        messages between driver and template, such as fork requests
+descriptors    owned file descriptors, and descriptors sent over sockets
+buffers        keeps large buffers out of pickles, writes and maps them
+arguments_out  encodes args and kwargs as a pickle, with memfds for large and shared arguments
+arguments_in   decodes args and kwargs from the pickle and the memfds
+values_out     encodes a return value as bytes, inline or in a file
+values_in      checks and decodes a return value from the bytes or the file
 encoded        calls and outcomes whose values are still encoded
-data           the plain-data codec
-remote         calls and outcomes as versioned bytes, for other machines
+data           the data format: values as bytes that are decoded without running code
+remote         encodes calls and outcomes as versioned bytes, for other machines
 """

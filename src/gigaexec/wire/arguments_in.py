@@ -1,8 +1,10 @@
-"""The bytes and the files that the driver sent -> args and kwargs.
+"""Decode args and kwargs from the bytes and the files that the driver sent.
 
-Large arrays of a local driver are in files whose descriptors come with the call, and are mapped instead of
-copied: a file of this call alone copy-on-write, a file that calls share read-only. Arguments that another
-machine encoded are one piece of bytes, a pickle or data, with the contents of arrays behind it.
+A driver on this machine puts large arrays into files, and sends the descriptors with the call. The files are
+mapped instead of copied: copy-on-write if a file belongs to one call, read-only if calls share the file.
+
+Arguments that another machine encoded are one block of bytes: a head, which is a pickle or in the data
+format, then the contents of arrays.
 """
 
 from __future__ import annotations
@@ -19,10 +21,13 @@ _files: list[_Mapped] = []
 
 
 def load_arguments(received: ReceivedCall) -> tuple[list[Any], dict[str, Any]]:
-    """Decode a call's args and kwargs. On return the descriptors are closed, and the bytes are freed.
+    """Decode a call's args and kwargs, and close the received descriptors.
+
+    The received bytes are freed, unless arrays use the bytes as memory.
 
     Raises:
-        BaseException: Anything that the arguments' classes raise; ValueNotReadableError for invalid data.
+        ValueNotReadableError: The arguments are not valid in the data format.
+        BaseException: An exception of unpickling, or of a class that is unpickled.
     """
     if received.header.arguments is not None:
         return _decode(received.arguments, received.header.arguments)
@@ -44,10 +49,10 @@ def load_arguments(received: ReceivedCall) -> tuple[list[Any], dict[str, Any]]:
 
 
 def load_decoder(arguments: ValueLayout | None) -> None:
-    """Import the decoder of data if the arguments need it.
+    """Import the decoder of the data format if the arguments need it.
 
-    Called before the call's python_path is in `sys.path`: a program's `uuid.py` must not be imported instead
-    of the standard library's.
+    Call this before the call's python_path is in `sys.path`. Otherwise the decoder could import a `uuid.py`
+    of the program instead of the standard library's.
     """
     if arguments is not None and arguments.format == "data":
         import gigaexec.wire.data.decoder  # noqa: F401
@@ -67,19 +72,19 @@ def _decode(contents: bytearray, layout: ValueLayout) -> tuple[list[Any], dict[s
     try:
         contents.clear()
     except BufferError:
-        pass  # arrays are built on the map and keep it alive
+        pass  # arrays use the bytes as memory and keep the bytes alive
     return args, kwargs
 
 
 def load_shared(number: int) -> Any:
-    """Unpickle a shared argument. Pickled arguments call this function at its place."""
+    """Unpickle the shared argument `number`. Unpickling a call's arguments calls this function."""
     return _files[number].value()
 
 
 class _Mapped:
     def __init__(self, layout: ArgumentMap, descriptor: int) -> None:
         self.is_shared = layout.is_shared
-        # Private in both cases: before Linux 6.7 a file sealed against writing cannot be mapped shared.
+        # MAP_PRIVATE for shared files too: before Linux 6.7, MAP_SHARED fails for a write-sealed file.
         view = map_privately(descriptor, layout.total_bytes, writable=not layout.is_shared)
         self._head = view[: layout.head_bytes]
         self.buffers = [view[offset : offset + size] for offset, size in layout.buffers]

@@ -1,11 +1,11 @@
-"""args and kwargs -> one pickle, and memory files for large and shared arguments.
+"""Encode args and kwargs as one pickle, with memfds for large and shared arguments.
 
     args, kwargs --pickle--> bytes, on the worker's socket
-                   |  large arrays --> a memory file of the call --> descriptor --> mapped copy-on-write
-                   '  SharedArgument -> its own memory file --------> descriptor --> mapped read-only
+                   |  large arrays --> one memfd of the call ------> descriptor --> mapped copy-on-write
+                   '  SharedArgument -> one memfd of the argument --> descriptor --> mapped read-only
 
-A memory file is sealed after writing: no process can change or truncate it, so every process can rely on its
-map.
+A memfd is sealed after writing. Then no process can change or truncate the file, so maps of the file are safe
+in every process. macOS has no memfds: there, unnamed files on disk are used, which cannot be sealed.
 """
 
 from __future__ import annotations
@@ -32,30 +32,32 @@ from gigaexec.wire.messages import ArgumentMap
 
 logger = logging.getLogger(__name__)
 
-# Below this a copy through the socket is cheaper than a file, a map and its page faults.
+# Arrays of at least this size go into a memfd. For a smaller array, a copy through the socket is cheaper than
+# a file, a map and page faults.
 _OWN_FILE_BYTES = 1024 * 1024
 
-# linux/fcntl.h; Python's fcntl module has them only if the C library of its build did.
+# From linux/fcntl.h. Python's fcntl module has these constants only if Python's C library has them.
 _F_ADD_SEALS = 1033
 _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8  # SEAL, SHRINK, GROW, WRITE
 
 
 class SharedArgument:
-    """A value that many calls get as an argument, pickled and written once. Returned by a backend's `share`.
+    """An argument for many calls, created by a backend's method `share`. Pickled and written only once.
 
-    Use it anywhere in the arguments: `args=[share]`, `kwargs={"data": [share, 1]}`. The function gets the
-    value itself. Arrays of 64 KiB or more in it are read-only there and share one copy; the rest is a fresh
-    copy for each call.
+    Use a SharedArgument anywhere in the arguments: `args=[share]`, `kwargs={"data": [share, 1]}`. The
+    function gets the value itself. Arrays of 64 KiB or more in the value are read-only in the workers, and
+    all calls use the same copy. Each call gets a new copy of the rest of the value.
 
-    It lives as long as you refer to it. Submitted calls keep it alive until they end.
+    The memory is freed when no reference to the SharedArgument is left. A submitted call keeps a reference
+    until the call ends.
     """
 
     def __init__(self, value: object) -> None:
-        """Pickle the value into a file in memory.
+        """Pickle the value into a memfd.
 
         Raises:
             InvalidCallError: The value cannot be pickled.
-            InfrastructureError: The file cannot be created: no descriptor or no memory is free.
+            InfrastructureError: The memfd cannot be created, because no descriptor or no memory is free.
         """
         try:
             head, buffers = _pickle(value, SEPARATE_BUFFER_BYTES)
@@ -68,7 +70,7 @@ class SharedArgument:
 
     @property
     def size_bytes(self) -> int:
-        """Size of its one copy, bytes."""
+        """Size of the single copy of the value, bytes."""
         return self._map.total_bytes
 
     def __repr__(self) -> str:
@@ -77,21 +79,25 @@ class SharedArgument:
     def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
         encoding = getattr(_encodings, "current", None)
         if encoding is None:
-            raise TypeError("a SharedArgument can be sent only as an argument of a call of this process")
+            raise TypeError(
+                "a SharedArgument can be pickled only as an argument: pass it in the args or kwargs of a "
+                "WorkerCall, in the process that created it"
+            )
         return load_shared, (encoding.number_of(self),)
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedArguments:
-    """A call's arguments.
+    """The encoded arguments of a call.
 
     Args:
         contents: The pickle of `(args, kwargs)`, or bytes that another machine encoded.
-        maps: Layouts of the files that the pickle refers to.
-        files: The files, in the order of `maps`.
-        shared_inodes: Inodes of the files that other calls share.
-        shared_bytes: Their total size.
-        layout: Layout of `contents` if another machine encoded them; None for one pickle.
+        maps: Layouts of the memfds that the pickle refers to.
+        files: The memfds, in the order of `maps`.
+        shared_inodes: Inodes of the memfds of shared arguments.
+        shared_bytes: Total size of the memfds of shared arguments.
+        layout: Layout of `contents` if another machine encoded the arguments; None if `contents` is one
+            pickle.
     """
 
     contents: bytes | memoryview
@@ -103,12 +109,12 @@ class EncodedArguments:
 
     @property
     def own_bytes(self) -> int:
-        """Total size of the files that belong to this call alone."""
+        """Total size of the memfds that belong to this call alone."""
         return sum(layout.total_bytes for layout in self.maps if not layout.is_shared)
 
 
 class _Encoding:
-    """The shared arguments found while one call's arguments are pickled."""
+    """The shared arguments that were found while the arguments of one call were pickled."""
 
     def __init__(self) -> None:
         self.shares: list[SharedArgument] = []
@@ -123,11 +129,11 @@ _encodings = threading.local()
 
 
 def encode_arguments(call: WorkerCall) -> EncodedArguments:
-    """Pickle a call's args and kwargs; classes and functions of `__main__` go by value.
+    """Pickle a call's args and kwargs. Classes and functions of `__main__` are pickled by value.
 
     Raises:
-        InvalidCallError: An argument cannot be pickled. The message names it.
-        InfrastructureError: There is no memory for a large argument.
+        InvalidCallError: An argument cannot be pickled, and the message names the argument. Or the call has
+            too many shared arguments.
     """
     with _encoding() as encoding:
         try:
@@ -155,14 +161,14 @@ def encode_arguments(call: WorkerCall) -> EncodedArguments:
     return EncodedArguments(pickled, tuple(maps), tuple(files), inodes, shared_bytes)
 
 
-# Each waiting call with a large argument holds one file. Above this number of files, large arguments are
-# copied into the pickle, because a long queue would use up the descriptors.
+# A waiting call with a large argument keeps one memfd open. When this number of memfds is open, further large
+# arguments are copied into the pickle. Otherwise a long queue would use up the descriptors.
 _MOST_OWN_FILES = 64
 _own_files: weakref.WeakSet[OwnedDescriptor] = weakref.WeakSet()
 
 
 def _own_file(buffers: list[memoryview]) -> tuple[OwnedDescriptor, ArgumentMap] | None:
-    """Write a call's own buffers to a file. Return None if too many are open, or it cannot be created."""
+    """Write the large buffers of a call to a memfd. Return None if too many are open, or creation fails."""
     if len(_own_files) >= _MOST_OWN_FILES:
         return None
     try:
@@ -211,7 +217,7 @@ def _write_file(
         spans, end = write_aligned(functools.partial(_write, file), len(head), buffers)
         _seal(file)
     except OSError as error:
-        raise InfrastructureError(f"the memory file for arguments cannot be created: {error}") from error
+        raise InfrastructureError(f"the shared memory for arguments cannot be created: {error}") from error
     return file, ArgumentMap(len(head), spans, end, is_shared)
 
 
@@ -219,7 +225,7 @@ def _new_file() -> OwnedDescriptor:
     if hasattr(os, "memfd_create"):
         flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
         return OwnedDescriptor(os.memfd_create("gigaexec-arguments", flags))
-    with tempfile.TemporaryFile() as file:  # macOS: on disk, and without seals
+    with tempfile.TemporaryFile() as file:  # macOS: a file on disk, which cannot be sealed
         return OwnedDescriptor(os.dup(file.fileno()))
 
 
@@ -241,7 +247,7 @@ def _name_culprit(call: WorkerCall, error: Exception) -> str:
         try:
             with _encoding():
                 _pickle(value, _OWN_FILE_BYTES)
-        except Exception as cause:  # noqa: BLE001 - pickling runs code of the value
+        except Exception as cause:  # noqa: BLE001 - pickling runs code of the value's class
             kind = type(value).__name__
             return f"{name} of type {kind} cannot be pickled: {type(cause).__name__}: {cause}"
     return f"the arguments cannot be pickled together: {type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Large buffers: kept out of pickles, written aligned, and mapped without keeping a descriptor."""
+"""Keep large buffers out of pickles, write them aligned, and map them without keeping a descriptor."""
 
 from __future__ import annotations
 
@@ -11,38 +11,40 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-# Bound at import: programs replace `cloudpickle.CloudPickler` in their worker.
+# Imported by name before any program runs, because a program may replace `cloudpickle.CloudPickler`.
 from cloudpickle import CloudPickler as _CloudPickler
 
 SEPARATE_BUFFER_BYTES = 64 * 1024
-"""Buffers of this size or more are written outside of the pickle."""
+"""Buffers of this size or more are written after the pickle instead of into it."""
 
-# A cache line. Vector instructions prefer it, and no dtype needs more.
+# The size of a cache line. Vector instructions are faster on aligned arrays, and no dtype needs more.
 _ALIGNMENT_BYTES = 64
 
 _FAILED = ctypes.c_void_p(-1).value
-_MAP_FIXED = 0x10  # linux/mman.h, and sys/mman.h of macOS: replace the existing map at that address
+_MAP_FIXED = 0x10  # replace the map at the address; linux/mman.h, and sys/mman.h of macOS
 
 
 def pickle_into(sink: Any, value: object, *, separate_bytes: int | None = None) -> list[memoryview]:
-    """Pickle a value with protocol 5; classes and functions of `__main__` and of the program go by value.
+    """Pickle a value with protocol 5.
+
+    Classes and functions of `__main__` and of the program are pickled by value.
 
     Args:
-        sink: Has `write`.
-        value: The value.
-        separate_bytes: Contents of arrays of this size or more are left out of the pickle; None leaves out
-            none.
+        sink: Object with a method `write`, which gets the bytes of the pickle.
+        value: Object to pickle.
+        separate_bytes: Contents of arrays of this size or more are left out of the pickle. With None, the
+            pickle contains all contents.
 
     Returns:
         The contents that were left out, in the order in which the pickle refers to them.
 
     Raises:
-        BaseException: Anything that pickling raises.
+        BaseException: An exception of pickling, or of a class that is pickled.
     """
     buffers: list[memoryview] = []
 
     def take(buffer: pickle.PickleBuffer) -> bool:
-        """Decide about a buffer. True keeps it in the pickle."""
+        """Return True to keep the buffer in the pickle, False to leave it out."""
         raw = buffer.raw()
         if separate_bytes is None or raw.nbytes < separate_bytes:
             return True
@@ -60,9 +62,9 @@ def write_aligned(
     """Write each buffer at the next aligned offset, so that arrays can be built on a map of the file.
 
     Args:
-        write: Appends bytes to the file.
-        end: Its size so far.
-        buffers: Contiguous buffers.
+        write: Function that appends bytes to the file.
+        end: Size of the file before the first write.
+        buffers: Contiguous buffers to write.
 
     Returns:
         Offset and size of each buffer, and the new size of the file.
@@ -81,14 +83,15 @@ def write_aligned(
 def map_privately(descriptor: int, size: int, *, writable: bool = True) -> memoryview:
     """Map a file copy-on-write, without keeping a descriptor.
 
-    Until Python 3.13, which has `trackfd=False`, `mmap.mmap` keeps a duplicate of the descriptor as long as
-    the map lives, so a thousand arrays that a caller keeps would use up the descriptors of the process.
-    There, mmap(2) maps the file over an anonymous map of Python, which has no descriptor.
+    `mmap.mmap` keeps a duplicate of the descriptor as long as the map exists, so a caller that keeps a
+    thousand arrays would use up the descriptors of the process. Python 3.13 has `trackfd=False` against this.
+    Older versions create an anonymous map, which has no descriptor. Then mmap(2) with MAP_FIXED replaces the
+    anonymous map by the file.
 
     Args:
-        descriptor: An open file of at least that size. It may be closed afterwards.
-        size: Bytes to map, at least 1.
-        writable: If True the map can be changed; the file never is.
+        descriptor: An open file of at least `size` bytes. The caller may close the descriptor afterwards.
+        size: Number of bytes to map, at least 1.
+        writable: True for a map that can be changed. Changes never reach the file.
 
     Raises:
         OSError: The file cannot be mapped.
@@ -109,7 +112,7 @@ def map_privately(descriptor: int, size: int, *, writable: bool = True) -> memor
 
 @functools.cache
 def _mmap() -> Any:
-    """Return mmap(2). Looked up once: opening the C library takes longer than mapping a file."""
+    """Return the C function mmap(2). Cached, because opening the C library is slower than mapping a file."""
     function = ctypes.CDLL(None, use_errno=True).mmap
     function.restype = ctypes.c_void_p
     function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)

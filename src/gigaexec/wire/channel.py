@@ -1,7 +1,7 @@
-"""The worker's end of its socket to the driver: blocking reads and writes of whole frames.
+"""The worker's end of the socket to the driver. Reads and writes whole frames, and blocks.
 
-A call is two frames, `CallHeader` and the arguments, so that large arguments are not copied into the header.
-Descriptors of the files that the arguments refer to come with the first byte.
+A call consists of two frames: the `CallHeader`, then the arguments. With one frame, large arguments would
+have to be copied into the header. The descriptors of the arguments' files arrive with the first byte.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gigaexec.wire.messages import LENGTH_PREFIX, CallHeader, ReceivedCall, fram
 
 
 class WorkerChannel:
-    """The worker's end of its socket."""
+    """The worker's end of the socket to the driver. All methods block."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -58,7 +58,7 @@ class WorkerChannel:
         return data
 
     def _receive_into(self, view: memoryview) -> int:
-        # Descriptors come with the first byte of a call, which is in the prefix of its first frame.
+        # Descriptors arrive with the length prefix of a call's first frame, so longer reads never get any.
         if len(view) > LENGTH_PREFIX.size:
             return self._connection.recv_into(view)
         data, descriptors = receive_with_descriptors(self._connection, len(view))

@@ -1,4 +1,4 @@
-"""Checks of fields that an untrusted process sent. Each returns the field or raises `ProtocolError`."""
+"""Checks of fields that an untrusted process sent. A check returns the field, or raises `ProtocolError`."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ def require_bool(value: Any) -> bool:
 
 
 def require_int(value: Any) -> int:
-    """Accept an int of at most 64 bits and a sign."""
+    """Return the value if it is an int between -2**64 and 2**64, both excluded."""
     if type(value) is not int or abs(value) >= _MAX_NUMBER:
         raise ProtocolError(f"expected an int of at most 64 bits, got {_shown(value)}")
     return value
 
 
 def require_count(value: Any) -> int:
-    """Accept an int from 0 to 2**64 - 1."""
+    """Return the value if it is an int from 0 to 2**64 - 1."""
     if type(value) is not int or not 0 <= value < _MAX_NUMBER:
         raise ProtocolError(f"expected an int from 0 to 2**64 - 1, got {_shown(value)}")
     return value
 
 
 def require_amount(value: Any) -> float:
-    """Accept an int or float from 0 to below 2**64."""
-    # The comparison also excludes infinity and NaN; math.isfinite() raises for an int of 400 digits.
+    """Return the value if it is an int or a float from 0 to below 2**64."""
+    # The comparison also refuses infinity and NaN. math.isfinite() would raise for an int of 400 digits.
     if type(value) not in (int, float) or not 0 <= value < _MAX_NUMBER:
         raise ProtocolError(f"expected a number from 0 to 2**64, got {_shown(value)}")
     amount: float = value
@@ -55,33 +55,35 @@ def require_amount(value: Any) -> float:
 
 
 def require_time_limit(value: Any) -> float:
-    """Accept an int or float from 0 to infinity, which means no limit."""
-    if type(value) not in (int, float) or not value >= 0:  # NaN is not >= 0
-        raise ProtocolError(f"expected a number of seconds from 0, got {_shown(value)}")
+    """Return the value if it is an int or a float from 0 to infinity. Infinity means no limit."""
+    if type(value) not in (int, float) or not value >= 0:  # refuses NaN too
+        raise ProtocolError(f"expected a number of seconds, at least 0, got {_shown(value)}")
     limit: float = value
     return limit
 
 
 def require_layout(name: Any, head_bytes: Any, spans: Any, total_bytes: Any) -> ValueLayout:
-    """Accept a layout whose parts do not overlap and end within the value."""
+    """Return a `ValueLayout` if its parts do not overlap, and end within `total_bytes`."""
     total = require_count(total_bytes)
     end = require_count(head_bytes)
     buffers = []
     for span in require_list(spans):
         if len(require_list(span)) != 2:
-            raise ProtocolError(f"expected offset and size of a buffer, got {len(span)} items")
+            raise ProtocolError(f"expected the offset and the size of a buffer, got {len(span)} items")
         offset, size = map(require_count, span)
         if offset < end:
-            raise ProtocolError(f"a buffer starts at {offset}, before the end of the previous part at {end}")
+            raise ProtocolError(
+                f"a buffer starts at byte {offset}, before the end of the previous part at byte {end}"
+            )
         end = offset + size
         buffers.append((offset, size))
     if end > total:
-        raise ProtocolError(f"the last part ends at {end}, and the value at {total}")
+        raise ProtocolError(f"the last part ends at byte {end}, after the end of the value at byte {total}")
     return ValueLayout(require_str(name), head_bytes, tuple(buffers), total)
 
 
 def require_metrics(fields: dict[str, Any]) -> ExecutionMetrics:
-    """Accept fields of `ExecutionMetrics`; those without a default must be present."""
+    """Return the `ExecutionMetrics` with these fields. Fields without a default must be present."""
     for name, value in fields.items():
         if name in ("worker_id", "node_id"):
             require_str(value)
@@ -93,5 +95,5 @@ def require_metrics(fields: dict[str, Any]) -> ExecutionMetrics:
 
 
 def _shown(value: Any) -> str:
-    # The repr of an int may take long or be refused. Other types come from JSON, and their repr runs no code.
+    # Only floats are shown: converting a huge int to text may take long, or raise ValueError.
     return f"{value}" if type(value) is float else type(value).__name__

@@ -1,4 +1,7 @@
-"""The template's protocol: settings and fork requests from the driver, refusals and exit reports back."""
+"""Messages between driver and template.
+
+The driver sends settings and fork requests. The template sends refusals and the reports of ended workers.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,15 @@ _PERMANENT, _SHORTAGE = b"!", b"?"
 
 @dataclass(frozen=True, slots=True)
 class TemplateSettings:
-    """The settings of a template, sent when it starts.
+    """The settings that the driver sends to a starting template.
 
     Args:
         driver_pid: Process id of the driver.
         node_id: Name of the driver's machine.
-        enable_pdeathsig: True to use PR_SET_PDEATHSIG.
-        preload: Modules to import.
-        policy: The sandbox of programs.
-        spill_dir: Folder of scratch folders and results.
+        enable_pdeathsig: True to use PR_SET_PDEATHSIG, see `WorkerConfig`.
+        preload: Names of modules that the template imports.
+        policy: Sandbox policy for programs.
+        spill_dir: Folder for scratch folders and for files with results.
     """
 
     driver_pid: int
@@ -35,12 +38,14 @@ class TemplateSettings:
 
 @dataclass(frozen=True, slots=True)
 class ForkRequest:
-    """A request for a worker. Four descriptors come with it: channel, control, stdout and stderr.
+    """A request to fork a worker.
+
+    Four descriptors are sent with the request: channel, control, stdout and stderr.
 
     Args:
-        worker_id: 12 hex digits.
-        folder: The program's current folder; "" if it is the scratch folder.
-        scratch: The program's scratch folder; "" if it is not confined.
+        worker_id: Id of the worker, 12 hex digits.
+        folder: Current folder of the program; "" for the scratch folder.
+        scratch: Scratch folder of the program; "" if the program is not confined.
     """
 
     worker_id: str
@@ -61,7 +66,7 @@ class StartRefusal:
 
     Args:
         text: The reason.
-        is_shortage: True if the machine is out of a resource, and a later request may succeed.
+        is_shortage: True if the machine is out of a resource. A later request may then succeed.
     """
 
     text: str
@@ -72,7 +77,7 @@ class StartRefusal:
 
     @classmethod
     def decode(cls, text: bytes) -> StartRefusal | None:
-        """Decode a refusal. Return None for anything else."""
+        """Decode a refusal. Return None if the text is another message."""
         mark = text[:1]
         if mark not in (_PERMANENT, _SHORTAGE):
             return None
@@ -81,13 +86,14 @@ class StartRefusal:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """The exit report of a worker.
+    """Exit status and resource usage of an ended worker, as reported by wait4(2).
 
     Args:
-        wait_status: Status from wait(2).
-        peak_rss_kb: Peak resident memory, KiB: the larger of the worker's and that of a child that it waited
-            for.
-        used: CPU time, switches and faults, including children that it waited for.
+        wait_status: Exit status in the encoding of wait(2).
+        peak_rss_kb: Peak resident memory, KiB: the maximum of the worker and of the children that the worker
+            waited for.
+        used: CPU time, context switches and page faults of the worker and of the children that the worker
+            waited for.
     """
 
     wait_status: int
@@ -99,12 +105,12 @@ class WorkerReport:
 
     @classmethod
     def decode(cls, text: bytes) -> WorkerReport:
-        """Decode a report. Raises ValueError for anything else."""
+        """Decode a report. Raises ValueError if the text is another message."""
         numbers: Any = json.loads(text)
         if not isinstance(numbers, list) or not all(isinstance(number, int | float) for number in numbers):
-            raise ValueError("not the exit report of a worker")
+            raise ValueError("expected the report of an ended worker: a list of numbers")
         status, peak, *used = numbers
         try:
             return cls(status, peak, Usage(*used))
         except TypeError as error:
-            raise ValueError("not the exit report of a worker") from error
+            raise ValueError(f"expected the report of an ended worker, got {len(numbers)} numbers") from error

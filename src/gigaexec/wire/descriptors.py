@@ -1,4 +1,4 @@
-"""Open files: descriptors that are closed once, and descriptors sent over sockets."""
+"""Owned file descriptors, and functions that send and receive descriptors over sockets."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from collections.abc import Sequence
 
 
 class OwnedDescriptor:
-    """A file descriptor that is closed once: by `close`, or with the last reference to this object."""
+    """A file descriptor that is closed exactly once: by `close`, or when this object is deleted."""
 
     def __init__(self, number: int) -> None:
         self._number: int | None = number
 
     @property
     def number(self) -> int:
-        """The descriptor. Must not be read after `close`."""
+        """The number of the descriptor. Must not be read after `close` or `release`."""
         assert self._number is not None, "the descriptor is closed"
         return self._number
 
     def release(self) -> int:
-        """Return the descriptor; the caller closes it."""
+        """Return the descriptor and give up ownership: the caller must close the descriptor."""
         number, self._number = self.number, None
         return number
 
@@ -37,12 +37,13 @@ class OwnedDescriptor:
 
 
 def open_file_of(pid: int, number: int) -> OwnedDescriptor:
-    """Open for reading the regular file that another process has open as descriptor `number`. Linux only.
+    """Open the regular file behind descriptor `number` of another process, for reading. Linux only.
 
     Raises:
-        OSError: The process or descriptor does not exist, or it may not be opened, or is not a regular file.
+        OSError: The process or the descriptor does not exist, the file may not be opened, or it is not a
+            regular file.
     """
-    # With O_PATH first: opening a pipe can block, and opening a device can have side effects.
+    # O_PATH first, to check the type: opening a pipe can block, and opening a device can have side effects.
     place = OwnedDescriptor(os.open(f"/proc/{pid}/fd/{number}", os.O_PATH | os.O_CLOEXEC))
     try:
         if not stat.S_ISREG(os.fstat(place.number).st_mode):
@@ -55,21 +56,21 @@ def open_file_of(pid: int, number: int) -> OwnedDescriptor:
 
 
 MAX_DESCRIPTORS = 250
-"""Linux sends at most 253 in one message (SCM_MAX_FD)."""
+"""Maximum number of descriptors in one message. Linux allows at most 253 (SCM_MAX_FD)."""
 
 
 class DescriptorsLostError(OSError):
-    """Descriptors arrived and were lost, because this process can open no more files."""
+    """Received descriptors were lost, because this process cannot open more files."""
 
 
 class TooManyDescriptorsError(OSError):
-    """More descriptors were received than allowed."""
+    """A message arrived with more descriptors than allowed."""
 
 
 def send_with_descriptors(
     connection: socket.socket, parts: Sequence[memoryview | bytes], descriptors: Sequence[int]
 ) -> int:
-    """Send as many bytes as the socket accepts, the descriptors with the first one. Return their number."""
+    """Send as many bytes as the socket accepts, with descriptors. Return the number of bytes sent."""
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
     return connection.sendmsg(parts, rights)
 
@@ -77,15 +78,17 @@ def send_with_descriptors(
 def receive_with_descriptors(
     connection: socket.socket, count: int, max_descriptors: int = MAX_DESCRIPTORS
 ) -> tuple[bytes, list[int]]:
-    """Receive at most `count` bytes, and the descriptors sent with them as non-inheritable ones.
+    """Receive at most `count` bytes, and the descriptors that were sent with these bytes.
+
+    The received descriptors are not inheritable.
 
     Raises:
         DescriptorsLostError: This process is out of descriptors. The bytes and descriptors are lost.
         TooManyDescriptorsError: More than `max_descriptors` arrived. The bytes and descriptors are lost.
-        OSError: From the socket.
+        OSError: The socket failed.
     """
-    # Not socket.recv_fds: until Python 3.12 it drops the flag, and the descriptors are inheritable.
-    room = socket.CMSG_LEN(max_descriptors * 4)  # CMSG_SPACE would pad to room for one more descriptor
+    # Not socket.recv_fds(): until Python 3.12 it ignores the flag, and the descriptors are inheritable.
+    room = socket.CMSG_LEN(max_descriptors * 4)  # the padding of CMSG_SPACE could hold one more descriptor
     data, ancillary, flags, _ = connection.recvmsg(count, room, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
     received = array.array("i")
     for level, kind, content in ancillary:
@@ -95,6 +98,8 @@ def receive_with_descriptors(
         for descriptor in received:
             os.close(descriptor)
         if len(received) >= max_descriptors:
-            raise TooManyDescriptorsError(errno.EMSGSIZE, f"more than {max_descriptors} descriptors")
-        raise DescriptorsLostError(errno.EMFILE, "no descriptor is free for those received")
+            raise TooManyDescriptorsError(
+                errno.EMSGSIZE, f"expected at most {max_descriptors} descriptors, got more"
+            )
+        raise DescriptorsLostError(errno.EMFILE, "no descriptor is free for a received file")
     return data, received.tolist()

@@ -4,8 +4,8 @@
     EncodedCall.from_call           runs an EncodedCall              decodes the arguments, runs the call,
     EncodedOutcome.decode           passes an EncodedOutcome on      encodes the value
 
-Arguments and values are decoded only at the two ends: the agent in between never decodes data of a program or
-a caller. `wire.remote` holds the byte form of both records.
+The agent passes arguments and values on, and never decodes them. `wire.remote` encodes an `EncodedCall` and
+an `EncodedOutcome` as bytes.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class EncodedCall:
     Args:
         call: The call without its arguments: `call.args` and `call.kwargs` are empty.
         arguments: The encoded `(args, kwargs)`.
-        deadline_s: Seconds that the call may run.
-        queue_timeout_s: Seconds that the call may wait for a worker; None for no limit.
-        limits: Limits of this call, in addition to those of the backend that runs it.
+        deadline_s: Maximum run time of the call, seconds.
+        queue_timeout_s: Longest wait for a worker, seconds; None is no limit.
+        limits: Limits of the call, in addition to the limits of the backend that runs the call.
     """
 
     call: WorkerCall
@@ -52,19 +52,21 @@ class EncodedCall:
         limits: Limits | None = None,
         arguments_as: ResultFormat = ResultFormat.DATA,
     ) -> EncodedCall:
-        """Encode the arguments of a call, which need not be kept afterwards.
+        """Return the call with its arguments encoded. The original call is not needed afterwards.
 
         Args:
-            call: The call. Relative folders of its python_path are taken from the current folder.
-            deadline_s: Seconds that the call may run.
-            queue_timeout_s: Seconds that the call may wait for a worker; None for no limit.
-            limits: Limits of this call; None sets none.
-            arguments_as: `DATA` for plain data, which every agent accepts, or `PICKLE`, which only agents
-                that are configured to accept pickles do.
+            call: The call to encode. Relative folders in python_path become absolute, based on the current
+                folder.
+            deadline_s: Maximum run time of the call, seconds.
+            queue_timeout_s: Longest wait for a worker, seconds; None is no limit.
+            limits: Limits of the call; None sets no limits.
+            arguments_as: `DATA` for the data format, which every agent accepts, or `PICKLE`, which an agent
+                accepts only if it is configured to.
 
         Raises:
-            InvalidCallError: An argument is not data, or cannot be pickled. The message names it.
-            ConfigurationError: A number of seconds is out of range.
+            InvalidCallError: An argument cannot be encoded. Or python_path contains a relative folder, and
+                the current folder was removed.
+            ConfigurationError: deadline_s or queue_timeout_s is out of range.
         """
         deadline_s = require_seconds("deadline_s", deadline_s)
         if queue_timeout_s is not None:
@@ -85,16 +87,17 @@ class EncodedCall:
 
 
 def absolute_folder(folder: str) -> str:
-    """Return a folder of a call's python_path as an absolute path. Links are not resolved.
+    """Return the absolute path of a folder in a call's python_path. Symbolic links are not resolved.
 
     Raises:
-        InvalidCallError: It is relative, and the current folder of this process was removed.
+        InvalidCallError: The folder is relative, and the current folder of this process was removed.
     """
     try:
         return os.path.abspath(folder)  # noqa: PTH100 - resolve() would follow links
     except FileNotFoundError as error:
         raise InvalidCallError(
-            f"python_path holds the relative folder {folder!r}, and this process's current folder was removed"
+            f"python_path contains the relative folder {folder!r}, but the current folder of this process "
+            "was removed; use an absolute path"
         ) from error
 
 
@@ -129,20 +132,20 @@ class EncodedOutcome:
 
     Args:
         outcome: The outcome without its value: `outcome.value` is None.
-        value: The encoded value if the call ended well, else None.
+        value: The encoded value; None if the call failed.
     """
 
     outcome: Outcome
     value: ValueBytes | None = None
 
     def decode(self, expected: ResultFormat) -> Outcome:
-        """Return the outcome with its value. Only the driver that asked for the value calls this.
+        """Return the outcome with the decoded value. Call this only in the driver that asked for the value.
 
-        A value that cannot be read becomes the outcome's error: a `ValueNotReadableError`, status `error`.
+        If decoding fails, the outcome gets a `ValueNotReadableError` and the status `error`.
 
         Args:
-            expected: The format that was asked for. No other is read. `ResultFormat.PICKLE` runs code that
-                the program chose.
+            expected: The format that the driver asked for. A value in another format is refused. Decoding
+                `ResultFormat.PICKLE` runs code that the program chose.
         """
         outcome = self.outcome
         if self.value is None:
@@ -151,7 +154,7 @@ class EncodedOutcome:
             value = self.value.decode(expected)
         except GigaexecError as error:
             return replace(outcome, status=error.status, error=error)
-        # Not by replace(), which takes as long as decoding a small value.
+        # Not with replace(): that takes as long as decoding a small value.
         return Outcome(
             outcome.status,
             value,

@@ -1,10 +1,10 @@
-"""The records on a worker's channel, their bytes, and the frames that carry them.
+"""The records that driver and worker exchange over a channel, as bytes in frames.
 
-A frame is a length of eight bytes, big-endian, then that many bytes.
+A frame is a length of 8 bytes, big-endian, then that number of bytes.
 
-From the driver to a worker they are pickles: the driver is trusted. From a worker to the driver they are JSON
-followed by the bytes of a small value, because a program can write to that channel too; the driver reads
-them field by field and uses only fields that it has checked.
+The driver sends pickles, because workers trust the driver. A worker sends JSON, then the bytes of a small
+value. A program can write to the worker's channel too, so the driver does not trust these messages: it checks
+each field before using the field.
 """
 
 from __future__ import annotations
@@ -40,26 +40,31 @@ from gigaexec.wire.checks import (
 LENGTH_PREFIX = struct.Struct("!Q")
 
 MAX_REPLY_BYTES = 4 * 2**20
-"""A larger frame from a worker is an error: inline values and error texts are bounded below this."""
+"""Maximum size of a frame from a worker. Inline values and error texts have lower limits."""
 
 _HEADER_LENGTH = struct.Struct("!I")
 _METRICS_FIELDS = tuple(each.name for each in fields(ExecutionMetrics))
 
 MAX_INLINE_BYTES = 64 * 1024
-"""A larger value is in a file, and is decoded on another thread than the event loop's."""
+"""Maximum size of an inline value.
 
-# Bound at import: programs replace `json.dumps` to support their types, and the answer must not depend on it.
+A larger value is in a file, and is decoded on another thread than the event loop's.
+"""
+
+# Created at import, because a program may replace `json.dumps`, and the answer must not depend on the
+# replacement.
 _encode_json = json.JSONEncoder().encode
 
 
 @dataclass(frozen=True, slots=True)
 class CallHeader:
-    """A call as the worker gets it; its arguments follow in a second frame.
+    """A call without its arguments, as sent to the worker. The arguments follow in a second frame.
 
     Args:
-        spill_path: Path of the file for a large result, or folder for a file without a name.
-        maps: Layouts of the files that the arguments' pickle refers to.
-        arguments: Layout of the second frame if another machine encoded it; None if it is one pickle.
+        spill_path: Path of the file for a large result, or of the folder for an unnamed (unlinked) file.
+        maps: Layouts of the files that the pickle of the arguments refers to.
+        arguments: Layout of the second frame if another machine encoded the arguments; None if the second
+            frame is one pickle.
     """
 
     code: str
@@ -75,12 +80,12 @@ class CallHeader:
 
 @dataclass(frozen=True, slots=True)
 class ArgumentMap:
-    """The layout of a file that the arguments refer to. Its descriptor comes with the call.
+    """The layout of a file that the arguments refer to. The descriptor of the file is sent with the call.
 
     Args:
-        head_bytes: Size of the pickle at its start; 0 for the file that belongs to this call alone, which
-            holds buffers of the arguments' pickle.
-        buffers: Offset and size of each buffer of the pickle.
+        head_bytes: Size of the pickle of a shared argument, at the start of the file. 0 if the file belongs
+            to this call alone: then the file contains only buffers of the arguments' pickle.
+        buffers: Offset and size of each buffer in the file.
         total_bytes: Size of the file.
         is_shared: True if other calls map the file too.
     """
@@ -93,7 +98,7 @@ class ArgumentMap:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedCall:
-    """A call as received: `arguments` is the second frame, `descriptors` the open files it refers to."""
+    """A received call. `arguments` is the second frame; `descriptors` are the files of the arguments."""
 
     header: CallHeader
     arguments: bytearray
@@ -105,9 +110,9 @@ class Ready:
     """A worker's first message.
 
     Args:
-        problem: The reason why it cannot serve, or "".
-        warnings: Texts to log.
-        steps: The steps of isolation that were tried for it.
+        problem: The reason why the worker cannot run calls; "" if there is no problem.
+        warnings: Texts for the driver to log.
+        steps: The isolation steps that were tried for this worker.
     """
 
     problem: str = ""
@@ -117,7 +122,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Confined:
-    """The steps of the sandbox, sent by a confined worker before its program runs."""
+    """The sandbox steps of a confined worker, sent before the program runs."""
 
     steps: tuple[ConfinementStep, ...]
 
@@ -141,7 +146,7 @@ def encode_message(message: Message) -> bytes:
         }
     else:
         facts = {"confined": _steps_as_json(message.steps)}
-    # ASCII with escapes: error texts may hold lone surrogates, which UTF-8 cannot encode.
+    # JSON as ASCII with escapes: error texts may contain lone surrogates, which UTF-8 cannot encode.
     header = _encode_json(facts).encode("ascii")
     return _HEADER_LENGTH.pack(len(header)) + header + inline
 
@@ -162,8 +167,8 @@ def decode_message(frame: bytes) -> Message:
         return _DECODERS[kind](facts, inline)
     except ProtocolError:
         raise
-    except Exception as error:  # a malformed frame that passes all checks must not end the driver
-        raise ProtocolError(f"not a worker's message: {type(error).__name__}") from error
+    except Exception as error:  # a malformed frame must not end the driver
+        raise ProtocolError(f"a frame is not a worker's message: {type(error).__name__}") from error
 
 
 def _result_as_json(result: WorkerResult) -> dict[str, Any]:
@@ -207,12 +212,12 @@ def _decode_result(facts: Any, inline: bytes) -> WorkerResult:
     error = _error(facts["error"])
     layout = _layout(facts["layout"])
     if (error is None) == (layout is None):
-        raise ProtocolError("a result must hold either a value or an error")
+        raise ProtocolError("expected a result with either a value or an error, got both or neither")
     is_inline = require_bool(facts["is_inline"])
     if is_inline and (layout is None or layout.total_bytes != len(inline)):
-        raise ProtocolError(f"an inline value of {len(inline)} bytes does not match its layout")
+        raise ProtocolError(f"an inline value of {len(inline)} bytes does not have the size in its layout")
     if len(inline) > MAX_INLINE_BYTES:
-        raise ProtocolError(f"an inline value of {len(inline)} bytes; the limit is {MAX_INLINE_BYTES}")
+        raise ProtocolError(f"an inline value of {len(inline)} bytes; the limit is {MAX_INLINE_BYTES} bytes")
     spill_path = facts["spill_path"]
     return WorkerResult(
         spill_path=None if spill_path is None else require_str(spill_path),
@@ -270,12 +275,12 @@ def _steps(facts: Any) -> tuple[ConfinementStep, ...]:
 
 
 def frame_prefix(payload_bytes: int) -> bytes:
-    """Return the length prefix of a frame."""
+    """Return the length prefix of a frame with `payload_bytes` bytes."""
     return LENGTH_PREFIX.pack(payload_bytes)
 
 
 class FrameDecoder:
-    """Cuts a stream of bytes into frames, for a reader that must not block."""
+    """Splits a stream of bytes into frames, for a reader that must not block."""
 
     def __init__(self, max_frame_bytes: int = MAX_REPLY_BYTES) -> None:
         self._buffer = bytearray()
@@ -292,7 +297,7 @@ class FrameDecoder:
         while len(self._buffer) >= LENGTH_PREFIX.size:
             (length,) = LENGTH_PREFIX.unpack_from(self._buffer)
             if length > self._max_frame_bytes:
-                raise ProtocolError(f"a frame of {length} bytes; the limit is {self._max_frame_bytes}")
+                raise ProtocolError(f"a frame of {length} bytes; the limit is {self._max_frame_bytes} bytes")
             end = LENGTH_PREFIX.size + length
             if len(self._buffer) < end:
                 break

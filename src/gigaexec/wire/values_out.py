@@ -1,9 +1,10 @@
-"""A return value -> bytes: inline if small, otherwise in a file.
+"""Encode a return value as bytes: inline if small, otherwise in a file.
 
     head | padding | buffer | padding | buffer ...        each buffer at a multiple of 64 bytes
 
-The head is a pickle or data; the buffers are the contents of large arrays, to which it refers by number. The
-driver can therefore map the file and build arrays on it without a copy.
+The head is a pickle, or the MessagePack head of the data format (wire/data). The buffers are the contents of
+large arrays. The head refers to the buffers by number. So the driver can map the file, and build arrays on
+the map without a copy.
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ from gigaexec.calls import LimitHit, ValueLayout
 from gigaexec.wire.buffers import SEPARATE_BUFFER_BYTES, pickle_into, write_aligned
 from gigaexec.wire.messages import MAX_INLINE_BYTES
 
-# Up to this size a value travels on the worker's socket. Above it one write to a file and one mmap are
-# cheaper than the copies, and the driver's memory does not bound the result.
+# Values up to this size are sent over the worker's socket. For a larger value, one write to a file and one
+# mmap are cheaper than copying, and the value may be larger than the driver's memory.
 INLINE_VALUE_BYTES = MAX_INLINE_BYTES
 
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
-# Errors that the program causes by its resource limits and open files, whatever the state of the disk.
+# Errors caused by the program's resource limits or open files, not by the disk.
 _LIMITS_OF_THE_PROGRAM = {
-    errno.EFBIG: "it is larger than files may be (RLIMIT_FSIZE)",
+    errno.EFBIG: "the value exceeds the maximum file size (RLIMIT_FSIZE)",
     errno.EMFILE: "no file descriptor was free when the program returned (RLIMIT_NOFILE)",
 }
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class SpillWriteError(Exception):
-    """The spill file could not be written; the message names the place, the bytes written and the reason."""
+    """Writing the spill file failed. The message contains path, number of bytes written and reason."""
 
 
 class SpillLimitError(Exception):
-    """The program's own limits or open files prevent writing the spill file; the message names which."""
+    """Writing the spill file failed because of a resource limit of the program, which the message names."""
 
 
 class ValueTooLargeError(Exception):
@@ -55,7 +56,7 @@ class ResultFile(Protocol):
 
     @property
     def place(self) -> str:
-        """The path of the file or its folder, for messages."""
+        """Path for error messages: the path of the file, or of the folder if the file is unnamed."""
         ...
 
     def create(self) -> int:
@@ -63,11 +64,11 @@ class ResultFile(Protocol):
         ...
 
     def finish(self, descriptor: int) -> int | None:
-        """Complete the file. Return the descriptor to send to the driver, None if the driver has a name."""
+        """Complete the file. Return a descriptor to send, or None if the driver knows the file's path."""
         ...
 
     def discard(self, descriptor: int) -> None:
-        """Remove the file."""
+        """Close the descriptor, and remove the file."""
         ...
 
 
@@ -89,7 +90,7 @@ class NamedResultFile:
 
 
 class UnnamedResultFile:
-    """A file without a name in a folder. The kernel removes it with its last descriptor and map."""
+    """An unnamed (unlinked) file. The kernel removes it when its last descriptor and last map are closed."""
 
     def __init__(self, folder: str) -> None:
         self.place = folder
@@ -98,7 +99,8 @@ class UnnamedResultFile:
         try:
             return _open(self.place, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            # EISDIR: a kernel without O_TMPFILE; EOPNOTSUPP: some network filesystems.
+            # EISDIR: kernel without O_TMPFILE. EOPNOTSUPP: filesystem without O_TMPFILE, such as some network
+            # ones.
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
                 raise
         path = f"{self.place}/{uuid.uuid4().hex}.unnamed"
@@ -114,7 +116,11 @@ class UnnamedResultFile:
 
 
 class EncodedValue(NamedTuple):
-    """An encoded value: its bytes, or None if they are in the file. `descriptor` is sent with the answer."""
+    """An encoded value.
+
+    `inline` is the whole value as bytes, or None if the value is in a file. `descriptor` is the open file to
+    send with the answer, or None if the driver knows the file's path.
+    """
 
     layout: ValueLayout
     inline: bytes | None = None
@@ -124,23 +130,24 @@ class EncodedValue(NamedTuple):
 def encode_pickled(
     value: Any, file: ResultFile, *, max_bytes: int | None = None, with_buffers: bool = False
 ) -> EncodedValue:
-    """Pickle `value`, classes and functions of user code by value.
+    """Pickle a return value. Classes and functions of user code are pickled by value.
+
+    If this function raises, it removes the file first.
 
     Args:
-        value: The value.
-        file: Takes the bytes of a large value. It exists on return only if it was used.
-        max_bytes: Largest allowed size; None for no limit.
-        with_buffers: Write the contents of large arrays after the pickle instead of into it.
+        value: The return value of a call.
+        file: File for a large value. The file is not created for a small value.
+        max_bytes: Maximum size of the encoded value; None for no limit.
+        with_buffers: True to write the contents of large arrays after the pickle instead of into it.
 
     Raises:
-        SpillWriteError: The file could not be written. It was removed.
-        SpillLimitError: The file could not be written because of the program's own limits. It was removed.
-        ValueTooLargeError: It is larger than `max_bytes`.
-        BaseException: Anything that pickling raises. The file was removed.
+        SpillWriteError: The file could not be written.
+        SpillLimitError: The file could not be written because of a resource limit of the program.
+        ValueTooLargeError: The encoded value is larger than `max_bytes`.
+        BaseException: An exception of pickling, or of a class that is pickled.
     """
     if type(value) in _SCALARS:
-        # Takes a sixth of the time of the code below, which mostly creates a pickler that scalars do not
-        # need.
+        # Takes a sixth of the time of the code below, which creates a pickler.
         return _encode("pickle", lambda sink: _write_plainly(value, sink), file, max_bytes)
 
     def write_head(sink: _SpillingSink) -> list[memoryview]:
@@ -159,13 +166,13 @@ def _write_plainly(value: Any, sink: _SpillingSink) -> list[memoryview]:
 
 
 def encode_as_data(value: Any, file: ResultFile, *, max_bytes: int | None = None) -> EncodedValue:
-    """Encode `value` as plain data, which the driver can read without running code.
+    """Encode a return value in the data format, which the driver decodes without running code.
 
     Raises:
-        ValueNotDataError: A part of the value is not data; the message names its place.
-        BaseException: As `encode_pickled`.
+        ValueNotDataError: The data format cannot encode a part of the value. The message contains the place.
+        BaseException: The other exceptions of `encode_pickled`.
     """
-    # Imported only if programs are confined: the import takes 20 ms, once in the template process.
+    # Imported only if programs are confined, because the import takes 20 ms, once in the template process.
     from gigaexec.wire.data.encoder import encode_data
 
     def write_head(sink: _SpillingSink) -> list[memoryview]:
@@ -194,7 +201,7 @@ def _encode(
 
 
 class _SpillingSink:
-    """A writer that keeps a small value in memory and moves it to a file once it grows too large."""
+    """A writer that keeps a small value in memory, and moves a value that grows too large to a file."""
 
     def __init__(self, file: ResultFile, max_bytes: int | None) -> None:
         self._file = file
@@ -236,7 +243,7 @@ class _SpillingSink:
 
     def _failure(self, error: OSError) -> Exception:
         if limit := _LIMITS_OF_THE_PROGRAM.get(error.errno or 0):
-            return SpillLimitError(f"{limit}, {self._written_bytes} bytes were written")
+            return SpillLimitError(f"{limit}; {self._written_bytes} bytes were written")
         advice = " Free space there, or set another spill_dir." if error.errno in _NO_SPACE else ""
         return SpillWriteError(
             f"the result could not be written to {self._file.place}: {error.strerror} "
