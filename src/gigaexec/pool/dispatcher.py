@@ -3,18 +3,20 @@
     any thread, any event loop             dispatcher thread                          worker processes
       submit(job) ---- queue --------------> first in, first out
           |                                 | starts and ends workers
-          |--------- call, to an idle one --|---- call ---- socket -----------------> one call at a time
+          |------ call, to an idle worker --|---- call ---- socket -----------------> one call at a time
                                             |<--- result -- socket ------------------
                                             |<--- output -- two pipes ---------------
                                             |<--- death --- pidfd -------------------
       job.end(...) <-- on_ended callback ---|
                                              deadlines: SIGKILL to the worker's whole tree
 
-The thread starts all workers, because the kernel's parent-death signal fires when the *thread* that forked
-ends. All state is under one lock, which the thread holds whenever it does not wait. A submitting thread tries
-the lock: when it gets the lock and a worker is idle, it sends the call itself, which saves two context
-switches; otherwise it leaves the call in the inbox and wakes the thread. It never waits, so an event loop
-never blocks here. Ended processes are disposed of on a second thread, because that may block.
+The dispatcher thread starts all workers, because the kernel sends the parent-death signal when the *thread*
+that forked a process ends. One lock protects all state; the dispatcher thread holds the lock except while it
+waits for events. `submit` tries to take the lock without waiting, so it never blocks an event loop. If the
+lock is free, the submitting thread queues the call; if a worker is idle, the same thread also sends the call,
+which saves two context switches. If the lock is taken, the call goes to the inbox, and the dispatcher thread
+queues the call. A second thread, the disposer, releases the resources of ended processes, because this may
+block.
 """
 
 from __future__ import annotations
@@ -42,10 +44,10 @@ from gigaexec.pool.workers import Workers
 
 logger = logging.getLogger(__name__)
 
-# epoll counts milliseconds in 32 bits, and a deadline may be infinite.
+# Longest wait for events. epoll_wait takes milliseconds as a 32-bit integer, and a deadline may be infinite.
 _LONGEST_WAIT_S = 3600.0
 
-# How often to check for the end of a process that the kernel does not report.
+# Interval at which processes without a pidfd are checked for their end: the kernel does not report it.
 _POLL_S = 0.05
 
 _SHUT_DOWN = "the backend was shut down"
@@ -61,17 +63,17 @@ class PoolResources(Protocol):
 
 
 class Dispatcher:
-    """A pool of workers with a queue, from its creation to `stop`.
+    """The queue and the workers of one pool, with the thread that serves them, from creation to `stop`.
 
     Args:
-        config: Number of workers, and when they are replaced.
-        starter: Starts the processes.
-        resources: Closed when the last worker is gone (the spill directory).
-        hooks: Called at the start and end of each worker.
+        config: Settings of the workers.
+        starter: Starts the worker processes.
+        resources: Files of the pool, such as the spill directory. Closed after the last worker has ended.
+        hooks: Called when a worker starts or ends.
 
     Raises:
         OSError: No descriptor is free.
-        RuntimeError: The system refuses a thread.
+        RuntimeError: No thread can be started.
     """
 
     def __init__(
@@ -115,17 +117,17 @@ class Dispatcher:
             except RuntimeError:
                 self._disposer.close()
                 raise
-        except RuntimeError:  # the system refuses a thread
+        except RuntimeError:  # no thread can be started
             self._selector.close()
             self._inbox.close_pipe()
             raise
         live_pools.add(self)
 
-    # Any thread.
+    # Methods for any thread.
 
     def submit(self, job: Job) -> None:
-        """Queue a job. Its `on_ended` is called exactly once, also when the pool stops. Never blocks."""
-        # Never ahead of commands that wait in the inbox: jobs are served in the order of their arrival.
+        """Queue a job. Never blocks. The job's `on_ended` is called exactly once, even if the pool stops."""
+        # If commands wait in the inbox, the job must wait behind them: jobs are served in order of arrival.
         if self._inbox or not self._lock.acquire(blocking=False):
             self._tell(lambda: self._accept(job))
             return
@@ -139,23 +141,26 @@ class Dispatcher:
             self._inbox.wake()
 
     def cancel(self, job: Job) -> None:
-        """Take a job out of the queue, or kill the worker that runs it; it ends as cancelled."""
+        """End a job with `EndingKind.CANCELLED`. If a worker runs the job, the worker is killed first."""
         self._tell(lambda: self._cancel(job))
 
     def stop(self) -> None:
-        """Cancel all jobs, end all workers and close the resources. Returns at once; twice is safe."""
+        """Cancel all jobs, end all workers and close the resources. Returns at once. Safe to call twice."""
         self._tell(self._begin_stop)
 
     @property
     def failure(self) -> str:
-        """The reason why this pool can run no more calls, or ""."""
+        """The error because of which this pool can run no more calls; "" if there was none."""
         return self._failure
 
     def join(self, timeout_s: float | None = None) -> bool:
-        """Wait until `stop` is done: no worker process, thread or spill file is left.
+        """Wait until `stop` is complete: no worker process, thread or spill file is left.
+
+        Args:
+            timeout_s: Longest time to wait, in seconds; None waits without limit.
 
         Returns:
-            True if it is done, False if `timeout_s` passed first.
+            True if the pool has stopped, or if this is a forked child. False if `timeout_s` passed first.
         """
         if self._is_foreign:
             return True
@@ -166,8 +171,9 @@ class Dispatcher:
         return True
 
     def close_after_fork(self) -> None:
-        """In a forked child: close the inherited descriptors, so that workers end with the parent alone."""
-        self._is_foreign = True  # and take no lock: another thread may have held it at the fork
+        """Close the inherited descriptors in a forked child, so that the workers end when the parent ends."""
+        # The lock is not taken: another thread may have held the lock at the fork.
+        self._is_foreign = True
         for worker in self._workers:
             worker.close_after_fork()
         self._selector.close()
@@ -179,7 +185,7 @@ class Dispatcher:
         if not self._is_foreign:
             self._inbox.put(command)
 
-    # The dispatcher's thread.
+    # Methods for the dispatcher's thread.
 
     def _run(self) -> None:
         self._selector.register(self._inbox.reader, selectors.EVENT_READ, self._inbox.on_wake)
@@ -189,7 +195,8 @@ class Dispatcher:
                 with self._lock:
                     for key, events in ready:
                         self._serve(key.data, key.fd, events)
-                    # Before the timers: a queue_timeout_s of 0 takes a worker that is free, or starts one.
+                    # Before the timers: a job with a queue_timeout_s of 0 must get a free worker, or have one
+                    # started, before the timers end the job.
                     self._give_out()
                     self._staffing.start_missing()
                     self._run_timers()
@@ -202,17 +209,21 @@ class Dispatcher:
             self._end()
 
     def _serve(self, callback: Callable[[int, int], None], descriptor: int, events: int) -> None:
-        """Serve one event. A failure with one worker ends that worker alone."""
+        """Run the callback of one event. If the callback of a worker raises, only that worker is killed."""
         try:
             callback(descriptor, events)
         except Exception:
             worker = getattr(callback, "__self__", None)
             if not isinstance(worker, WorkerHandle) or worker.is_closed:
                 raise
-            logger.exception("pool %s: worker %s is killed", self._config.pool_id, worker.worker_id)
+            logger.exception(
+                "pool %s: an event of worker %s cannot be served; the worker is killed",
+                self._config.pool_id,
+                worker.worker_id,
+            )
             has_run = worker.call is not None and worker.call.job.started_at is not None
             kind = EndingKind.ANSWER_LOST if has_run else EndingKind.NOT_STARTED
-            self._events.kill(worker, Death(kind, "the driver could not serve the call's worker"))
+            self._events.kill(worker, Death(kind, "an event of the call's worker could not be served"))
 
     def _accept(self, job: Job) -> None:
         if self._failure:
@@ -239,7 +250,7 @@ class Dispatcher:
 
     def _end(self) -> None:
         live_pools.begin_end(self)
-        # Only after a failure of this thread itself: the workers die as their lifelines close.
+        # Workers are left only if this thread failed. A worker dies when its lifeline is closed.
         for worker in self._workers:
             if worker.call is not None:
                 worker.call.job.end(Ending(EndingKind.POOL_FAILED, message=self._failure))
@@ -250,13 +261,13 @@ class Dispatcher:
             pass
         self._staffing.close()
         self._disposer.close()
-        self._disposer.join()  # otherwise both might remove the same files
+        self._disposer.join()  # the disposer's thread and this thread must not remove the same files
         self._resources.close()
         self._staffing.orphans.close()
         self._selector.close()
         self._inbox.close(when_closed=self._has_ended.set)
 
-    # Giving out calls.
+    # Sending queued calls to idle workers.
 
     def _give_out(self) -> None:
         busy = self._workers.count(WorkerState.BUSY)
@@ -291,10 +302,11 @@ class Dispatcher:
             self._staffing.orphans.retry()
 
     def _plan_wake(self) -> float:
-        """Choose how long to wait at most, in seconds.
+        """Plan the next wake-up. Returns the longest time to wait for events, in seconds.
 
-        A planned wake-up is kept when its call ends early. In a steady stream of calls, the dispatcher is
-        then due to wake before the deadline of the next call, and the submitting thread need not wake it.
+        A wake-up that was planned for a call's deadline is kept if the call ends early. In a steady stream of
+        calls, the next wake-up is therefore already before the deadline of a new call, and the submitting
+        thread need not wake the dispatcher.
         """
         with self._lock:
             now = time.monotonic()

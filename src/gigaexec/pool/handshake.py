@@ -1,4 +1,4 @@
-"""The handshake with a supervised worker: its first message carries the pidfds of root and worker."""
+"""The handshake with a supervised worker: the first message brings pidfds of worker and root process."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from gigaexec.wire.descriptors import OwnedDescriptor
 def complete_handshake(
     process: SupervisedProcess, files: Sequence[OwnedDescriptor], watches: Watches, on_exit: OnEvent
 ) -> int:
-    """Take the descriptors of a worker's first message, and watch for the end of its root.
+    """Take the pidfds out of a worker's first message, and watch for the end of the root process.
+
+    The root process is the init or supervisor above the worker. Its end ends all processes of the call.
 
     Args:
         process: The worker's process.
-        files: The descriptors. They are closed or owned by the process on return.
-        watches: Watches the root's pidfd.
-        on_exit: Called at the root's end.
+        files: The descriptors of the first message. On return, they are closed or owned by `process`, except
+            the returned pidfd.
+        watches: Watches the pidfd of the root process.
+        on_exit: Called when the root process has ended.
 
     Returns:
-        The root's pidfd, which the caller closes.
+        The pidfd of the root process, which the caller must close.
 
     Raises:
         ProtocolError: The descriptors are not two pidfds.
-        OSError: The pidfd cannot be watched (the user's epoll watches are used up). The process was killed.
+        OSError: The pidfd cannot be watched: the user's limit of epoll watches is reached. The process was
+            killed.
     """
     try:
         pidfd = process.complete_handshake(files)

@@ -1,4 +1,4 @@
-"""Commands from any thread to the dispatcher's, and the pipe that wakes it."""
+"""Commands from any thread to the dispatcher's thread, and the pipe that wakes the dispatcher's thread."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class Inbox:
 
     def __init__(self) -> None:
         self._commands: deque[Command] = deque()
-        # Reentrant: garbage collection may start on this thread at any point and finalize a backend, which
-        # puts a command here.
+        # Reentrant: garbage collection may start while this thread holds the lock, and finalize a backend,
+        # which calls `put`.
         self._lock = threading.RLock()
         self._is_awake = False
         self._is_closed = False
         self.reader, self._writer = os.pipe()
-        """`reader` is readable when there are commands. Call `on_wake` then."""
+        """Read end of the pipe. When it is readable, commands wait: call `on_wake`."""
 
     def __bool__(self) -> bool:
         """True if commands wait."""
         return bool(self._commands)
 
     def put(self, command: Command) -> None:
-        """Add a command and wake the dispatcher. After `close`, run it at once on the caller's thread."""
+        """Add a command and wake the dispatcher. After `close`, the calling thread runs the command."""
         with self._lock:
             self._commands.append(command)
             if not self._is_awake and not self._is_closed:
@@ -46,14 +46,14 @@ class Inbox:
         self.put(_do_nothing)
 
     def on_wake(self, descriptor: int, _: int) -> None:
-        """Run the commands that wait. On the dispatcher's thread."""
+        """Run the waiting commands. Called on the dispatcher's thread when the pipe is readable."""
         with self._lock:
             os.read(descriptor, 1)
             self._is_awake = False
         self.run_all()
 
     def run_all(self) -> None:
-        """Run every command that waits."""
+        """Run all waiting commands, in order."""
         while True:
             try:
                 command = self._commands.popleft()
@@ -62,10 +62,11 @@ class Inbox:
             command()
 
     def close(self, when_closed: Command) -> None:
-        """Close the inbox when no dispatcher reads it any more: run the waiting commands and close the pipe.
+        """Close the inbox at the end of the dispatcher's thread: run the waiting commands and close the pipe.
 
         Args:
-            when_closed: Called just before `put` begins to run commands on the caller's thread.
+            when_closed: Called just before the inbox is marked as closed. From then on, `put` runs commands
+                on the caller's thread.
         """
         with self._lock:
             when_closed()
@@ -74,7 +75,7 @@ class Inbox:
         self.close_pipe()
 
     def close_pipe(self) -> None:
-        """In a forked child: close the descriptors without the lock, which another thread may have held."""
+        """Close the pipe without taking the lock, which another thread may have held at a fork."""
         os.close(self.reader)
         os.close(self._writer)
 

@@ -19,19 +19,19 @@ class EndingKind(enum.Enum):
     """The event that ended a job."""
 
     ANSWERED = "the worker sent a result"
-    TIMED_OUT = "its deadline passed"
-    WORKER_DIED = "its worker process ended"
-    LIMIT_HIT = "it hit a limit"
-    CANCELLED = "it was withdrawn"
+    TIMED_OUT = "the deadline passed"
+    WORKER_DIED = "the worker process ended"
+    LIMIT_HIT = "the call hit a limit"
+    CANCELLED = "the call was cancelled"
     QUEUE_TIMED_OUT = "no worker was free in time"
     NOT_STARTED = "no worker could be started"
-    ANSWER_LOST = "it ran, and its answer was lost"
+    ANSWER_LOST = "the call ran, and the answer was lost"
     POOL_FAILED = "the pool itself failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A worker's answer, and the file that came with it."""
+    """A worker's answer, and the file that was sent with the answer."""
 
     result: WorkerResult
     file: OwnedDescriptor | None = None
@@ -44,21 +44,22 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """End of a job. When an instance exists, the call's process is idle or dead, and its children are dead.
+    """The end of a job. Created when the worker is idle or dead, and all children of the worker are dead.
 
     Args:
-        kind: The event that ended it.
+        kind: The event that ended the job.
         result: The worker's answer, for `ANSWERED`.
         exit_code: Exit code or minus signal number, for `WORKER_DIED`; None if it is unknown.
         message: The failure, for `NOT_STARTED`, `ANSWER_LOST`, `POOL_FAILED` and `CANCELLED`.
-        output: The program's output.
-        hit: The limit, for `LIMIT_HIT`.
-        metrics: The call's cost, as far as it is known.
-        file: The file with the value, if the value came in a file.
-        steps: The steps of the sandbox.
-        queue_time_s: Seconds in the queue while all workers were busy.
-        start_time_s: Seconds spent waiting for a worker to start.
-        run_time_s: Seconds since an idle worker had the whole call.
+        output: The kept part of the program's output.
+        hit: The limit that the call hit, for `LIMIT_HIT`.
+        metrics: The metrics of the call; None if they are unknown.
+        file: The unnamed file with the value; None if the value was sent in another way, or if there is no
+            value.
+        steps: The sandbox steps that the worker reported.
+        queue_time_s: Seconds that the job waited while all workers were busy.
+        start_time_s: Seconds that the job waited for a worker to start.
+        run_time_s: Seconds from the moment when the worker had the whole call to the answer, or to the end.
     """
 
     kind: EndingKind
@@ -76,23 +77,25 @@ class Ending:
 
     @property
     def may_have_spilled(self) -> bool:
-        """True if a spill file may exist: one with the value, or the remains of a failed write."""
+        """True if a spill file may exist: a file with the value, or a partial file of a failed write."""
         result = self.result
         return result is not None and (result.spill_path is not None or result.error is not None)
 
 
 class Job:
-    """One call in a pool. After it is submitted, only the dispatcher's thread changes its fields.
+    """One call in a pool. After the job is submitted, only the dispatcher's thread changes its fields.
 
     Args:
         frames: The bytes to send to the worker.
         deadline_s: Seconds that the call may run.
         queue_timeout_s: Seconds that the call may wait for a worker; None for no limit.
-        on_ended: Called once with the `Ending`, on the dispatcher's thread: it must be quick and not raise.
-        files: Open files to send along. Whoever made the job keeps them open until it has ended.
-        own_bytes: Size of the files that only this job uses.
-        limits: What the call may use.
-        shared_inodes: Inodes of the files whose memory is shared between calls and not charged to this one.
+        on_ended: Called once with the `Ending`, on the dispatcher's thread. Must be quick, and must not
+            raise.
+        files: Open files to send with the call. The creator of the job keeps them open until the job has
+            ended.
+        own_bytes: Total size of the files that only this job uses.
+        limits: Limits of the call; None for no limits.
+        shared_inodes: Inodes of the files with shared arguments. Their memory is not charged to the call.
     """
 
     def __init__(
@@ -125,33 +128,40 @@ class Job:
         self._on_ended = on_ended
 
     def mark_dispatched(self, awaited_since: float, worker_ready_at: float, is_first_call: bool) -> None:
-        """Record that a worker was chosen, and how long the call waited for that worker's start."""
+        """Record that a worker was chosen, and how long the job waited for the start of this worker.
+
+        Args:
+            awaited_since: When the job could have begun to wait for this worker, on the monotonic clock.
+            worker_ready_at: When the worker became ready, on the monotonic clock.
+            is_first_call: True if the worker has run no call yet.
+        """
         self.dispatched_at = time.monotonic()
         if is_first_call:
             self.start_time_s = max(0.0, worker_ready_at - max(awaited_since, self.submitted_at))
 
     def mark_started(self, at: float) -> None:
-        """Record that an idle worker has had the whole call since `at`: its run has begun."""
+        """Record that the worker has had the whole call since `at`, so that the run has begun."""
         assert self.dispatched_at is not None
         self.started_at = at
         self.start_time_s += self.started_at - self.dispatched_at
 
     def requeue(self, *, counts: bool) -> None:
-        """Record that the chosen worker died before it took the call.
+        """Record that the chosen worker died before it had read the whole call.
 
         Args:
-            counts: A part of the call had reached the worker; the job must not be requeued for that twice.
+            counts: True if a part of the call had reached the worker. A job is requeued at most once for this
+                reason.
         """
         self.dispatched_at = self.started_at = None
         self.start_time_s = 0.0
         self.was_requeued = self.was_requeued or counts
 
     def mark_answered(self) -> None:
-        """Record that the worker has answered: the run is over, its processes may still be ending."""
+        """Record that the worker has answered. The run is over; processes of the call may still be ending."""
         self.answered_at = time.monotonic()
 
     def end(self, ending: Ending) -> None:
-        """Report how the job ended, with the clocks. Does nothing the second time."""
+        """Pass the ending and the measured times to `on_ended`. A second call only closes `ending.file`."""
         if self.is_ended:
             if ending.file is not None:
                 ending.file.close()
@@ -166,7 +176,7 @@ class Job:
             end_time_s = now - self.answered_at if self.answered_at is not None else 0.0
             total_time_s -= end_time_s
             run_time_s = now - end_time_s - self.started_at
-        # Drop the reference to the caller: the queue may hold an ended job for a long time.
+        # The queue may keep an ended job for a long time, so the reference to the caller is dropped.
         on_ended, self._on_ended = self._on_ended, _ignore
         on_ended(
             replace(

@@ -14,23 +14,23 @@ _READ_BYTES = 256 * 1024
 
 
 class OutputPipes:
-    """The output of a worker's current call. Used on the dispatcher's thread only.
+    """Reads a worker's output pipes, and keeps the current call's output. For the dispatcher's thread only.
 
     Args:
-        stdout: The read end of the worker's standard output, not blocking.
-        stderr: The read end of the worker's standard error, not blocking.
-        kept_bytes: How much of each stream to keep for a call.
+        stdout: Non-blocking read end of the pipe from the worker's standard output.
+        stderr: Non-blocking read end of the pipe from the worker's standard error.
+        kept_bytes: Maximum number of bytes to keep of each stream per call; see `HeadTailBuffer`.
     """
 
     def __init__(self, stdout: int, stderr: int, kept_bytes: int) -> None:
         self._stdout, self._stderr = stdout, stderr
         self._buffers = {stdout: HeadTailBuffer(kept_bytes), stderr: HeadTailBuffer(kept_bytes)}
         self.open = set(self._buffers)
-        """The pipes that have not ended."""
+        """Descriptors of the pipes that have not reached end of file."""
 
     @property
     def total_bytes(self) -> int:
-        """Bytes that the current call has written, as far as they were read."""
+        """Number of bytes read from the current call's output so far, including bytes that were not kept."""
         return sum(buffer.total_bytes for buffer in self._buffers.values())
 
     def clear(self) -> None:
@@ -39,7 +39,7 @@ class OutputPipes:
             buffer.clear()
 
     def read(self, descriptor: int, count: int = _READ_BYTES) -> None:
-        """Read at most `count` available bytes of a pipe. At end of file the pipe is removed from `open`."""
+        """Read at most `count` available bytes of a pipe. At end of file, the pipe is removed from `open`."""
         try:
             data = os.read(descriptor, count)
         except BlockingIOError:
@@ -50,16 +50,17 @@ class OutputPipes:
             self.open.discard(descriptor)
 
     def read_all(self) -> None:
-        """Read the output that was written up to now.
+        """Read the output that is in the pipes now.
 
-        Does not read until the pipes block, because a thread that a program left may write faster.
+        The number of bytes is determined first (FIONREAD). Reading until a pipe is empty might never end: a
+        thread that the program left running may write faster than this thread reads.
         """
         for descriptor in tuple(self.open):
             if waiting := _waiting_bytes(descriptor):
                 self.read(descriptor, waiting)
 
     def captured(self) -> CapturedOutput:
-        """Return the output that was kept."""
+        """Return the kept output of the current call."""
         stdout, stderr = self._buffers[self._stdout], self._buffers[self._stderr]
         return CapturedOutput(stdout.text(), stderr.text(), stdout.total_bytes, stderr.total_bytes)
 
@@ -71,9 +72,9 @@ def _waiting_bytes(descriptor: int) -> int:
 
 
 class HeadTailBuffer:
-    """Keeps the head and tail of a stream: one eighth and seven eighths of `limit_bytes`.
+    """Keeps the start and the end of a stream: the first 1/8 of `limit_bytes`, and the last 7/8.
 
-    The beginning shows how a flood started, the end what came just before a failure.
+    The start shows how a flood of output began. The end shows the last output before a failure.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -85,7 +86,7 @@ class HeadTailBuffer:
         self.total_bytes = 0
 
     def write(self, data: bytes) -> None:
-        """Add bytes; bytes between head and tail are dropped at once."""
+        """Append bytes to the stream. Bytes that are in neither the start nor the end are dropped at once."""
         self.total_bytes += len(data)
         room = self._head_limit - len(self._head)
         if room > 0:
@@ -98,7 +99,7 @@ class HeadTailBuffer:
                 self._tail_bytes -= len(self._tail.popleft())
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all bytes, and set `total_bytes` to 0."""
         self._head.clear()
         self._tail.clear()
         self._tail_bytes = 0

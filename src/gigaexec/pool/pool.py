@@ -1,8 +1,10 @@
-"""One life of a local backend: the path of a call through a pool, and of its value back.
+"""The pool of a local backend: runs requests in workers, and returns their outcomes.
 
 Request --frames--> Job --> Dispatcher --> worker
                                |
-Outcome <--value-- Ending <----'  on the dispatcher's thread, then on the caller's loop
+Outcome <--value-- Ending <----'
+
+The dispatcher's thread creates the ending. The caller's event loop reads the value and makes the outcome.
 """
 
 from __future__ import annotations
@@ -34,19 +36,20 @@ _T = TypeVar("_T")
 
 
 class Request:
-    """A call, its deadlines and its limits, checked, with encoded arguments.
+    """A checked call with its encoded arguments, deadlines and limits.
 
     Args:
         call: The call.
         deadline_s: Seconds that the call may run.
         queue_timeout_s: Seconds that the call may wait for a worker; None for no limit.
         limits: Limits of the call.
-        arguments: The encoded arguments if another machine encoded them; None pickles those of the call.
+        arguments: Arguments that were encoded before, on another machine. None pickles the arguments of
+            `call`.
 
     Raises:
         InvalidCallError: `call` is not a WorkerCall, or an argument cannot be pickled.
-        ConfigurationError: A deadline is out of range.
-        InfrastructureError: There is no memory for a large argument.
+        ConfigurationError: `deadline_s` or `queue_timeout_s` is out of range.
+        InfrastructureError: There is not enough memory for a large argument.
     """
 
     def __init__(
@@ -72,14 +75,14 @@ class Request:
 
     @classmethod
     def from_encoded(cls, encoded: EncodedCall, limits: Limits) -> Request:
-        """Make a request of a call whose arguments are encoded. They are passed on as they are.
+        """Create the request for a call whose arguments are already encoded; a worker gets them unchanged.
 
         Args:
-            encoded: The call.
-            limits: The call's own limits and those of the backend.
+            encoded: The call with its encoded arguments and deadlines.
+            limits: The limits that apply to the call: its own limits combined with the backend's limits.
 
         Raises:
-            ConfigurationError: A deadline is out of range.
+            ConfigurationError: `deadline_s` or `queue_timeout_s` is out of range.
         """
         value = encoded.arguments
         arguments = EncodedArguments(memoryview(value.contents), layout=value.layout)
@@ -89,7 +92,8 @@ class Request:
         """Return the bytes to send to a worker.
 
         Args:
-            result_place: Path of the file for a large result, or folder for a file without a name.
+            result_place: Path of the spill file for a large result, or of the folder in which the worker
+                creates an unnamed file for it (O_TMPFILE).
         """
         call, arguments = self.call, self.arguments
         header = pickle.dumps(
@@ -114,14 +118,14 @@ class Request:
 
 
 class Pool:
-    """One life of a backend, from its first call to its shutdown.
+    """The workers, queue and files of a local backend, from its first call to its shutdown.
 
     Args:
-        config: The settings of workers.
-        make_starter: Called once with the pool's spill directory.
-        hooks: Called when workers start and end.
-        names_results: True if this process names the file of a large result; False if the worker sends a file
-            without a name.
+        config: Settings of the workers.
+        make_starter: Creates the starter of the workers. Called once, with the pool's spill directory.
+        hooks: Called when a worker starts or ends.
+        names_results: True if the driver chooses the path of the spill file for a large result. False if the
+            worker writes a large result to an unnamed file and sends the file's descriptor.
 
     Raises:
         SpillDirectoryError: The spill directory cannot be used.
@@ -161,16 +165,17 @@ class Pool:
     async def run(self, request: Request) -> Outcome:
         """Run a call and decode its value.
 
-        On return the call's process is idle or dead, the processes that it started are dead, and its spill
-        file is removed. The same holds before `CancelledError` is raised in the awaiting task.
+        On return, the worker is idle or dead, all processes that the program started are dead, and the call's
+        spill file is removed. This is also true when `CancelledError` is raised in the awaiting task.
         """
         return await self._run(request, self._decode)
 
     async def run_encoded(self, request: Request) -> EncodedOutcome:
-        """Run a call and leave its value encoded; nothing that the program made is decoded.
+        """Run a call and return its value encoded. This process decodes nothing that the program made.
 
-        On return the same holds as for `run`. The value's bytes are in memory, or in a private map of a file
-        that has no name any more: the kernel frees the disk space with the last reference to them.
+        On return, worker, processes and spill file are in the same state as after `run`. The value's bytes
+        are in memory, or in a private mapping of an unlinked file. The kernel frees the disk space of the
+        file when the last reference to the bytes is dropped.
         """
         return await self._run(request, self._keep)
 
@@ -184,7 +189,7 @@ class Pool:
             if result.inline_value is not None:
                 value = ValueBytes(result.layout, result.inline_value)
                 return finish(EncodedOutcome(successful_outcome(ending, None), value))
-            # Reading and decoding a large value takes long; the event loop continues meanwhile.
+            # A large value is read and decoded on another thread, so that the event loop is not blocked.
             return await asyncio.to_thread(lambda: finish(self._read(ending, request, place)))
         finally:
             if ending.may_have_spilled:
@@ -197,7 +202,7 @@ class Pool:
 
     def _keep(self, encoded: EncodedOutcome) -> EncodedOutcome:
         if encoded.value is not None and encoded.value.layout.format != self._results:
-            return EncodedOutcome(encoded.decode(self._results))  # the outcome holds the error
+            return EncodedOutcome(encoded.decode(self._results))  # the wrong format becomes an error
         return encoded
 
     async def _ending(self, request: Request, place: str) -> Ending:
@@ -222,9 +227,9 @@ class Pool:
             try:
                 await asyncio.wait([ended])  # wait until the worker is dead
             finally:
-                self._remove_result(place)  # the worker may have answered before it was killed
+                self._remove_result(place)  # the worker may have written a result before it was killed
             raise
-        except GeneratorExit:  # the loop was closed while the call ran; nobody awaits it any more
+        except GeneratorExit:  # the event loop was closed while the call ran, so nobody awaits the call
             self._dispatcher.cancel(job)
             self._remove_result(place)
             raise
@@ -234,10 +239,10 @@ class Pool:
     ) -> None:
         """Pass the ending to the caller's loop. Runs on the dispatcher's thread."""
         if ending.kind is not EndingKind.ANSWERED:
-            self._remove_result(place)  # a killed worker may have been writing it
+            self._remove_result(place)  # a killed worker may have left a partial file
         try:
             loop.call_soon_threadsafe(ended.set_result, ending)
-        except RuntimeError:  # the caller's loop was closed while its call ran: nobody will read the result
+        except RuntimeError:  # the caller's event loop was closed while the call ran: nobody reads the result
             self._remove_result(place)
 
     def _remove_result(self, place: str) -> None:
@@ -245,19 +250,19 @@ class Pool:
             remove_spill(place)
 
     def _has_file_alone(self, ending: Ending) -> bool:
-        """True if no process except those of the call, which are dead, can have had its result file open.
+        """True if only the call's own processes, all dead by now, can have opened its result file.
 
-        Programs that can write to a common folder can open each other's files, keep one open, and truncate
-        it later.
+        If programs can write to a common folder, one program can open the result file of another program,
+        keep the file open and truncate it later.
         """
-        if self._results is ResultFormat.PICKLE:  # programs without a sandbox are trusted
+        if self._results is ResultFormat.PICKLE:  # pickled results are accepted from trusted programs only
             return True
         held = {step.name for step in ending.steps if step.held}
         is_apart = "seccomp" in held and not held.isdisjoint({"landlock_files", "read_only_mounts"})
         return is_apart and not self._has_shared_folders
 
     def _read(self, ending: Ending, request: Request, place: str) -> EncodedOutcome:
-        """Read a value from its file."""
+        """Read the call's value from its result file. A failure to read becomes the outcome's error."""
         assert ending.result is not None
         assert ending.result.layout is not None
         try:

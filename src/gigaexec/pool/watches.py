@@ -6,14 +6,14 @@ import selectors
 from collections.abc import Callable
 
 OnEvent = Callable[[int, int], None]
-"""Called with the descriptor and the events, on the dispatcher's thread."""
+"""A callback for events of a descriptor. Called with descriptor and events, on the dispatcher's thread."""
 
 
 class Watches:
-    """Registers descriptors of one worker with a selector, and removes each once.
+    """Registers and unregisters descriptors of one worker with a selector. Removing one twice is safe.
 
     Args:
-        selector: The dispatcher's selector. The data of each key is the callback.
+        selector: The dispatcher's selector. The `data` of each of its keys is the callback.
     """
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
@@ -21,24 +21,24 @@ class Watches:
         self._numbers: set[int] = set()
 
     def add(self, number: int, callback: OnEvent) -> None:
-        """Watch for readability. Raises OSError (ENOSPC) when the user's epoll watches are used up."""
+        """Watch a descriptor for readability. Raises OSError (ENOSPC) if the user has no epoll watch left."""
         self._selector.register(number, selectors.EVENT_READ, callback)
         self._numbers.add(number)
 
     def watch_writability(self, number: int, callback: OnEvent, *, is_wanted: bool) -> None:
-        """Watch a descriptor for writability as well, or no longer. Does nothing if it was removed before."""
+        """Start or stop watching a descriptor for writability. Does nothing if the descriptor was removed."""
         if number not in self._numbers:
             return
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if is_wanted else 0)
         self._selector.modify(number, events, callback)
 
     def remove(self, number: int) -> None:
-        """Stop watching. Does nothing if the descriptor was removed before, at its end of file."""
+        """Stop watching a descriptor. Does nothing if it was removed before, for example at end of file."""
         if number in self._numbers:
             self._numbers.discard(number)
             self._selector.unregister(number)
 
     def remove_all(self) -> None:
-        """Stop watching everything."""
+        """Stop watching all descriptors of the worker."""
         for number in tuple(self._numbers):
             self.remove(number)

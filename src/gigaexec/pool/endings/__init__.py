@@ -1,7 +1,7 @@
-"""From a worker's answer or death to an outcome.
+"""Turn a worker's answer or death into the outcome of its call.
 
-credibility  the checks that an answer must pass to be believed
-ending       how a job ended
-metrics      the cost of a call: the worker's account, corrected by the kernel's
-outcome      from an ending to the `Outcome` that the caller gets
+credibility  checks that the messages of a worker are credible
+ending       builds the ending of a call from an answer or a death
+metrics      the metrics of a call: the worker's own, corrected by measurements from outside
+outcome      turns an ending into the `Outcome` that the caller gets
 """

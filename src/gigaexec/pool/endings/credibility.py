@@ -1,7 +1,7 @@
-"""The checks that a worker's messages must pass to be believed.
+"""Checks that the messages of a worker are credible.
 
-What a worker reports before its program runs is credible. The program can write the same reports into the
-channel, but only later.
+A report that the worker sends before its program runs is credible. The program can forge reports on the
+channel, but only later. So the first report of each kind is believed, and a second one is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gigaexec.wire.messages import Confined, Ready
 
 
 class WorkerReports:
-    """The reports of one worker so far. The methods raise `ProtocolError` for a message that is not credible.
+    """The reports of one worker so far. Its methods raise `ProtocolError` if a message is not credible.
 
     Args:
         level: The sandbox level of the pool.
@@ -27,10 +27,10 @@ class WorkerReports:
         self.is_ready = False
         """True once the worker has reported ready for its first call."""
         self.steps: tuple[ConfinementStep, ...] = ()
-        """The steps of the sandbox that the worker has reported."""
+        """The sandbox steps in the worker's latest report."""
 
     def add(self, report: Ready | Confined) -> None:
-        """Record a report on the worker's start or sandbox."""
+        """Record a report that the worker is ready or confined. Only one report of each kind is accepted."""
         if isinstance(report, Ready):
             self._require_first(report, self.is_ready)
             self.is_ready = True
@@ -40,18 +40,20 @@ class WorkerReports:
         self.steps = report.steps
 
     def check(self, result: WorkerResult, call: RunningCall | None) -> None:
-        """Check a result of the running call."""
+        """Check that a result is credible: its limit hit, its failure, and that no result came before."""
         require_credible_limit(result, call.job.limits if call is not None else Limits())
         require_credible_failure(result, self._level, self.steps, is_confined=self._is_confined)
         if call is None or call.supervised is None:
             return
-        if call.answer is not None or result.spill_path is not None:
-            raise ProtocolError("a second result, or one in a file with a name")
+        if call.answer is not None:
+            raise ProtocolError("expected one result per call, got a second")
+        if result.spill_path is not None:
+            raise ProtocolError("expected a result sent inline or as a descriptor, got a path (spill_path)")
 
     @staticmethod
     def _require_first(report: Ready | Confined, is_repeated: bool) -> None:
         if is_repeated:
-            raise ProtocolError(f"a second {type(report).__name__} message")
+            raise ProtocolError(f"expected one {type(report).__name__} message per worker, got a second")
 
 
 def require_credible_limit(result: WorkerResult, limits: Limits) -> None:
@@ -60,31 +62,31 @@ def require_credible_limit(result: WorkerResult, limits: Limits) -> None:
     if hit is None:
         return
     if getattr(limits, hit.name, None) != hit.limit:
-        raise ProtocolError("a limit that the call does not have")
+        raise ProtocolError("the result reports a limit that the call does not have")
     if hit.measured is not None and hit.name != "result_bytes":
-        raise ProtocolError("a measurement that only the driver makes")
+        raise ProtocolError("the result reports a measured amount; only result_bytes may have one")
 
 
 def require_credible_failure(
     result: WorkerResult, level: SandboxLevel, steps: tuple[ConfinementStep, ...], *, is_confined: bool
 ) -> None:
-    """Raise `ProtocolError` if the result reports a failed setup after the setup was reported complete.
+    """Raise `ProtocolError` if the result reports that limits or sandbox failed after they were applied.
 
     Args:
         result: The worker's result.
         level: The sandbox level of the pool.
-        steps: The steps of the sandbox that were reported before.
-        is_confined: The worker has reported that the program is about to run.
+        steps: The sandbox steps that the worker reported earlier.
+        is_confined: True if the worker has reported that the program is about to run.
     """
     kind = result.error.kind if result.error is not None else None
     if kind is ErrorKind.SETUP and is_confined:
-        raise ProtocolError("the worker reported that limits failed after they were applied")
+        raise ProtocolError("the result reports that setting limits failed, but they were already set")
     may_refuse = level is SandboxLevel.STRICT and any(not step.held for step in steps)
     may_fail = level is not SandboxLevel.OFF and not is_confined
     if kind is ErrorKind.SANDBOX and not (may_refuse or may_fail):
-        raise ProtocolError("a sandbox that failed after it was entered")
+        raise ProtocolError("the result reports a failed sandbox, but the sandbox is off or already active")
 
 
 def needs_file(result: WorkerResult) -> bool:
-    """True if the result's value is in a file without a name, whose descriptor comes with the result."""
+    """True if the result's value is in an unnamed file, whose descriptor is sent with the result."""
     return result.layout is not None and result.inline_value is None and result.spill_path is None

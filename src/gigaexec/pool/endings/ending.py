@@ -1,4 +1,4 @@
-"""From a worker's answer or death to the `Ending` of its call."""
+"""Build the `Ending` of a call from its worker's answer or death."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Steps = tuple[ConfinementStep, ...]
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """The cause of a worker's death: a worker that nobody killed has the default."""
+    """The cause of a worker's death. The default means that the worker died by itself."""
 
     kind: EndingKind = EndingKind.WORKER_DIED
     message: str = ""
 
 
 def ending_by_answer(call: RunningCall, answer: Answer, output: CapturedOutput, steps: Steps) -> Ending:
-    """Return the ending of a call that was answered."""
+    """Return the ending of a call that its worker answered."""
     return Ending(
         EndingKind.ANSWERED,
         result=answer.result,
@@ -38,7 +38,8 @@ def ending_by_death(
 ) -> Ending:
     """Return the ending of a call whose worker is dead.
 
-    That is the answer, if a supervised worker gave one and then ended by itself within all limits.
+    If a supervised worker answered first, and then ended by itself within all limits, the call ends with that
+    answer.
     """
     kind = death.kind
     if kind is EndingKind.WORKER_DIED and call.supervised is not None:
@@ -61,11 +62,11 @@ def ending_by_death(
 
 
 def may_be_requeued(call: RunningCall, death: Death) -> bool:
-    """True if a call whose worker died can wait for another worker.
+    """True if a call whose worker died may go to another worker.
 
-    That is the case if the worker never read the whole call, and so cannot have run it: an idle worker was
-    killed from outside. A call of which a part arrived is requeued only once, because huge arguments may be
-    what kills the workers.
+    The worker must have died by itself before it read the whole call, so that the program cannot have run:
+    for example, an idle worker was killed from outside. If the worker had read a part of the call, the call
+    is requeued only once, because its large arguments may be what kills workers.
     """
     if death.kind is not EndingKind.WORKER_DIED:
         return False

@@ -1,4 +1,4 @@
-"""The cost of a call: the worker's account, corrected by measurements that the program cannot reach."""
+"""The metrics of a call: the worker's own, corrected by measurements that the program cannot tamper with."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ def metrics_of(call: RunningCall, result: WorkerResult | None) -> ExecutionMetri
     """Return the metrics of a call that has ended.
 
     Args:
-        call: The call.
-        result: The worker's answer, if it gave one.
+        call: The ended call.
+            result: The worker's answer; None if the worker gave no answer.
 
-    Returns:
-        None if no worker reported back and the kernel's account is unknown, too.
+        Returns:
+            The metrics. None if there is no answer and the driver has no measurements: the call had not
+            started, or ran in a reused worker.
     """
     metrics = result.metrics if result is not None else _measured_from_outside(call)
     if metrics is None:
@@ -36,8 +37,8 @@ def metrics_of(call: RunningCall, result: WorkerResult | None) -> ExecutionMetri
         outside = _measured_from_outside(call)
         if outside is None:
             return metrics
-        # The worker was killed. If it had answered, it failed to end after the answer, so the numbers in the
-        # answer are not credible.
+        # The kernel's resource usage is missing, because the worker was killed. If the worker had answered,
+        # it did not end after the answer, so the numbers in the answer are not credible.
         measured = {name: getattr(metrics, name) for name in ("seed", "bytes_in", "bytes_out")}
         return replace(outside, **measured, peak_rss_kb=max(outside.peak_rss_kb, call.peak_tree_kb))
     metrics = _within(metrics, call.job)
@@ -57,7 +58,10 @@ def metrics_of(call: RunningCall, result: WorkerResult | None) -> ExecutionMetri
 
 
 def _measured_from_outside(call: RunningCall) -> ExecutionMetrics | None:
-    """Return the account of a call without a credible answer: the driver's clocks and the last sample."""
+    """Return metrics for a call without a credible answer, from the driver's clocks and the last sample.
+
+    None if the call had not started, or ran in a reused worker.
+    """
     sample, job = call.last_sample, call.job
     if job.started_at is None or call.supervised is None:
         return None
@@ -78,7 +82,7 @@ def _measured_from_outside(call: RunningCall) -> ExecutionMetrics | None:
 
 
 def _within(metrics: ExecutionMetrics, job: Job) -> ExecutionMetrics:
-    """Clamp the clocks to the driver's: a program that took over its worker can claim any time."""
+    """Clamp the worker's times to the driver's: a program that controls its worker can report any time."""
     if job.started_at is None or job.answered_at is None:
         return metrics
     earliest_ns, latest_ns = int(job.started_at * 1e9), int(job.answered_at * 1e9)

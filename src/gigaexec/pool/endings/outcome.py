@@ -38,10 +38,10 @@ def failed_outcome(
     """Return the outcome of a call that has no value.
 
     Args:
-        ending: How the call ended.
-        deadline_s: The deadline of the call, for the message.
-        queue_timeout_s: The longest time that the call may wait for a worker, for the message.
-        unreadable: The error of reading the value that the worker sent, or None.
+        ending: The ending of the call.
+        deadline_s: The deadline of the call, for the error message.
+        queue_timeout_s: The longest time that the call may wait for a worker, for the error message.
+        unreadable: The error that occurred when the worker's value was read; None if no reading failed.
     """
     if ending.kind is EndingKind.LIMIT_HIT:
         assert ending.hit is not None
@@ -79,7 +79,7 @@ def _reported_failure(ending: Ending) -> GigaexecError:
     if failure.kind is ErrorKind.LIMIT:
         if failure.hit is not None and failure.hit.name in LIMIT_SPECS:
             return _limit_failure(ending, failure.hit, stderr=stderr, summary=failure.summary)
-        kind = ExecRunnerError  # the answer is forged: the program controls its worker
+        kind = ExecRunnerError  # an unknown limit: the program has forged the answer
     assert issubclass(kind, ExecRunnerError)
     return kind(
         failure.summary,
@@ -106,7 +106,7 @@ def _limit_message(spec: LimitSpec, hit: LimitHit, summary: str) -> str:
     if hit.measured is None:
         return f"was refused more than {spec.amount.format(limit)}: {summary}"
     measured = _amount(hit.name, hit.measured)
-    if measured == limit:  # rounded
+    if measured == limit:  # both numbers are rounded to the same text
         measured = f"more than {limit}"
     return f"{spec.verb} {spec.amount.format(measured)}, limit {limit}"
 
@@ -146,7 +146,7 @@ def _crash(ending: Ending) -> WorkerCrashedError:
     code = ending.exit_code
     signal_name = _signal_name(code)
     if ending.message:
-        message = f"{ending.message}; its worker process was ended"
+        message = f"{ending.message}; the worker process was ended"
     elif code is not None and code < 0:
         message = f"killed by {signal_name}"
     elif code is not None:

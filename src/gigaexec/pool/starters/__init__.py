@@ -1,8 +1,8 @@
-"""Starting worker processes.
+"""Start worker processes.
 
 loky              starts reused workers, with loky
-forkserver        starts workers of one call, by asking a template process to fork
-forked_process    the process of such a worker
-template_process  starts and ends the template process
-start_failures    when to retry a start, and when to fail a waiting call
+forkserver        starts workers that run one call each; a template process forks them
+forked_process    the process of a worker that a template forked
+template_process  starts and ends a template process
+start_failures    decides when to retry a start, and when to fail a waiting call
 """

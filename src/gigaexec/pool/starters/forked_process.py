@@ -19,13 +19,16 @@ _REPORT_BYTES = 64 * 1024
 
 
 class ForkedProcess(SupervisedProcess):
-    """The worker of one call and its root, neither of them a child of this process.
+    """A forked worker that runs one call, and its root process, the init or supervisor above the worker.
+
+    Neither process is a child of the driver.
 
     Args:
-        control: This process's end of the call's control socket, which the program cannot reach.
-        scratch: The call's scratch folder, or None.
+        control: The driver's end of the call's control socket. The program has no access to this socket.
+        scratch: The call's scratch folder; None if the program is not confined.
         template: The template that the worker is forked from.
-        why_no_template: Returns why the template takes no requests, or None if it takes them.
+        why_no_template: Returns the reason why the template takes no more requests; None while the template
+            takes requests.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class ForkedProcess(SupervisedProcess):
         self._has_namespace = False
 
     def open_pidfd(self) -> None:
-        """Return None: the pidfd comes in the handshake."""
+        """Return None, because the handshake brings the pidfd."""
         return
 
     def handshake_descriptor(self) -> int:
@@ -56,7 +59,7 @@ class ForkedProcess(SupervisedProcess):
 
     def complete_handshake(self, files: Sequence[OwnedDescriptor]) -> int:
         if len(files) != 2:
-            raise ValueError(f"a first message with {len(files)} descriptors")
+            raise ValueError(f"expected 2 descriptors with a worker's first message, got {len(files)}")
         root, worker = files
         self.root_pid, self._has_namespace = _pid_of(root.number)
         self.pid, _ = _pid_of(worker.number)
@@ -71,34 +74,34 @@ class ForkedProcess(SupervisedProcess):
         return bool(poll.poll(0))
 
     def is_dead_unreaped(self) -> bool:
-        # Process 1 of the namespace lives until the template has reaped the worker. Processes that the worker
-        # orphaned have become its children.
+        # PID 1 of the namespace lives until the template has reaped the worker. Orphans of the worker have
+        # become children of PID 1, so PID 1 without children means that all processes of the call are dead.
         if not self._has_namespace or not self.is_worker_dead():
             return False
         try:
             return not Path(f"/proc/{self.root_pid}/task/{self.root_pid}/children").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
-            return True  # the process has just ended
+            return True  # PID 1 has just ended
         except OSError:
-            return False  # unknown
+            return False  # the list of children cannot be read
 
     def has_ended(self) -> bool:
         return self.is_worker_dead()
 
     def kill(self, pidfd: int | None) -> bool:
-        """Kill the root, and all processes of the call with it."""
+        """Kill the root process, and with it all processes of the call."""
         if pidfd is None:
-            return True  # no handshake: the worker runs nothing, and ends when its channels close
+            return True  # before the handshake: no program runs, and the worker ends when its channels close
         if not self._has_namespace:
             return process_tree.kill_tree(self.root_pid, pidfd)
         try:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         except ProcessLookupError:
-            pass  # the process has ended already
+            pass  # the root process has ended already
         return True
 
     def exit_code(self) -> int | None:
-        """Return the worker's exit code; None if its root was killed with it."""
+        """Return the worker's exit code; None if it was not reported, because the root was killed too."""
         self._read_report()
         return None if self._report is None else os.waitstatus_to_exitcode(self._report.wait_status)
 
@@ -110,7 +113,8 @@ class ForkedProcess(SupervisedProcess):
         self._read_report()
         if self._refusal is not None or self._report is not None:
             return self._refusal
-        # A living template that closes the socket without a message could not receive the request.
+        # End of file without a message, while the template is alive, means that the template failed to
+        # receive the request's descriptors.
         lost = StartRefusal(
             "the template process could not receive the descriptors for a worker", is_shortage=True
         )
@@ -125,7 +129,7 @@ class ForkedProcess(SupervisedProcess):
     def open_file_of_worker(self, number: int) -> OwnedDescriptor:
         file = open_file_of(self.pid, number)
         if self.is_worker_dead():
-            file.close()  # the process id may have been reused
+            file.close()  # the worker's pid may have been reused
             raise ProcessLookupError("the worker has ended")
         return file
 
@@ -136,7 +140,7 @@ class ForkedProcess(SupervisedProcess):
         self._close()
 
     def dispose(self) -> None:
-        """Remove the scratch folder."""
+        """Close the control socket and the worker's pidfd, and remove the scratch folder."""
         self._close()
         if self._scratch is not None:
             self._scratch.remove()
@@ -152,7 +156,7 @@ class ForkedProcess(SupervisedProcess):
         self._is_read = True
         try:
             text = self._control.recv(_REPORT_BYTES)
-        except OSError:  # nothing waits
+        except OSError:  # no report has arrived
             return
         self._is_at_end = not text
         self._refusal = StartRefusal.decode(text)
@@ -161,7 +165,7 @@ class ForkedProcess(SupervisedProcess):
 
 
 def _pid_of(pidfd: int) -> tuple[int, bool]:
-    """Return the process's id here, and whether it is process 1 of its PID namespace (proc_pid_fdinfo(5))."""
+    """Return a process's pid, and True if the process is PID 1 of a PID namespace (proc_pid_fdinfo(5))."""
     file = os.open(f"/proc/self/fdinfo/{pidfd}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         lines = os.read(file, 4096).splitlines()
@@ -171,4 +175,4 @@ def _pid_of(pidfd: int) -> tuple[int, bool]:
     try:
         return int(numbers[b"Pid"][0]), numbers[b"NSpid"][-1] == b"1"
     except (KeyError, IndexError) as error:
-        raise ValueError("a descriptor that is no pidfd") from error
+        raise ValueError("expected a pidfd with a worker's first message, got another descriptor") from error

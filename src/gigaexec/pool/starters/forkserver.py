@@ -1,4 +1,4 @@
-"""Starts workers that run one call each, by asking a template process to fork."""
+"""Starts workers that run one call each: a template process forks them."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ logger = logging.getLogger(__name__)
 
 
 class ForkserverStarter(WorkerStarter):
-    """Starts the workers of a ForkserverBackend, and their template process.
+    """Starts the workers of a ForkserverBackend, and the template process that forks them.
 
-    The template starts with the first worker, and again after it has died. A template that hangs, or that
-    takes no more requests, is retired: its calls continue, and it ends with the last of them.
+    The first worker starts the template. If the template dies, the next worker starts a new one. A template
+    that hangs or takes no more requests is retired: its calls continue, and the template ends after the last
+    of these calls.
 
     Args:
-        config: How workers run.
-        new_scratch: Makes a scratch folder.
-        on_started: Called after each start of a template. If it raises, the template is ended.
+        config: Settings of the workers.
+        new_scratch: Creates the scratch folder of one call.
+        on_started: Called after each start of a template. If `on_started` raises, the template is ended.
     """
 
     def __init__(
@@ -50,11 +51,11 @@ class ForkserverStarter(WorkerStarter):
         self._last_warning = ""
 
     def start_worker(self, worker_id: str) -> tuple[ForkedProcess, WorkerPipes]:
-        """Ask for a worker. It reports on its channel when it is ready.
+        """Ask the template to fork a worker. The worker reports on its channel when it is ready.
 
         Raises:
-            WorkerStartError: The template takes no requests, or the current folder was removed.
-            OSError: The system refuses a process, a descriptor or a folder. Nothing is left then.
+            WorkerStartError: The template takes no more requests, or the current folder was removed.
+            OSError: A process, descriptor or folder cannot be created. Nothing is left behind.
         """
         scratch = self._new_scratch() if self._config.sandbox.confines else None
         with ExitStack() as theirs, ExitStack() as ours:
@@ -92,7 +93,7 @@ class ForkserverStarter(WorkerStarter):
             self._retire(self._running)
 
     def forget(self, process: WorkerProcess) -> None:
-        """Drop a worker. Its template ends if it was retired and this was its last worker."""
+        """Forget a worker. If this was the last worker of a retired template, the template is ended."""
         assert isinstance(process, SupervisedProcess)
         template = process.template
         assert isinstance(template, TemplateProcess)
@@ -104,7 +105,7 @@ class ForkserverStarter(WorkerStarter):
                 template.end(may_hang=True)
 
     def on_idle(self) -> None:
-        """End the template until it is needed again."""
+        """End the template. The next worker starts a new one."""
         self.close()
 
     def close(self) -> None:
@@ -122,7 +123,7 @@ class ForkserverStarter(WorkerStarter):
 
     def _request(self, request: ForkRequest, descriptors: list[int]) -> TemplateProcess:
         if self._running is not None and self._running.has_ended():
-            self._why_no_requests(self._running)  # drops it
+            self._why_no_requests(self._running)  # stop using the dead template
         if self._running is None:
             self._running = TemplateProcess(self._config)
             try:
@@ -141,7 +142,7 @@ class ForkserverStarter(WorkerStarter):
         return self._running
 
     def _why_no_requests(self, template: TemplateProcess) -> StartRefusal | None:
-        """Return why a template takes no more requests, and stop using it; None if it takes them."""
+        """Return why a template takes no more requests, and stop using it. None while it takes requests."""
         reason = template.drain_reason()
         refusal = StartRefusal.decode(reason) if reason else None
         if template is self._running and reason is not None:
@@ -163,7 +164,7 @@ class ForkserverStarter(WorkerStarter):
             template.end(may_hang=True)
 
     def _warn(self, text: str) -> None:
-        if text != self._last_warning:  # a shortage repeats the text twice a second
+        if text != self._last_warning:  # during a shortage, the same text repeats twice a second
             self._last_warning = text
             logger.warning("pool %s: %s", self._config.pool_id, text)
 

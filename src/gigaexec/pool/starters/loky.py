@@ -33,7 +33,7 @@ _children_of_multiprocessing: set[Any] = vars(multiprocessing.process)["_childre
 
 
 class LokyProcess(WorkerProcess):
-    """A process of a single-worker loky executor, whose one task never ends."""
+    """The process of a loky executor with one worker. The executor's only task runs as long as the worker."""
 
     def __init__(self, executor: Any, process: Any) -> None:
         self.pid: int = process.pid
@@ -46,7 +46,7 @@ class LokyProcess(WorkerProcess):
             return None
         try:
             return os.pidfd_open(self.pid)
-        except OSError as error:  # Linux before 5.3, or a container that forbids the system call
+        except OSError as error:  # pidfd_open needs Linux 5.3; a container may forbid it
             logger.debug("pidfd_open: %s; workers are polled for their end", error)
             return None
 
@@ -54,40 +54,42 @@ class LokyProcess(WorkerProcess):
         return process_tree.kill_tree(self.pid, pidfd)
 
     def has_ended(self) -> bool:
-        """True if it is dead; reaps it."""
+        """True if the process is dead. Reaps the dead process."""
         return self._process.exitcode is not None or not psutil.pid_exists(self.pid)
 
     def exit_code(self) -> int | None:
-        """Return the exit code, or minus the signal's number; None if somebody else reaped the process."""
+        """Return the exit code, or minus the signal's number; None if the application reaped the process."""
         try:
             ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             ended = None
         if ended is not None:
-            self._process.join(0)  # reaps it
+            self._process.join(0)  # reaps the process
             return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-        # Already reaped. If loky's own thread reaped it, that thread stores the code in the process object at
-        # once. If the application ignores SIGCHLD or waits for any child, the code is lost.
+        # The process was already reaped. If a thread of loky reaped the process, that thread stores the exit
+        # code in the process object at once. If the application ignores SIGCHLD or waits for any child, the
+        # exit code is lost.
         limit = time.monotonic() + _REAPER_LIMIT_S
         while self._process.exitcode is None and time.monotonic() < limit:
             time.sleep(0.001)
         return cast("int | None", self._process.exitcode)
 
     def forget_after_fork(self) -> None:
-        """In a forked child: keep multiprocessing from joining the process, which is no child of this one."""
+        """Keep multiprocessing in a forked child from joining the process, which is the parent's child."""
         _children_of_multiprocessing.discard(self._process)
 
     def dispose(self) -> None:
-        """End the executor's thread and pipes."""
-        # kill_workers: the thread must not wait for the task, nor for a pipe that an orphan may hold open.
+        """End the executor's threads, and close the executor's pipes."""
+        # kill_workers=True: the executor's thread must not wait for the task, nor for a pipe that an orphan
+        # may keep open.
         self._executor.shutdown(wait=True, kill_workers=True)
-        # loky does not always join its queue's thread, a daemon that holds semaphores. At exit the
-        # interpreter would stop that thread at any point, for example between removing a semaphore and
-        # reporting it to loky's tracker.
+        # loky does not always join the feeder thread of its call queue, a daemon thread that uses semaphores.
+        # At exit, the interpreter stops a daemon thread at any point, for example between removing a
+        # semaphore and reporting the removal to loky's resource tracker.
         feeder = self._call_queue._thread
         if feeder is not None:
             feeder.join(_FEEDER_LIMIT_S)
-        # Without a join, multiprocessing keeps the process object, a pipe and a semaphore.
+        # Without join(), multiprocessing keeps the process object, a pipe and a semaphore: a leak.
         self._process.join()
 
 
@@ -95,8 +97,8 @@ class LokyStarter(WorkerStarter):
     """Starts the workers of a LokyBackend.
 
     Args:
-        config: How workers run.
-        on_started: Called after each start. If it raises, the worker is ended.
+        config: Settings of the workers.
+        on_started: Called after each start of a worker. If `on_started` raises, the worker is ended.
     """
 
     leaves_orphans = True
@@ -106,10 +108,10 @@ class LokyStarter(WorkerStarter):
         self._on_started = on_started
 
     def start_worker(self, worker_id: str) -> tuple[LokyProcess, WorkerPipes]:
-        """Start a worker. It reports on its channel when it is ready.
+        """Start a worker. The worker reports on its channel when it is ready.
 
         Raises:
-            Exception: Whatever loky or the system raises; no process or descriptor is left then.
+            Exception: Any error that loky or the system raises. No process or descriptor is left behind.
         """
         process, pipes = start_loky_worker(self._config, worker_id)
         try:
@@ -122,7 +124,7 @@ class LokyStarter(WorkerStarter):
 
 
 class _InheritedDescriptor:
-    """A descriptor that a process started by loky inherits. Unpickles there as the descriptor's number."""
+    """A descriptor for a process that loky starts. In that process, it unpickles as a descriptor number."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -133,13 +135,14 @@ class _InheritedDescriptor:
 
 
 def start_loky_worker(config: WorkerConfig, worker_id: str) -> tuple[LokyProcess, WorkerPipes]:
-    """Start a worker. It reports on its channel when it is ready.
+    """Start a worker. The worker reports on its channel when it is ready.
 
     Raises:
-        Exception: Whatever loky or the system raises; no process or descriptor is left then.
+        Exception: Any error that loky or the system raises. No process or descriptor is left behind.
     """
     _require_current_folder()
-    # `theirs` is closed here in any case: the worker has inherited it. `ours` is closed only after a failure.
+    # The worker inherits the descriptors in `theirs`, so this process always closes them. The descriptors in
+    # `ours` are closed only if the start fails.
     with ExitStack() as theirs, ExitStack() as ours:
         our_channel, channel = socket.socketpair()
         ours.callback(our_channel.close)
@@ -166,7 +169,8 @@ def start_loky_worker(config: WorkerConfig, worker_id: str) -> tuple[LokyProcess
 
 
 def _require_current_folder() -> None:
-    # A new interpreter needs a current folder, and loky's own error names no folder.
+    # A new interpreter fails if the current folder does not exist, and loky's error does not mention the
+    # folder.
     try:
         Path.cwd()
     except FileNotFoundError as error:
@@ -176,7 +180,7 @@ def _require_current_folder() -> None:
 
 
 def _pipe(reader_owner: ExitStack, writer_owner: ExitStack) -> tuple[int, int]:
-    """Return the ends of a new pipe, each owned by an object that closes it."""
+    """Open a pipe, and register each end with the stack that closes it. Returns read end and write end."""
     reader, writer = os.pipe()
     reader_owner.callback(os.close, reader)
     writer_owner.callback(os.close, writer)
@@ -184,7 +188,10 @@ def _pipe(reader_owner: ExitStack, writer_owner: ExitStack) -> tuple[int, int]:
 
 
 class _StartedProcesses(dict[int, Any]):
-    """An executor's processes by pid. The executor drops a process that ends at once; `last` keeps it."""
+    """The dict in which a loky executor stores its processes by pid.
+
+    loky may remove a process right after the start, if the process ended at once. `last` keeps the process.
+    """
 
     last: Any = None
 
@@ -203,12 +210,13 @@ def _start_process(config: WorkerConfig, settings: WorkerSettings) -> LokyProces
     started = executor._processes = _StartedProcesses()
     try:
         executor.submit(serve)
-        # When the interpreter exits, loky joins its threads, and this thread waits for a task that only the
-        # shutdown of the backend ends. loky registers its exit hook with every executor, so the order of exit
-        # hooks cannot be chosen.
+        # When the interpreter exits, loky's exit hook joins the threads of all executors. The thread of this
+        # executor waits for a task that only the shutdown of the backend ends: a deadlock. So the thread is
+        # removed from loky's list. Running our shutdown before loky's hook is impossible, because loky
+        # registers the hook with every executor.
         process_executor._threads_wakeups.pop(executor._executor_manager_thread, None)
-        # loky intends to register its hook once but does not record it: without this, each worker leaves an
-        # entry.
+        # loky should register its exit hook only once, but never sets this flag. If the flag were not set
+        # here, every worker would register the hook again.
         process_executor.process_pool_executor_at_exit = True
         process = started.last
         assert process is not None
@@ -219,10 +227,11 @@ def _start_process(config: WorkerConfig, settings: WorkerSettings) -> LokyProces
 
 
 def _initial_environment(config: WorkerConfig, worker_id: str) -> dict[str, str]:
-    """Return what to add to this process's environment, which loky passes on whole.
+    """Return the environment variables to set for a loky worker.
 
-    "" hides a value from the start; the worker then removes the name. The worker's id is there from the start
-    so that every process that the worker starts can be found by it.
+    loky also passes on the environment of this process. A variable that the worker must not see is therefore
+    set to "", and the worker removes it later. The worker id is set before the process starts: every process
+    that the worker starts inherits the id, and can be found by this id.
     """
     allowed = config.worker_environment()
     hidden = {name: "" for name in os.environ if name not in allowed}

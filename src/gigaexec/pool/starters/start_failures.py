@@ -7,25 +7,25 @@ import time
 
 from gigaexec.sandbox.shortages import SHORTAGES
 
-# Up to three failures in a row may be chance, and fail no call.
+# One or two failures in a row may be chance. The third failure in a row fails a call.
 _FAILURES_ALLOWED = 3
 
-# Pauses after failures, from the second one on. They keep a pool whose workers cannot start from spinning,
-# and are short enough to report the failure soon.
+# Pauses before the next start, after the second and later failures in a row. They keep a pool whose workers
+# cannot start from busy retries, and are short enough to report the failure soon.
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 
-# Transient: other processes release processes, descriptors, memory and disk space.
+# Transient errors: processes, descriptors, memory or disk space are short until other programs release some.
 _SHORTAGES = SHORTAGES | {errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT}
 _SHORTAGE_PATIENCE_S = 10.0
 
 
 def shortage_behind(error: BaseException | None) -> OSError | None:
-    """Return the error that reports a transient shortage, `error` or a cause of it; None if none does."""
+    """Return the transient shortage that `error` reports or was caused by; None if there is none."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _SHORTAGES:
             return error
-        # loky's cleanup after EMFILE raises another error, whose context is the shortage.
+        # After EMFILE, loky's cleanup raises another error, with the EMFILE error as its `__context__`.
         error = error.__cause__ or error.__context__
     return None
 
@@ -34,7 +34,7 @@ class StartFailures:
     """Counts the starts that failed in a row. Used on the dispatcher's thread only.
 
     Args:
-        start_timeout_s: Seconds that a start may take.
+        start_timeout_s: Longest time that a start may take, in seconds.
     """
 
     def __init__(self, start_timeout_s: float) -> None:
@@ -44,10 +44,10 @@ class StartFailures:
         self._alone_since = 0.0
         self._last_template: object = None
         self.next_try_at = 0.0
-        """When a worker may be started again, on the monotonic clock."""
+        """Earliest time of the next start, on the monotonic clock."""
 
     def end(self) -> None:
-        """Forget the failures: a worker has started."""
+        """Reset the count of failures, because a worker has started."""
         self._in_a_row = 0
         self._not_of_shortage = 0
         self._last_template = None
@@ -62,14 +62,16 @@ class StartFailures:
         is_shortage: bool = False,
         is_hung: bool = False,
     ) -> bool:
-        """Count a start that has failed.
+        """Count a failed start.
 
         Args:
-            others_serve: Other workers serve the queue.
-            others_start: Other workers are starting, and may have got the resource that is short.
-            template: The template whose failure it was: all failures of one template count as one.
-            is_shortage: A transient shortage of the machine was the cause.
-            is_hung: The start took longer than it may.
+            others_serve: True if other workers run calls or are ready to. No call fails then.
+            others_start: True if other workers are starting. After a shortage no call fails then, because the
+                other workers may have got the resource that is short.
+            template: The template that failed, or None. Failures in a row of the same template count as one.
+            is_shortage: True if the cause was a transient shortage of the machine. Then a call fails only
+                after 10 s, or after `start_timeout_s` if that is shorter.
+            is_hung: True if the start took too long. Then a call fails at the first failure.
 
         Returns:
             True if one queued call should now fail with `WorkerStartError`.

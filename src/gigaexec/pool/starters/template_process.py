@@ -1,4 +1,4 @@
-"""Starts and ends a template: `worker.forked.launcher` in a new interpreter, which forks it."""
+"""Starts and ends a template process: a new interpreter runs `worker.forked.launcher`, which forks it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from gigaexec.wire.descriptors import send_with_descriptors
 
 _STDERR_BYTES = 8 * 1024
 
-# Seconds that a template may take to end by itself, and then to end after its lifeline is closed.
+# Seconds to wait until a template ends by itself, and again to wait after its lifeline is closed.
 _END_LIMIT_S = 1.0
 
 # sys.path is set first, because a bare interpreter may not find the driver's site-packages. Before that,
-# nothing may be imported from a file: the current folder would be searched first, and anybody may be able to
-# write to it. -P keeps the interpreter from doing so itself: since 3.13 it imports a module to run -c.
+# nothing may be imported from a file: the current folder would be searched first, and other users may be able
+# to write to that folder. The interpreter option -P keeps the current folder out of sys.path from the start:
+# since Python 3.13, the interpreter itself imports a module before it runs the code of -c.
 _BOOT = (
     "import sys; sys.path[:] = sys.argv[3:]; "
     "from gigaexec.worker.forked.launcher import main; main(int(sys.argv[1]), int(sys.argv[2]))"
@@ -29,18 +30,21 @@ _BOOT = (
 
 
 class TemplateProcess:
-    """A template from its start to its end. Used on one thread only, which lives as long as the template.
+    """A template process, from its start to its end.
+
+    Used on one thread only. The thread must live as long as the template, because the kernel's parent-death
+    signal fires when the thread ends.
 
     Args:
-        config: How workers run.
+        config: Settings of the workers.
 
     Raises:
-        OSError: The system refuses a process or a descriptor. Nothing is left then.
+        OSError: A process or descriptor cannot be created. Nothing is left behind.
     """
 
     def __init__(self, config: WorkerConfig) -> None:
         self.exit_report = ""
-        """Exit code and last output, once it has ended."""
+        """Exit code and last output of a template that has ended; "" before its end."""
         self._drain_reason: bytes | None = None
         settings = TemplateSettings(
             driver_pid=os.getpid(),
@@ -84,24 +88,24 @@ class TemplateProcess:
             ours.pop_all()
 
     def ask(self, request: ForkRequest, descriptors: list[int]) -> None:
-        """Ask for a worker. Never blocks.
+        """Ask the template to fork a worker. Never blocks.
 
         Raises:
-            BlockingIOError: Too many earlier requests are unread.
+            BlockingIOError: The socket is full, because the template has not read earlier requests.
             OSError: The template has ended.
         """
         send_with_descriptors(self._requests, [request.encode()], descriptors)
 
     def has_ended(self) -> bool:
-        """True if it is dead."""
+        """True if the launcher is dead; the launcher ends after the template."""
         return self._process.poll() is not None
 
     def drain_reason(self) -> bytes | None:
         """Return why the template takes no more requests.
 
         Returns:
-            An encoded `StartRefusal` if the template drains: its calls continue. b"" if it has ended. None if
-            it takes requests.
+            An encoded `StartRefusal` if the template forks no more workers, while its calls continue. b"" if
+            the template has ended. None if the template takes requests.
         """
         if self._drain_reason is None:
             try:
@@ -113,17 +117,17 @@ class TemplateProcess:
         return self._drain_reason
 
     def end(self, *, may_hang: bool = False) -> str:
-        """End the template. On return it is dead, unless the kernel waits for a disk.
+        """End the template. On return, the template is dead, unless it waits for a disk uninterruptibly.
 
         Args:
-            may_hang: Kill it at once instead of letting it end by itself.
+            may_hang: True to kill the template at once. False to let it end by itself first.
 
         Returns:
-            Its exit code and the end of its stderr.
+            Exit code of the template, and the last bytes of its stderr.
         """
         self._requests.close()
         # The launcher ends after the template, with the template's exit code. Closing the lifeline kills
-        # both, also while the template imports modules.
+        # launcher and template, even while the template imports modules.
         if may_hang:
             self._process.kill()
         self._has_ended_within(_END_LIMIT_S)
@@ -139,17 +143,18 @@ class TemplateProcess:
         return self.exit_report
 
     def close_after_fork(self) -> None:
-        """In a forked child: close the descriptors. The template belongs to the parent."""
+        """Close the descriptors in a forked child. The template belongs to the parent."""
         self._requests.close()
         os.close(self._lifeline)
         self._stderr.close()
-        self._process.returncode = 0  # not a child: keep subprocess from waiting for it
+        self._process.returncode = 0  # not a child of this process, so subprocess must not wait
 
     def _receive(self) -> bytes:
         try:
             return self._requests.recv(_STDERR_BYTES, socket.MSG_DONTWAIT)
         except ConnectionResetError:
-            # Reported before data that waits: the template closed the socket with requests unread (unix(7)).
+            # The template closed the socket with requests unread. Linux reports this before any waiting data
+            # (unix(7)), so read again.
             return self._requests.recv(_STDERR_BYTES, socket.MSG_DONTWAIT)
 
     def _has_ended_within(self, limit_s: float) -> bool:
@@ -161,7 +166,7 @@ class TemplateProcess:
 
 
 def _is_path(text: str) -> bool:
-    """True if the text can be an argument of a process; otherwise it cannot be a folder either."""
+    """True if the text can be passed as a process argument. Other texts cannot name a folder either."""
     try:
         return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
@@ -169,5 +174,6 @@ def _is_path(text: str) -> bool:
 
 
 def _interpreter_flags() -> list[str]:
-    # multiprocessing starts interpreters with these flags. The function is private, so not in typeshed.
+    # multiprocessing uses the same function to start interpreters. typeshed lacks the function: it is
+    # private.
     return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]

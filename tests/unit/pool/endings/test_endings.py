@@ -74,7 +74,7 @@ def answered(kind: ErrorKind) -> Ending:
             Ending(EndingKind.WORKER_DIED, exit_code=-9, message="it closed its channel", output=OUTPUT),
             OutcomeStatus.CRASHED,
             WorkerCrashedError,
-            "it closed its channel; its worker process was ended",
+            "it closed its channel; the worker process was ended",
         ),
         (
             Ending(EndingKind.CANCELLED, message="the backend was shut down", output=OUTPUT),
