@@ -9,15 +9,15 @@ from itertools import islice
 
 from gigaexec.pool.jobs import Ending, EndingKind, Job
 
-# Seconds until a job whose wait is over is checked again, if a starting worker is about to take it.
+# Seconds until an expired job is checked again, if it was spared because a starting worker may take it.
 _NEXT_CHECK_S = 0.02
 
 
 class JobQueue:
-    """A queue of jobs. Each job has its own limit on the time that it may wait.
+    """A queue of jobs. Each job has its own maximum waiting time, `queue_timeout_s`.
 
-    A job that ended while it waited is dropped when it reaches the front: removing it from the middle would
-    scan up to a hundred thousand jobs.
+    A job that ends while it waits is removed later, when it reaches the front: removing it from the middle
+    would scan up to a hundred thousand jobs.
     """
 
     def __init__(self) -> None:
@@ -26,18 +26,18 @@ class JobQueue:
         self._taken_since_cleanup = 0
 
     def add(self, job: Job) -> None:
-        """Put a job at the end."""
+        """Append a job to the queue."""
         self._jobs.append(job)
         self._note_expiry(job)
 
     def requeue(self, job: Job, *, counts: bool) -> None:
-        """Put a job that was taken back at the front. See `Job.requeue`."""
+        """Return a job to the front of the queue, because its worker died. `counts`: see `Job.requeue`."""
         job.requeue(counts=counts)
         self._jobs.appendleft(job)
         self._note_expiry(job)
 
     def take(self) -> Job | None:
-        """Take the first job; None if no job waits."""
+        """Remove and return the first job; None if no job waits."""
         self._drop_ended()
         if not self._jobs:
             return None
@@ -47,22 +47,22 @@ class JobQueue:
         return self._jobs.popleft()
 
     def count_up_to(self, limit: int) -> int:
-        """Return how many jobs wait, at most `limit`."""
+        """Return the number of waiting jobs, or `limit` if more jobs wait."""
         self._drop_ended()
         return sum(1 for _ in islice(self._waiting(), limit))
 
     def first_expiry(self) -> float:
-        """Return when the next job will have waited too long, on the monotonic clock; infinity for never."""
+        """Return the time at which the next job expires, on the monotonic clock; infinity if none will."""
         return self._expiries[0][0] if self._expiries else float("inf")
 
     def expire(self, now: float, starting_workers: int) -> None:
-        """End the jobs that have waited too long, except those that a starting worker is about to take.
+        """End the jobs that have waited too long, except jobs that a starting worker is about to take.
 
-        The wait for a start has its own limit, `start_timeout_s`.
+        The wait for a worker's start has its own limit, `start_timeout_s`.
 
         Args:
             now: The time on the monotonic clock.
-            starting_workers: Number of jobs at the front to spare.
+            starting_workers: Number of workers that are starting: this many jobs at the front are spared.
         """
         spared = [job.number for job in islice(self._waiting(), starting_workers)]
         while self.first_expiry() <= now:

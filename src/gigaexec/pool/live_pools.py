@@ -1,4 +1,4 @@
-"""Every pool of this process whose threads run, also pools that nobody refers to any more."""
+"""All pools of this process whose threads run, including pools whose backend no longer exists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class StoppablePool(Protocol):
-    """A dispatcher, as this module uses it."""
+    """The methods of a dispatcher that this module uses."""
 
     def stop(self) -> None: ...
 
@@ -22,21 +22,24 @@ _ending: weakref.WeakSet[StoppablePool] = weakref.WeakSet()
 
 
 def add(pool: StoppablePool) -> None:
-    """Add a pool whose threads run."""
+    """Register a pool whose threads have been started."""
     _live.add(pool)
 
 
 def begin_end(pool: StoppablePool) -> None:
-    """Remove a pool that is about to close its descriptors: a forked child must not close reused ones."""
+    """Mark a pool as ending before it closes its descriptors.
+
+    A child that is forked later must not close the same descriptor numbers, which may be reused by then.
+    """
     _ending.add(pool)
     _live.discard(pool)
 
 
 def stop_all(timeout_s: float) -> None:
-    """Stop every pool of this process, also pools whose backend is forgotten, and wait for their ends.
+    """Stop all pools of this process, including pools whose backend no longer exists, and wait for them.
 
     Args:
-        timeout_s: Seconds to wait for each pool at most.
+        timeout_s: Longest time to wait for each pool, in seconds.
     """
     pools = {*_live, *_ending}
     for pool in pools:

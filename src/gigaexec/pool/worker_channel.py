@@ -1,4 +1,4 @@
-"""The driver's end of a worker's channel: a call out, the worker's messages and their files in."""
+"""The driver's end of a worker's channel: sends a call, and receives messages with their descriptors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 _READ_BYTES = 256 * 1024
 
-# Descriptors with one message: two with the first of a forked worker, at most one with an answer.
+# Maximum number of descriptors with one message: 2 with a forked worker's first message, 1 with an answer.
 _MAX_DESCRIPTORS_OF_MESSAGE = 2
 
 
@@ -31,8 +31,8 @@ class WorkerChannel:
     """The driver's end of a worker's channel. Never blocks. Used on the dispatcher's thread only.
 
     Args:
-        connection: The socket. Whoever made the channel closes it.
-        worker_id: For the log.
+        connection: The socket of the channel. The creator of this object closes the socket.
+        worker_id: The worker's id, for log messages.
     """
 
     def __init__(self, connection: socket.socket, worker_id: str) -> None:
@@ -44,9 +44,9 @@ class WorkerChannel:
         self._outgoing: _OutgoingCall | None = None
         self._is_corrupt = False
         self.was_reset = False
-        """True if the worker's end closed with data unread."""
+        """True if the worker's end of the channel was closed with data unread."""
         self.is_waiting_to_send = False
-        """True if the socket is full; call `send_more` when it is writable."""
+        """True if the socket is full; call `send_more` when the socket is writable."""
 
     @property
     def number(self) -> int:
@@ -54,14 +54,16 @@ class WorkerChannel:
         return self._connection.fileno()
 
     def read(self) -> bytes | None:
-        """Read once.
+        """Read from the socket once.
 
         Returns:
-            Bytes for `messages`, b"" at the end of the channel, None if nothing waits, or after `distrust`.
+            Bytes to pass to `messages`. b"" if the worker's end is closed. None if no data waits, or after
+            `distrust`.
 
         Raises:
-            DescriptorsLostError: A message and its descriptors were lost: this process is out of descriptors.
-            ProtocolError: More descriptors came than any message has.
+            DescriptorsLostError: Descriptors of a message were lost, because this process is out of
+                descriptors.
+            ProtocolError: The worker sent more descriptors than any message has.
         """
         if self._is_corrupt:
             return None
@@ -72,7 +74,8 @@ class WorkerChannel:
         except BlockingIOError:
             return None
         except ConnectionResetError:
-            # Linux reports this instead of end of file when the other side closed with data unread (unix(7)).
+            # Linux reports ECONNRESET instead of end of file if the other end was closed with data unread
+            # (unix(7)).
             self.was_reset = True
             return b""
         except TooManyDescriptorsError as error:
@@ -89,34 +92,39 @@ class WorkerChannel:
         """Decode the messages that `data` completes.
 
         Raises:
-            ProtocolError: A message is not one that workers send: a program wrote into the channel.
+            ProtocolError: A message is malformed, or has too many descriptors. A program may have sent the
+                message.
         """
         if len(self._files) > _MAX_DESCRIPTORS_OF_MESSAGE:
-            raise ProtocolError("more than one message's descriptors")
+            raise ProtocolError(
+                f"expected at most {_MAX_DESCRIPTORS_OF_MESSAGE} descriptors with a message, "
+                f"got {len(self._files)}"
+            )
         for frame in self._decoder.feed(data):
             yield decode_message(frame)
 
     def take_files(self) -> list[OwnedDescriptor]:
-        """Return the files that came with the current message."""
+        """Return the files that were received with the current message. The caller must close them."""
         files, self._files = self._files, []
         return files
 
     def distrust(self) -> None:
-        """Stop reading: the bytes after a bad or lost message may be a part of it."""
+        """Read nothing more: the bytes after a bad or lost message may belong to that message."""
         self._is_corrupt = True
         for file in self.take_files():
             file.close()
 
     def send(self, job: Job) -> float | None:
-        """Send a call as far as the socket takes it. Returns and raises as `send_more`."""
+        """Send as much of a call as fits into the socket. Returns and raises the same as `send_more`."""
         self._outgoing = _OutgoingCall(self._connection, job.frames, [file.number for file in job.files])
         return self.send_more()
 
     def send_more(self) -> float | None:
-        """Send the rest of the call.
+        """Send as much of the rest of the call as fits into the socket.
 
         Returns:
-            When sending its last part began, on the monotonic clock; None if the socket is full.
+            If the whole call was sent, the time just before its last part was sent, on the monotonic clock.
+            None if the socket is full.
 
         Raises:
             OSError: The call cannot be sent.
@@ -133,7 +141,7 @@ class WorkerChannel:
         return outgoing.last_part_at
 
     def give_up_sending(self) -> bool:
-        """Drop the call that cannot be sent. Returns True if not one byte of it was sent."""
+        """Drop the call that cannot be sent. Returns True if not one byte of the call was sent."""
         outgoing, self._outgoing = self._outgoing, None
         self.is_waiting_to_send = False
         return outgoing is not None and outgoing.is_untouched
@@ -142,30 +150,31 @@ class WorkerChannel:
         """Open the file that a worker has open as descriptor `number`, and let the worker continue.
 
         Raises:
-            ProtocolError: There is no such file, or the worker's files have names.
+            ProtocolError: The file cannot be opened, or the worker is a reused one: it must send a path
+                instead.
         """
         if process is None:
-            raise ProtocolError("expected a result in a file with a name, got one without")
+            raise ProtocolError("expected a result sent inline or as a path, got a descriptor number")
         try:
             file = process.open_file_of_worker(number)
-            self._connection.shutdown(socket.SHUT_WR)  # the worker waits until it reads the end
+            self._connection.shutdown(socket.SHUT_WR)  # end of file tells the worker to continue
         except OSError as error:
-            raise ProtocolError(f"a result in a file that cannot be opened: {error}") from error
+            raise ProtocolError(f"the file with the result cannot be opened: {error}") from error
         return file
 
     def close(self) -> None:
-        """Close the files that nobody took. The socket is closed by whoever made the channel."""
+        """Close the received files that nobody took. The creator of this object closes the socket."""
         for file in self.take_files():
             file.close()
 
 
 class _OutgoingCall:
-    """Sends a call in as many parts as the socket takes.
+    """Sends a call in parts, each as large as the socket accepts.
 
     Args:
-        channel: The worker's socket, not blocking.
+        channel: The non-blocking socket to the worker.
         frames: The bytes of the call.
-        descriptors: Sent with the first byte.
+        descriptors: The descriptors to send with the first byte.
     """
 
     def __init__(
@@ -176,22 +185,23 @@ class _OutgoingCall:
         self._unsent = [memoryview(frame) for frame in frames]
         self._unsent_descriptors = list(descriptors)
         self.last_part_at = 0.0
-        """When sending the last part began, on the monotonic clock."""
+        """The time just before the last part was sent, on the monotonic clock."""
 
     @property
     def is_untouched(self) -> bool:
-        """True if not one byte was sent."""
+        """True if not one byte of the call was sent."""
         return sum(map(len, self._unsent)) == self._total_bytes
 
     def send(self) -> None:
-        """Send the rest.
+        """Send the rest of the call.
 
         Raises:
-            BlockingIOError: The socket is full; call again when it is writable.
+            BlockingIOError: The socket is full. Call again when the socket is writable.
             OSError: The call cannot be sent.
         """
         while self._unsent:
-            # Taken before the part is sent: the program may already run when this thread runs again.
+            # The time is taken before the part is sent: the program may already run when this thread
+            # continues.
             self.last_part_at = time.monotonic()
             sent = send_with_descriptors(self._channel, self._unsent, self._unsent_descriptors)
             self._unsent_descriptors = []

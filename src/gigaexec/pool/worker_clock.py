@@ -1,4 +1,4 @@
-"""The times of one worker's states, and when a state has lasted too long."""
+"""The times of one worker's states, and the timeout of each state."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import time
 from gigaexec.config import WorkerConfig
 from gigaexec.pool.jobs import Job
 
-# Seconds. A process that ends closes its channel shortly before the kernel reports its end. If a worker lives
-# longer than this after its channel closed, its program closed the channel.
+# Seconds. When a process ends, its channel closes shortly before the kernel reports the end. If a worker is
+# still alive this long after its channel closed, the program has closed the channel.
 _EXIT_GRACE_S = 0.1
 
-# A worker of one call ends right after its answer. A worker whose program prevents that is killed.
+# Seconds that a worker for one call gets to end after its answer. If its program prevents the end, the worker
+# is killed.
 _END_GRACE_S = 0.5
 
-# Seconds in which a killed worker must end; after that, its template hangs and does not reap it.
+# Seconds in which a killed worker must end. A worker that takes longer has a template that hangs and does not
+# reap it.
 _DEATH_GRACE_S = 2.0
 
 
@@ -30,11 +32,11 @@ class WorkerState(enum.Enum):
 
 
 class WorkerClock:
-    """The times of one worker's states, in seconds on the monotonic clock. Made when the worker starts.
+    """The times of one worker's states, in seconds on the monotonic clock. Created when the worker starts.
 
     Args:
-        config: How workers run.
-        has_template: The worker's template, not the driver, reaps it.
+        config: Settings of the workers.
+        has_template: True if a template reaps the worker; False if the driver does.
     """
 
     def __init__(self, config: WorkerConfig, *, has_template: bool) -> None:
@@ -49,15 +51,15 @@ class WorkerClock:
         self.ready_at = time.monotonic()
 
     def restart(self) -> None:
-        """Record that the worker enters a state, or that its time in this state begins anew."""
+        """Record that the worker enters a state, or restart the timeout of its current state."""
         self._state_since = time.monotonic()
 
     def mark_channel_lost(self) -> None:
-        """Record that the channel closed; the process is probably ending."""
+        """Record that the worker's channel closed. The process is probably ending."""
         self._channel_lost_at = time.monotonic()
 
     def mark_death_overdue(self) -> None:
-        """Record that the worker is dead and its template is slow to reap it, or hangs."""
+        """Record that the worker is dead, but not yet reaped: its template is slow, or hangs."""
         self._channel_lost_at = time.monotonic() + _DEATH_GRACE_S
 
     def forget_lost_channel(self) -> None:
@@ -65,16 +67,16 @@ class WorkerClock:
 
     @property
     def is_channel_lost(self) -> bool:
-        """True if the channel closed, whether long ago or just now."""
+        """True if the worker's channel has closed, even if only a moment ago."""
         return self._channel_lost_at != float("inf")
 
     @property
     def is_channel_overdue(self) -> bool:
-        """True if the channel closed some time ago, and the process's end has not followed."""
+        """True if the process has not ended within `_EXIT_GRACE_S` after its channel closed."""
         return time.monotonic() >= self._channel_lost_at + _EXIT_GRACE_S
 
     def expiry(self, state: WorkerState, job: Job | None) -> float:
-        """Return when a state has lasted too long; infinity for never."""
+        """Return the time at which the state times out, on the monotonic clock; infinity for no timeout."""
         lost = self._channel_lost_at + _EXIT_GRACE_S
         if state is WorkerState.STARTING:
             return self.started_at + self._config.start_timeout_s

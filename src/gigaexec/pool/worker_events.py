@@ -1,4 +1,4 @@
-"""The consequences of events of workers: ready, answer, limit hit, death, expiry of a state."""
+"""Handles the events of workers: ready, answer, limit hit, death, timeout of a state."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class WorkerEvents:
     """Handles the events of one pool's workers. Used on the dispatcher's thread only.
 
     Args:
-        config: How workers run.
-        starter: Starts the processes.
+        config: Settings of the workers.
+        starter: Starts the worker processes.
         workers: The pool's workers.
-        jobs: The calls that wait for a worker.
-        disposer: Disposes of processes that ended.
+        jobs: The jobs that wait for a worker.
+        disposer: Disposes of ended processes.
         selector: The dispatcher's selector.
-        hooks: Called at the start and end of each worker.
+        hooks: Called when a worker starts or ends.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class WorkerEvents:
         )
 
     def kill(self, worker: WorkerHandle, death: Death) -> None:
-        """Kill a worker for a cause. If it is dying already, the first cause is kept."""
+        """Kill a worker and record the cause. A dying worker keeps its first cause, except for a cancellation."""
         if worker.state is WorkerState.DYING:
-            # A cancelled call must not be requeued.
+            # The call could be requeued after the worker's death, but a cancelled call must not be.
             if death.kind is EndingKind.CANCELLED and worker.death.kind is EndingKind.WORKER_DIED:
                 worker.death = death
             return
@@ -78,7 +78,7 @@ class WorkerEvents:
         worker.kill(death)
 
     def expire(self, worker: WorkerHandle) -> None:
-        """End the state of a worker that has lasted too long."""
+        """Handle the timeout of a worker's current state."""
         limit_s = self._config.start_timeout_s
         if worker.clock.is_channel_overdue:
             worker.end_for_lost_channel()
@@ -90,7 +90,7 @@ class WorkerEvents:
             self.kill(worker, Death(EndingKind.CANCELLED))
         elif worker.state is WorkerState.ENDING:
             self._take_last_sample(worker)
-            worker.kill()  # the answer remains valid
+            worker.kill()  # the worker's answer remains valid
         elif worker.state is WorkerState.DYING:
             self._unblock_death(worker)
         elif worker.call is not None and worker.call.job.started_at is not None:
@@ -100,7 +100,7 @@ class WorkerEvents:
             self.kill(worker, Death(EndingKind.NOT_STARTED, message))
 
     def on_limit_of_call(self, call: RunningCall, hit: LimitHit) -> None:
-        """End a call that hit a limit."""
+        """Kill the worker of a call that hit a limit."""
         worker = self._workers.running(call)
         if worker is not None:
             self._on_limit(worker, hit)
@@ -140,17 +140,17 @@ class WorkerEvents:
 
     def _on_answer(self, worker: WorkerHandle, call: RunningCall, answer: Answer) -> None:
         worker.drain_output()
-        if worker.state is not WorkerState.BUSY:  # the unread output exceeded a limit and ended the call
+        if worker.state is not WorkerState.BUSY:  # draining hit the output limit, which ended the call
             answer.close()
             return
         worker.calls_done += 1
         layout, limit = answer.result.layout, call.job.limits.result_bytes
-        # The worker has checked this already, if it was the worker that answered.
+        # An honest worker has checked the size already, but the program may have forged the answer.
         if layout is not None and limit is not None and layout.total_bytes > limit:
             answer.close()
             self._on_limit(worker, LimitHit("result_bytes", limit, layout.total_bytes))
         elif worker.supervised is not None:
-            worker.await_end(call, answer)  # `_on_death` ends the job when the processes have ended
+            worker.await_end(call, answer)  # `_on_death` ends the job when all processes have ended
         else:
             self._end_answered(worker, call, answer)
 
@@ -166,7 +166,7 @@ class WorkerEvents:
                 "pool %s: worker %s is replaced: %s",
                 self._config.pool_id,
                 worker.worker_id,
-                one_line(reason),  # a program can send it
+                one_line(reason),  # a program can forge the reason
             )
             self.staffing.keep_spare()
             worker.kill()
@@ -180,7 +180,7 @@ class WorkerEvents:
         self.kill(worker, Death(EndingKind.LIMIT_HIT))
 
     def _take_last_sample(self, worker: WorkerHandle) -> None:
-        """Measure a supervised worker before it is killed: nobody reports its resource use afterwards."""
+        """Sample a supervised worker before it is killed: its resource use is not reported afterwards."""
         if worker.call is not None and worker.supervised is not None:
             worker.call.sample()
 
@@ -189,7 +189,7 @@ class WorkerEvents:
         if call is not None:
             self.staffing.keep_spare()
         self._workers.remove(worker)
-        worker.drain_output()  # the output may exceed a limit
+        worker.drain_output()  # may hit the output limit
         exit_code = worker.process.exit_code()
         output, steps = worker.captured_output(), worker.reports.steps
         ending = None if call is None else ending_by_death(call, worker.death, exit_code, output, steps)
@@ -209,7 +209,7 @@ class WorkerEvents:
             self.staffing.on_dead_start(worker, exit_code, output.as_report())
 
     def _unblock_death(self, worker: WorkerHandle) -> None:
-        """End the wait for a killed worker whose template hangs and does not reap it."""
+        """Stop waiting for a killed worker that its hanging template does not reap."""
         worker.clock.restart()
         if worker.supervised is not None and worker.supervised.is_dead_unreaped():
             self.staffing.retire_template(worker)

@@ -1,6 +1,6 @@
-"""A worker's process and its starter, as a pool uses them, and the disposal of ended processes.
+"""The interfaces `WorkerProcess` and `WorkerStarter`, and the disposal of ended processes.
 
-Each kind of worker implements `WorkerProcess` and `WorkerStarter`.
+Each kind of worker implements the two interfaces.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 class WorkerPipes:
     """The driver's ends of a worker's channel and pipes.
 
-    The worker dies when `lifeline` closes; if that is None, when `channel` closes.
+    The worker dies when `lifeline` is closed. If `lifeline` is None, the worker dies when `channel` is
+    closed.
     """
 
     channel: socket.socket
@@ -42,10 +43,10 @@ class WorkerPipes:
 
 @dataclass(frozen=True, slots=True)
 class KernelAccount:
-    """The kernel's account of a call's processes, reported by a process that the program cannot reach.
+    """Resource usage of a call's processes, reported by a process that the program cannot tamper with.
 
     Args:
-        peak_rss_kb: The largest process's peak of resident memory, KiB.
+        peak_rss_kb: Peak resident memory of the process with the largest peak, KiB.
         used: Resources that all processes used together.
     """
 
@@ -54,57 +55,57 @@ class KernelAccount:
 
 
 class WorkerProcess(ABC):
-    """A started worker process. Made by a starter, owned by a `WorkerHandle`."""
+    """A started worker process. Created by a `WorkerStarter`, owned by a `WorkerHandle`."""
 
     pid: int
-    """Process id; 0 before it is known."""
+    """Process id of the worker; 0 while it is unknown."""
 
     @abstractmethod
     def open_pidfd(self) -> int | None:
-        """Return a pidfd, which the caller closes; None if the system has none, or before the handshake."""
+        """Return a pidfd, which the caller must close. None without pidfds, or before the handshake."""
 
     @abstractmethod
     def has_ended(self) -> bool:
-        """True if the process is dead. For systems without pidfds; the call may reap the process."""
+        """True if the process is dead. May reap the process. Used on systems without pidfds."""
 
     @abstractmethod
     def kill(self, pidfd: int | None) -> bool:
-        """Kill the process and everything it started. Returns True if no process of the tree can be left."""
+        """Kill the process and all its descendants. Returns False if some descendants may be left."""
 
     @abstractmethod
     def exit_code(self) -> int | None:
-        """Return the ended process's exit code, or minus its signal's number; None if it is unknown."""
+        """Return the exit code of the ended process, or minus the signal's number; None if it is unknown."""
 
     @abstractmethod
     def forget_after_fork(self) -> None:
-        """In a forked child: drop the process, which belongs to the parent."""
+        """Forget the process in a forked child. The process belongs to the parent."""
 
     @abstractmethod
     def dispose(self) -> None:
-        """Release everything that the driver holds for the ended process. May block."""
+        """Release all resources that the driver keeps for the ended process. May block."""
 
 
 class SupervisedProcess(WorkerProcess):
-    """A worker that runs one call, below a process that ends all processes of the call.
+    """A worker that runs one call, below a root process whose end ends all processes of the call.
 
-    That process, the root, is process 1 of the call's PID namespace or a supervisor. Both root and worker are
-    forked by a template, so the driver learns their ids in a handshake: the worker's first message brings a
-    pidfd of each.
+    The root process is PID 1 of the call's PID namespace, or a supervisor. A template forks root and worker,
+    so the driver learns the two pids in a handshake: the worker's first message brings a pidfd of the root
+    and a pidfd of the worker.
     """
 
     root_pid: int
-    """Process id of the root; 0 before the handshake."""
+    """Process id of the root process; 0 before the handshake."""
 
     template: object
     """The template that the worker was forked from. If the template dies, its workers die."""
 
     @abstractmethod
     def handshake_descriptor(self) -> int:
-        """Return a descriptor whose end of file means that the process failed before the handshake."""
+        """Return a descriptor that becomes readable if the worker fails before the handshake."""
 
     @abstractmethod
     def complete_handshake(self, files: Sequence[OwnedDescriptor]) -> int:
-        """Take the descriptors of the first message. Returns the root's pidfd, which the caller closes.
+        """Take the descriptors of the first message. Returns the root's pidfd, which the caller must close.
 
         Raises:
             ValueError: The descriptors are not two pidfds.
@@ -112,15 +113,15 @@ class SupervisedProcess(WorkerProcess):
 
     @abstractmethod
     def is_worker_dead(self) -> bool:
-        """True if the worker is dead; the root may still be alive."""
+        """True if the worker is dead. The root process may still be alive."""
 
     @abstractmethod
     def is_dead_unreaped(self) -> bool:
-        """True if all processes of the call are dead and only the template has not reaped them."""
+        """True if all processes of the call are known to be dead, but the template has not reaped them."""
 
     @abstractmethod
     def permanent_refusal(self) -> str:
-        """Return the template's reason why no worker will ever start there; "" if it gave none."""
+        """Return the template's reason why it can never start a worker; "" if there is no such reason."""
 
     @abstractmethod
     def start_failure(self) -> StartRefusal | None:
@@ -128,15 +129,15 @@ class SupervisedProcess(WorkerProcess):
 
     @abstractmethod
     def account(self) -> KernelAccount | None:
-        """Return the kernel's account of the ended call; None if nobody reported it."""
+        """Return the kernel's resource usage of the ended call; None if it was not reported."""
 
     @abstractmethod
     def open_file_of_worker(self, number: int) -> OwnedDescriptor:
-        """Open for reading the file behind descriptor `number` of the living worker. Raises OSError."""
+        """Open the worker's descriptor `number` once more, for reading. Raises OSError if this fails."""
 
     @abstractmethod
     def scratch_bytes(self, max_entries: int) -> int:
-        """Return the disk space of the scratch folder, counting at most `max_entries` entries."""
+        """Return the disk space of the scratch folder in bytes. Counts at most `max_entries` entries."""
 
 
 class WorkerStarter(ABC):
@@ -150,37 +151,37 @@ class WorkerStarter(ABC):
 
     @abstractmethod
     def start_worker(self, worker_id: str) -> tuple[WorkerProcess, WorkerPipes]:
-        """Start the worker with that id. May raise anything; no process or descriptor is left then."""
+        """Start a worker with the given id. May raise any exception; nothing is left behind then."""
 
     def retire_template(self, process: SupervisedProcess) -> None:  # noqa: ARG002 - most starters ignore it
-        """Start no more workers with the template of `process`, which hangs."""
+        """Start no more workers from the template of `process`, because the template hangs."""
         return
 
     def forget(self, process: WorkerProcess) -> None:  # noqa: ARG002 - most starters ignore it
-        """Drop a worker that is dead or did not start."""
+        """Forget a worker that is dead or did not start."""
         return
 
     def on_idle(self) -> None:
-        """Release resources that no worker needs: the last one ended because it was idle."""
+        """Release resources that only workers need: the pool's last worker ended because it was idle."""
         return
 
     def close(self) -> None:
-        """Release everything. Called when the pool's last worker is gone, or dies when its channels close."""
+        """Release everything. Called when all workers are dead, or will die of their closed channels."""
         return
 
     def close_after_fork(self) -> None:
-        """In a forked child: close the inherited descriptors."""
+        """Close the inherited descriptors in a forked child."""
         return
 
 
 class Disposer:
-    """Disposes of a pool's ended processes on a separate thread, because that may block.
+    """Disposes of a pool's ended processes on a separate thread, because `dispose` may block.
 
     Args:
-        pool_id: For the thread's name and the log.
+        pool_id: The pool's id, for the thread's name and for log messages.
 
     Raises:
-        RuntimeError: The system refuses a thread.
+        RuntimeError: No thread can be started.
     """
 
     def __init__(self, pool_id: str) -> None:
@@ -190,11 +191,11 @@ class Disposer:
         self._thread.start()
 
     def dispose_of(self, process: WorkerProcess) -> None:
-        """Have `process.dispose()` called. Returns at once."""
+        """Call `process.dispose()` on the disposer's thread. Returns at once."""
         self._processes.put(process)
 
     def close(self) -> None:
-        """End the thread after everything was disposed of. Returns at once."""
+        """End the thread after all queued processes were disposed of. Returns at once."""
         self._processes.put(None)
 
     def join(self) -> None:
@@ -205,5 +206,5 @@ class Disposer:
         while (process := self._processes.get()) is not None:
             try:
                 process.dispose()
-            except Exception:  # the process is dead; only the library's own bookkeeping is left
+            except Exception:  # the process is dead; only internal clean-up has failed
                 logger.warning("pool %s: clean-up after a worker failed", self._pool_id, exc_info=True)

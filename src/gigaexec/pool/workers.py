@@ -23,42 +23,42 @@ class Workers:
         return worker in self._all
 
     def __iter__(self) -> Iterator[WorkerHandle]:
-        """Iterate over a snapshot: workers may be removed meanwhile."""
+        """Iterate over a copy, because workers may be removed during the iteration."""
         return iter(tuple(self._all))
 
     def add(self, worker: WorkerHandle) -> None:
-        """Add a worker that starts."""
+        """Add a worker that is starting."""
         self._all.add(worker)
 
     def remove(self, worker: WorkerHandle) -> None:
-        """Remove a worker that is dead."""
+        """Remove a dead worker."""
         self._all.discard(worker)
         self.unidle(worker)
 
     def make_idle(self, worker: WorkerHandle) -> None:
-        """Offer a worker for the next call."""
+        """Mark a worker as idle, and offer it for the next call."""
         worker.become_idle()
-        # Last in, first out: the worker with the warmest caches is used again, and the others may end when
-        # idle.
+        # Last in, first out: the worker that was used last has the warmest caches. Workers that are not
+        # needed stay idle, and end after `idle_timeout_s`.
         self._idle.append(worker)
 
     def unidle(self, worker: WorkerHandle) -> None:
-        """Offer the worker for no further call."""
+        """Stop offering a worker for further calls."""
         if worker in self._idle:
             self._idle.remove(worker)
 
     def next_idle(self) -> WorkerHandle | None:
-        """Return the idle worker that takes the next call, or None. It stays idle until `unidle`."""
+        """Return the idle worker for the next call, or None. The worker is offered again until `unidle`."""
         while self._idle and self._idle[-1].state is not WorkerState.IDLE:
-            self._idle.pop()  # the channel broke; the death will be reported
+            self._idle.pop()  # the worker's channel broke; its death will be reported
         return self._idle[-1] if self._idle else None
 
     def count(self, *states: WorkerState) -> int:
-        """Return how many workers are in one of the states."""
+        """Return the number of workers in any of the states."""
         return sum(worker.state in states for worker in self._all)
 
     def running(self, call_of: object) -> WorkerHandle | None:
-        """Return the worker that runs a job or a `RunningCall`; None if no worker does."""
+        """Return the worker that runs the given `Job` or `RunningCall`; None if no worker runs it."""
         for worker in self._all:
             call = worker.call
             if call is not None and (call is call_of or call.job is call_of):
@@ -66,7 +66,7 @@ class Workers:
         return None
 
     def running_calls(self) -> list[RunningCall]:
-        """Return the calls that run, also those that have answered and whose processes are ending."""
+        """Return the running calls, including answered calls whose processes are still ending."""
         return [
             worker.call
             for worker in self._all

@@ -1,5 +1,5 @@
 """Files of a pool.
 
-spill    the spill directory: files for large results; files of dead pools are removed
-scratch  folders in it that confined programs may write to
+spill    the spill directory with the files for large results; removes files of dead pools
+scratch  scratch folders in the spill directory, which confined programs may write to
 """

@@ -14,11 +14,12 @@ logger = logging.getLogger(__name__)
 _PLACE_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-# An empty file uses a name and an inode. Counted as 0 bytes, any number of files would be free.
+# Each file counts at least this much. An empty file also uses a name and an inode: if it counted as 0 bytes,
+# any number of empty files would be allowed.
 _SMALLEST_ENTRY_BYTES = 4096
 
-# Levels of a tree whose folders stay open while the levels below are walked. Deeper folders are left through
-# "..". If a program moves such a folder meanwhile, the rest of its branch is not counted.
+# Maximum number of nested folders that stay open during a walk. From a deeper folder, the walk returns to the
+# parent through "..". If a program has moved the folder meanwhile, the rest of the parent is not counted.
 _MOST_OPEN_LEVELS = 32
 
 
@@ -26,7 +27,7 @@ class Scratch:
     """The scratch folder of one call, until `remove`.
 
     Args:
-        path: A path that does not exist yet, in a folder that only this user can use.
+        path: A path that does not exist yet, in a folder that only this user can access.
 
     Raises:
         OSError: The folder cannot be created.
@@ -34,22 +35,22 @@ class Scratch:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        os.mkdir(path, 0o700)  # noqa: PTH102 - runs for every call; pathlib doubles its cost
+        os.mkdir(path, 0o700)  # noqa: PTH102 - runs for every call; pathlib takes twice as long
 
     def used_bytes(self, max_entries: int) -> int:
         """Return the disk space of the folder's contents, in bytes. Links are not followed.
 
-        The program may be running and changing them. Folders whose mode forbids reading are opened anyway.
+        The program may still run and change the contents. A folder whose mode forbids reading gets mode 0700.
 
         Args:
-            max_entries: Number of entries after which counting stops.
+            max_entries: Maximum number of entries to count.
         """
         return _Walk(max_entries).used_bytes(self.path)
 
     def remove(self) -> None:
-        """Remove the folder and its contents, at any depth. Does not raise. The call must be dead."""
+        """Remove the folder and its contents, at any depth. Does not raise. The call must have ended."""
         try:
-            os.rmdir(self.path)  # noqa: PTH106 - it is usually empty
+            os.rmdir(self.path)  # noqa: PTH106 - runs for every call
             return
         except FileNotFoundError:
             return
@@ -63,9 +64,9 @@ class Scratch:
 
 @dataclass(slots=True)
 class _Level:
-    """A folder on the path to the current one, and the names of its subfolders that remain to be walked.
+    """A folder on the path to the current folder, and the names of its subfolders that must still be walked.
 
-    `descriptor` is None if it was closed, to keep the number of open descriptors small.
+    `descriptor` is None after it was closed to keep the number of open descriptors small.
     """
 
     descriptor: int | None
@@ -79,7 +80,7 @@ class _Level:
 
 
 class _Walk:
-    """Adds up the size of a tree that a program may be changing.
+    """Adds up the disk space of a folder tree that a program may be changing.
 
     Folders are opened relative to descriptors, because a path can be too long to open.
     """
@@ -158,16 +159,17 @@ def _open_if_same(parent: int, name: str, identity: tuple[int, int]) -> int | No
 
 
 def remove_folder(path: str) -> None:
-    """Remove a folder whose contents a hostile program made. Links are not followed; any depth is allowed.
+    """Remove a folder whose contents may be hostile. Links are not followed; any depth is allowed.
 
-    Subfolders are moved to the top before they are removed, so that paths stay short and nothing recurses.
+    Each subfolder is moved directly into the folder at `path` before it is removed. So paths stay short, and
+    no recursion is needed.
 
     Raises:
         OSError: An entry cannot be removed.
     """
     top = _open_folder(None, path)
     try:
-        prefix, moved = uuid.uuid4().hex, 0  # a name that the program cannot have used
+        prefix, moved = uuid.uuid4().hex, 0  # a program cannot guess the prefix
         pending = _remove_files(top)
         while pending:
             name = pending.pop()
@@ -176,7 +178,7 @@ def remove_folder(path: str) -> None:
                 for inner in _remove_files(folder):
                     moved += 1
                     new_name = f"{prefix}-{moved}"
-                    os.close(_open_folder(folder, inner))  # makes it writable: a move changes its ".."
+                    os.close(_open_folder(folder, inner))  # makes it writable: rename updates its ".."
                     os.rename(inner, new_name, src_dir_fd=folder, dst_dir_fd=top)
                     pending.append(new_name)
             finally:
@@ -188,7 +190,7 @@ def remove_folder(path: str) -> None:
 
 
 def _remove_files(folder: int) -> list[str]:
-    """Remove all entries that are not folders; return the names of the folders."""
+    """Remove all entries of a folder except subfolders. Returns the names of the subfolders."""
     folders = []
     for name in os.listdir(folder):
         if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
@@ -199,10 +201,10 @@ def _remove_files(folder: int) -> list[str]:
 
 
 def _open_folder(parent: int | None, name: str) -> int:
-    """Open a folder, after giving its owner access if the mode denies it.
+    """Open a folder for reading. If the mode restricts the owner, it is changed to 0700 first.
 
-    The mode is changed by descriptor, never by name: a program can replace the folder by a link at any time,
-    and the link's target would be changed.
+    The mode is changed through a descriptor, never by name: a program can replace the folder with a link at
+    any time, and then the mode of the link's target would be changed.
 
     Raises:
         OSError: The folder does not exist, is a link, or belongs to another user.

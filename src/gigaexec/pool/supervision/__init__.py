@@ -1,9 +1,9 @@
-"""Watching processes, and killing them with everything they started.
+"""Measure processes, and kill processes with all their descendants.
 
-process_tree  killing a process with all its descendants
-running_call  the facts about one call from its start to its end, samples included
-sampling      the resource use of a call's processes at one moment, from /proc
+process_tree  kills a process with all its descendants
+running_call  the facts about one call from its start to its end, including its samples
+sampling      measures the resource use of a call's processes at one moment, from /proc
 limit_watch   samples the calls that have limits
-orphans       killing what dead workers left running
-guard         a process that kills what is left when the driver itself is killed
+orphans       kills the processes that dead workers left running
+guard         a process that kills the processes of programs if the driver itself is killed
 """

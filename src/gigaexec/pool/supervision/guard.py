@@ -4,9 +4,9 @@
       | killed: the pipe ends                              | kills all processes that carry one of the ids
       X                                                    X
 
-When a driver is killed, the kernel kills its workers, but not the processes that programs had started: init
-adopts those. Only another process can kill them. The guard runs this file as a script, without site-packages:
-it starts in 10 ms and takes a few MiB.
+If the driver is killed, the kernel kills its workers, but not the processes that programs had started: init
+adopts these processes. Only another process, the guard, can kill them then. The guard runs this file as a
+script without site-packages, so that it starts in 10 ms and takes a few MiB.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Guard:
     """The driver's end of a guard process. Used on the dispatcher's thread only."""
 
     def __init__(self) -> None:
-        """Start the process. Raises OSError where the system refuses."""
+        """Start the guard process. Raises OSError if no process can be started."""
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__],
             stdin=subprocess.PIPE,
@@ -33,19 +33,19 @@ class Guard:
             stderr=subprocess.DEVNULL,
             cwd="/",
             env={},
-            start_new_session=True,  # the terminal's Ctrl-C must not end it before its driver
+            start_new_session=True,  # Ctrl-C in the terminal must not end the guard before the driver
         )
 
     def watch(self, worker_id: str) -> None:
-        """Announce a worker that is about to start."""
+        """Tell the guard that a worker is about to start."""
         self._tell(f"+{worker_id}\n")
 
     def unwatch(self, worker_id: str) -> None:
-        """Announce that a worker and everything that its program started are dead."""
+        """Tell the guard that a worker and all processes that its program started are dead."""
         self._tell(f"-{worker_id}\n")
 
     def close(self) -> None:
-        """End the process and wait for it."""
+        """End the guard process, and wait for its end."""
         try:
             self._process.communicate(timeout=_END_LIMIT_S)
         except subprocess.TimeoutExpired:
@@ -53,7 +53,7 @@ class Guard:
             self._process.communicate()
 
     def close_after_fork(self) -> None:
-        """In a forked child: close the pipe, so that the guard waits for the end of the parent alone."""
+        """Close the pipe in a forked child, so that the guard sees end of file when the parent ends."""
         assert self._process.stdin is not None
         self._process.stdin.close()
 
@@ -64,7 +64,7 @@ class Guard:
             self._process.stdin.flush()
         except OSError as error:
             # Somebody killed the guard. Calls continue, but orphans survive if the driver is killed.
-            logger.warning("the guard process was killed (%s): orphans may outlive this process", error)
+            logger.warning("the guard process is dead (%s): orphans may outlive this process", error)
 
 
 def _wait_for_driver_end() -> set[str]:
@@ -79,10 +79,11 @@ def _wait_for_driver_end() -> set[str]:
 
 
 def main() -> None:
-    """Run the guard process: wait for the end of standard input, then kill."""
-    # Imported as a file: importing the package would take ten times as long.
+    """Run the guard process: wait for end of file on stdin, then kill all processes of watched workers."""
+    # Imported by file name instead of as a module of the package: importing the package takes ten times as
+    # long.
     sys.path.insert(0, str(Path(__file__).parent))
-    import process_tree  # type: ignore[import-not-found]  # beside this file
+    import process_tree  # type: ignore[import-not-found]  # a file in this folder
 
     watched = _wait_for_driver_end()
     while watched and process_tree.kill_orphans(watched):

@@ -10,22 +10,23 @@ from gigaexec.pool.jobs import Job
 from gigaexec.pool.supervision.running_call import RunningCall
 from gigaexec.pool.supervision.sampling import TreeSample
 
-# A sample costs some 50 us for a call of one process. In 20 ms a process touches 20 to 100 MiB of new memory:
-# that is how far it may exceed its limit before it is killed.
+# Seconds between samples. A sample of a call with one process takes about 50 us. In 20 ms, a process can
+# touch 20 to 100 MiB of new memory, so it may exceed its memory limit by that amount before it is killed.
 _INTERVAL_S = 0.02
 
-# A program controls how long an exact count takes, by the number of its maps and processes. So one call is
-# counted at a time, in at most a quarter of the thread's time.
+# Pause after an exact sample, as a multiple of the time that the sample took. A program controls this time by
+# the number of its mappings and processes. With the pause, exact samples take at most a quarter of the
+# dispatcher thread's time.
 _PAUSE_AFTER_EXACT_SAMPLE = 3
 
-# A scratch folder is walked file by file, 4 us each. Entries after the first 20,000 are not counted; these
-# alone count for 80 MB.
+# Walking a scratch folder takes 4 us per file. Only the first 20,000 entries are counted. Each of them counts
+# as at least 4 KiB, together at least 80 MB.
 _SCRATCH_INTERVAL_S = 0.1
 _SCRATCH_ENTRIES = 20_000
 
 
 class LimitWatch:
-    """Watches the calls of one pool. Used on the dispatcher's thread only.
+    """Watches the limits of one pool's calls. Used on the dispatcher's thread only.
 
     Args:
         on_limit: Called with the call and the limit that it hit.
@@ -36,10 +37,10 @@ class LimitWatch:
         self._next_scratch_sample_at = 0.0
         self._next_exact_sample_at = 0.0
         self.next_sample_at = float("inf")
-        """When to call `sample`, on the monotonic clock."""
+        """The time at which to call `sample`, on the monotonic clock; infinity if no call is watched."""
 
     def begin(self, job: Job) -> None:
-        """Watch a call that starts."""
+        """Watch a call that is about to start, if it has limits."""
         if _is_watched(job):
             self.next_sample_at = min(self.next_sample_at, time.monotonic() + _INTERVAL_S)
 
@@ -47,11 +48,10 @@ class LimitWatch:
         """Sample the calls that have limits.
 
         Args:
-            calls: All calls that run, also those that have answered: a program may forge an answer and
-            continue.
+            calls: All running calls, including answered calls: a program may forge an answer and continue.
         """
         self.next_sample_at = float("inf")
-        # First the calls whose exact sample the last round had no time for.
+        # Calls that have waited longest for an exact sample come first: the last round may have had no time.
         watched = sorted(
             (call for call in calls if _is_watched(call.job)), key=lambda call: call.exact_sample_at
         )
@@ -64,9 +64,10 @@ class LimitWatch:
                 self.next_sample_at = time.monotonic() + _INTERVAL_S
 
     def _next_scratch(self, watched: Sequence[RunningCall]) -> RunningCall | None:
-        """Choose the call whose scratch folder is walked in this round; None if no walk is due.
+        """Return the call whose scratch folder is walked in this round; None if no walk is due.
 
-        One folder a round, in turn: a folder full of files must not keep the other calls waiting.
+        One folder is walked per round, in turn, so that a folder with many files does not delay the other
+        calls.
         """
         now = time.monotonic()
         candidates = [call for call in watched if call.job.limits.scratch_bytes is not None]
@@ -99,7 +100,7 @@ class LimitWatch:
                 yield LimitHit("scratch_bytes", limits.scratch_bytes, used_bytes)
 
     def _exact_memory_bytes(self, call: RunningCall, sample: TreeSample) -> int:
-        """Return `TreeSample.exact_memory_bytes`; 0 if another exact sample would take too much time now."""
+        """Return `TreeSample.exact_memory_bytes`; 0 during the pause after the previous exact sample."""
         now = time.monotonic()
         if now < self._next_exact_sample_at:
             return 0
@@ -112,7 +113,7 @@ class LimitWatch:
 
 
 def hit_at_end(call: RunningCall) -> LimitHit | None:
-    """Return the limit that a call hit between the last sample and its end. Its processes must have ended."""
+    """Return the limit that a call hit after its last sample, or None. All its processes must have ended."""
     limits = call.job.limits
     account = call.supervised.account() if call.supervised is not None else None
     if limits.scratch_bytes is not None:

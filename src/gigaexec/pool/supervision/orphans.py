@@ -1,4 +1,4 @@
-"""Killing the processes that dead workers left running, also when the driver dies."""
+"""Kills the processes that dead workers left running, even if the driver itself is killed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ _RETRY_S = 1.0
 
 
 class Orphans:
-    """The orphans of one pool's workers. Used on the dispatcher's thread only.
+    """Kills the orphans of one pool's workers. Used on the dispatcher's thread only.
 
     Args:
-        has_guard: Start a process that kills the orphans when this process is killed.
+        has_guard: True to start a guard process, which kills the orphans if this process is killed. Linux
+            only.
     """
 
     def __init__(self, *, has_guard: bool) -> None:
@@ -26,17 +27,23 @@ class Orphans:
         self._guard: Guard | None = None
         self._unkilled: dict[str, int] = {}
         self.next_try_at = float("inf")
-        """When to call `retry`, on the monotonic clock."""
+        """The time at which to call `retry`, on the monotonic clock; infinity if no retry is needed."""
 
     def expect_from(self, worker_id: str) -> None:
-        """Prepare for a worker that is about to start. Raises OSError if the guard cannot be started."""
+        """Tell the guard that a worker is about to start. Raises OSError if the guard cannot be started."""
         if self._guard is None and self._has_guard:
             self._guard = Guard()
         if self._guard is not None:
             self._guard.watch(worker_id)
 
     def kill_those_of(self, worker_id: str, worker_pid: int, *, is_tree_dead: bool) -> None:
-        """Kill the processes that a dead worker left, unless it was killed with its whole tree."""
+        """Kill the processes that a dead worker left running. If they cannot be found, `retry` does so later.
+
+        Args:
+            worker_id: The id in the environment of the worker's processes.
+            worker_pid: The worker's pid, which is also the id of its session.
+            is_tree_dead: True if all descendants of the worker were killed with it: no search is needed.
+        """
         try:
             if not is_tree_dead:
                 process_tree.kill_orphans({worker_id}, {worker_pid})
@@ -49,12 +56,12 @@ class Orphans:
         self.forget(worker_id)
 
     def forget(self, worker_id: str) -> None:
-        """Drop a worker that did not start, or that was killed with all its processes."""
+        """Tell the guard to forget a worker that did not start, or whose processes are all dead."""
         if self._guard is not None:
             self._guard.unwatch(worker_id)
 
     def retry(self) -> None:
-        """Kill the orphans that could not be found because this process was out of descriptors."""
+        """Kill the orphans that could not be found earlier, because this process was out of descriptors."""
         self.next_try_at = float("inf")
         for worker_id, worker_pid in tuple(self._unkilled.items()):
             self.kill_those_of(worker_id, worker_pid, is_tree_dead=False)
@@ -65,6 +72,6 @@ class Orphans:
             self._guard.close()
 
     def close_after_fork(self) -> None:
-        """In a forked child: close the pipe to the guard, which belongs to the parent."""
+        """Close the pipe to the guard in a forked child. The guard belongs to the parent."""
         if self._guard is not None:
             self._guard.close_after_fork()

@@ -1,9 +1,10 @@
-"""Killing a process with everything it started.
+"""Kills a process with everything it started.
 
-A worker is a subreaper on Linux: while it lives, every descendant is in its tree, double-forked daemons
-included. Once it is dead, init has adopted its orphans. The worker id in their environment identifies them.
+On Linux, a worker is a subreaper: while the worker lives, all its descendants stay in its process tree, even
+double-forked daemons. When the worker dies, init adopts its orphans. They are then found by the worker id in
+their environment.
 
-The guard process imports this file without the package, so it may import the standard library only.
+The guard process imports this file without the package, so this file may import only the standard library.
 """
 
 from __future__ import annotations
@@ -20,31 +21,31 @@ _PROC = Path("/proc")
 _CAN_LIST_CHILDREN = Path("/proc/self/task")
 
 # A program that forks endlessly may fork faster than its processes are found. Each round stops the processes
-# that the last one missed, so a second round is rare; the bound turns an endless loop into an error message.
+# that the previous round missed. A second round is rare. Without a maximum, the loop could be endless.
 _MAX_ROUNDS = 200
 
 _MARKER = b"GIGAEVO_WORKER_ID="
 
 
 def kill_tree(root: int, root_pidfd: int | None) -> bool:
-    """Kill a child process of this process and all its descendants.
+    """Kill a child process of this process, and all descendants of the child.
 
-    On return every descendant of `root` has been sent SIGKILL, and `root` last.
+    On return, SIGKILL was sent to all descendants that were found, and last to the child.
 
     Args:
-        root: Its process id.
-        root_pidfd: Its pidfd, which a later process with the same number does not share. None if the system
-            has none; `root` must then not have been reaped.
+        root: Process id of the child.
+        root_pidfd: Pidfd of the child. Unlike a process id, it never refers to a later process. None if the
+            system has no pidfds; the child must then not have been reaped yet.
 
     Returns:
-        True if all descendants were found and killed. Otherwise `kill_orphans` must search for them.
+        True if all descendants were found and killed. If False, `kill_orphans` must search for the others.
     """
-    # A stopped root no longer forks, but still adopts the orphans of its descendants.
+    # The child is stopped first. It then no longer forks, but still adopts the orphans of its descendants.
     if not _send_to_root(root, root_pidfd, signal.SIGSTOP):
         return False
     try:
         return _kill_descendants(root)
-    except OSError as error:  # the driver is out of descriptors or memory
+    except OSError as error:  # this process is out of descriptors or memory
         logger.warning("the descendants of process %d cannot be listed: %s", root, error)
         return False
     finally:
@@ -63,14 +64,14 @@ def _kill_descendants(root: int) -> bool:
 
 
 def kill_orphans(worker_ids: Collection[str], sessions: Collection[int] = ()) -> int:
-    """Kill the processes that dead workers left behind. On return they are dead.
+    """Kill the processes that dead workers left running. On return, these processes are dead.
 
-    A process in a session of its own whose environment lacks the id is not found.
+    A process that has its own session, and no worker id in its environment, is not found.
 
     Args:
-        worker_ids: Kill every process whose environment carries one of these ids.
-        sessions: Kill every process of these sessions as well. A worker leads a session, and the kernel
-            does not reuse its number while a process of the session is left.
+        worker_ids: Ids of the dead workers. Every process with one of these ids in its environment is killed.
+        sessions: Ids of sessions whose processes are killed, too. A worker leads a session whose id is the
+            worker's pid. The kernel does not reuse this number while the session has a process.
 
     Returns:
         Number of processes that were found.
@@ -82,7 +83,8 @@ def kill_orphans(worker_ids: Collection[str], sessions: Collection[int] = ()) ->
     killed: set[int] = set()
     for _ in range(_MAX_ROUNDS):
         orphans = [pid for pid in _all_pids() if _is_in(pid, sessions) or _carries(pid, wanted)]
-        # A process that is being killed loses its environment a moment before it is dead.
+        # A killed process loses its environment shortly before it is dead. The search then misses it, so all
+        # processes killed so far are checked, too.
         if not orphans and not any(map(_is_alive, killed)):
             return len(killed)
         for pid in orphans:
@@ -93,18 +95,19 @@ def kill_orphans(worker_ids: Collection[str], sessions: Collection[int] = ()) ->
 
 
 def _stop_all_descendants(root: int) -> list[int]:
-    """Stop all descendants of `root`. Returns those that were alive at the end.
+    """Stop all descendants of `root` with SIGSTOP. Returns the descendants that are still alive at the end.
 
-    Ends when two listings in a row show no new process. "No process is alive" is no criterion: a process may
-    fork the next one and end before it is checked. An ended process stays listed, because its parent is
-    stopped. One listing is not enough: meanwhile a child may move from its parent's list to the root's.
+    The loop ends when two listings in a row show no new process. "No process is alive" would be a wrong
+    criterion: a process may fork another one and end before it is checked. An ended process stays in the
+    listings, because its stopped parent does not reap it. One listing without a new process is not enough:
+    during the listing, a child may move from its parent's list to the list of `root`.
     """
     seen: set[int] = set()
     listings_without_new = 0
     while listings_without_new < 2:
         new = [pid for pid in _descendants(root) if pid not in seen]
         listings_without_new = 0 if new else listings_without_new + 1
-        # The youngest first: in a chain of forks only the youngest may still be alive.
+        # Youngest first: in a chain of forks, only the youngest process may still be alive.
         for pid in sorted(new, reverse=True):
             _send(pid, signal.SIGSTOP)
         seen.update(new)
@@ -133,19 +136,20 @@ def _descendants_by_psutil(root: int) -> list[int]:
 
 
 def children_of_thread(pid: int, thread: str) -> list[int]:
-    """Return the children that a thread of a process started, or adopted; none if the thread has ended.
+    """Return the pids of the children that a thread started or adopted; [] if the thread has ended.
 
     Raises:
         OSError: This process is out of descriptors or memory.
     """
-    # Functions of os instead of pathlib: sampling calls this 50 times a second for each watched worker.
+    # Functions of os are faster than pathlib: sampling calls this function 50 times a second per watched
+    # worker.
     try:
         descriptor = os.open(f"/proc/{pid}/task/{thread}/children", os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError):
         return []
     try:
         text = b""
-        while part := os.read(descriptor, 1 << 16):  # the kernel returns at most a page for each read
+        while part := os.read(descriptor, 1 << 16):  # each read returns at most one page
             text += part
     except ProcessLookupError:
         return []
@@ -174,7 +178,7 @@ def _all_pids() -> list[int]:
     try:
         return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
     except FileNotFoundError:
-        return []  # without /proc, the children are unknown
+        return []  # without /proc, processes cannot be listed
 
 
 def _is_in(pid: int, sessions: Collection[int]) -> bool:
@@ -203,7 +207,7 @@ def _send_to_root(root: int, root_pidfd: int | None, number: signal.Signals) -> 
     try:
         signal.pidfd_send_signal(root_pidfd, number)
     except ProcessLookupError:
-        return False  # dead and reaped
+        return False  # the process is dead and reaped
     return True
 
 

@@ -11,13 +11,13 @@ from gigaexec.pool.worker_process import SupervisedProcess, WorkerProcess
 
 
 class RunningCall:
-    """One call in one worker. Made when the call is sent. Used on the dispatcher's thread only.
+    """One call in one worker. Created when the call is sent. Used on the dispatcher's thread only.
 
     Args:
-        job: The call.
+        job: The job of the call.
         process: The worker's process.
-        worker_id: The worker's id.
-        node_id: Name of this machine.
+        worker_id: The worker's id, for the metrics.
+        node_id: Name of this machine, for the metrics.
     """
 
     def __init__(self, job: Job, process: WorkerProcess, worker_id: str, node_id: str) -> None:
@@ -26,7 +26,7 @@ class RunningCall:
         self.worker_id = worker_id
         self.node_id = node_id
         self.supervised = process if isinstance(process, SupervisedProcess) else None
-        """The process, if it runs this call only, so that everything it used is the call's; else None."""
+        """`process` if it runs this call only, so that all its resource use is the call's; otherwise None."""
         self.answer: Answer | None = None
         """The answer of a supervised worker whose processes have not ended yet."""
         self.hit: LimitHit | None = None
@@ -39,7 +39,7 @@ class RunningCall:
         self.cpu_time_before_s = 0.0
         """CPU time that a reused worker had used before the call."""
         self.memory_before_bytes = 0
-        """Memory that a reused worker held before the call."""
+        """Memory that a reused worker used before the call."""
         # Calls that were sampled longest ago are sampled first; a call that has just begun comes last.
         self.scratch_sampled_at = self.exact_sample_at = time.monotonic()
         self._needs_baseline = job.limits.need_watching and self.supervised is None
@@ -47,13 +47,13 @@ class RunningCall:
             self.sample()
 
     def sample(self) -> TreeSample | None:
-        """Measure the call's processes. Returns None if they cannot be measured."""
+        """Measure the resource use of the call's processes. Returns None if they cannot be measured."""
         root_pid = self.supervised.root_pid if self.supervised is not None else self.process.pid
         if not root_pid:
             return None
         sample = sample_tree(root_pid, self.process.pid, self.job.shared_inodes)
         if sample is not None:
-            if self._needs_baseline:  # the first sample may have failed before the call was sent
+            if self._needs_baseline:  # the first sample that succeeds, usually before the call
                 self._needs_baseline = False
                 self.cpu_time_before_s = sample.cpu_time_s
                 self.memory_before_bytes = sample.memory_bytes

@@ -12,21 +12,23 @@ from gigaexec.pool.supervision.process_tree import children_of_thread
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
-# Targets of open descriptors whose contents are memory: memfds, POSIX and System V shared memory.
+# Starts of the link targets in /proc/<pid>/fd of memfds, and of POSIX and System V shared memory.
 _MEMORY_FILES = ("/memfd:", "/dev/shm/", "/SYSV")
 
-# The kernel's suffix for the target of a descriptor whose file was removed (proc(5)).
+# Suffix of the link target in /proc/<pid>/fd if the file was removed (proc(5)).
 _DELETED = " (deleted)"
 
 _MOST_FILES_SAMPLED = 4096
 
-# Each thread has its own list of children, a file that takes 7 us to read: 4 ms for 512 threads, the first
-# thread of each process not counted. If a call has more threads, all processes of the machine are read
-# instead, 10 us each: that cost does not depend on the number of threads.
+# Maximum number of threads of a call whose lists of children are read; the first thread of each process is
+# not counted. Each thread has its own list, a file that takes 7 us to read: 4 ms for 512 threads. If a call
+# has more threads, the parents of all processes of the machine are read instead. This takes 10 us per
+# process, and does not depend on the number of threads.
 _MOST_THREADS_SAMPLED = 512
 
-# To count each page once, the kernel walks the page tables, 5 ms for 16 MiB of tables. A program can make
-# gigabytes of nearly empty tables; the tables of memory in use take a five-hundredth of that memory.
+# To count each page once, the kernel walks the page tables: 5 ms for 16 MiB of tables. A program can make
+# gigabytes of nearly empty tables. So tables above 16 MiB are walked only if the memory is at least 100 times
+# as large as the tables: normally it is 500 times as large.
 _MOST_TABLES_WALKED_BYTES = 16 * 2**20
 _DENSE_TABLES_SHARE = 100
 _LONGEST_EXACT_SAMPLE_S = 0.1
@@ -38,15 +40,16 @@ class TreeSample:
 
     Args:
         pids: The processes.
-        parts_bytes: Private memory, shared memory and page tables of each process, resident or swapped out.
+        parts_bytes: Bytes of private memory (with swap), shared memory and page tables of each process, in
+            the order of `pids`.
         memory_bytes: Upper bound of the memory of all processes: private memory, page tables, shared memory
-            and memory files. Pages that forked processes share count for each of them, and shared arguments
-            count. See `exact_memory_bytes`.
-        file_bytes: Size of the memory files that the processes have open, without shared arguments.
-        peak_rss_kb: The largest process's peak of resident memory, KiB.
-        deleted_bytes: Disk space of open files whose name was removed.
-        user_time_s: CPU time in user mode of all processes and of the children that they have waited for.
-        sys_time_s: CPU time in the kernel of the same processes.
+            and memfds. A page that forked processes share is counted once per process. Shared arguments are
+            included. See `exact_memory_bytes`.
+        file_bytes: Size of the open memfds and shared memory objects, without shared arguments.
+        peak_rss_kb: Peak resident memory of the process with the largest peak, KiB.
+        deleted_bytes: Disk space of files that were removed while a process had them open.
+        user_time_s: CPU time in user mode of all processes, and of the children that they have waited for.
+        sys_time_s: CPU time in kernel mode of all processes, and of the children that they have waited for.
     """
 
     pids: tuple[int, ...]
@@ -63,13 +66,14 @@ class TreeSample:
         return self.user_time_s + self.sys_time_s
 
     def exact_memory_bytes(self, shared_inodes: frozenset[int]) -> int:
-        """Return the memory with each page counted once, without shared arguments. Takes 0.5 ms for a GiB.
+        """Return the memory of all processes, with each page counted once, without shared arguments.
 
-        A process with nearly empty page tables counts as in `memory_bytes`, because walking them takes long.
-        So do the processes that are left after 0.1 s.
+        Takes 0.5 ms per GiB. Some processes are counted by their upper bound, as in `memory_bytes`: processes
+        with large and nearly empty page tables, because walking the tables takes long, and processes that are
+        not measured after 0.1 s of CPU time.
 
         Args:
-            shared_inodes: Inodes of the memory files of shared arguments.
+            shared_inodes: Inodes of the memfds with shared arguments.
         """
         if len(self.pids) < 2 and not shared_inodes:
             return self.memory_bytes
@@ -102,7 +106,7 @@ class _Measured:
 
 @functools.cache
 def can_sample() -> bool:
-    """True if this system shows what `sample_tree` needs (CONFIG_PROC_CHILDREN; not on macOS)."""
+    """True if /proc lists children, as `sample_tree` needs (CONFIG_PROC_CHILDREN; not on macOS)."""
     return os.path.exists(f"/proc/self/task/{os.getpid()}/children")
 
 
@@ -110,12 +114,13 @@ def sample_tree(root: int, worker: int, shared_inodes: frozenset[int]) -> TreeSa
     """Measure the processes of a call.
 
     Args:
-        root: Pid of the process that adopts the call's orphans. It is not counted, unless it is the worker.
+        root: Pid of the process that adopts the call's orphans. This process is not counted, unless it is the
+            worker.
         worker: Pid of the worker.
-        shared_inodes: Inodes of memory files that are not counted.
+        shared_inodes: Inodes of the memfds with shared arguments, which are not counted.
 
-    Returns:
-        The sample; None if nothing can be read, because the processes have ended or there is no /proc.
+        Returns:
+            The sample; None if nothing can be read, because the processes have ended or /proc is missing.
     """
     pids = _tree({root, worker})
     measured = {pid: found for pid in pids if (found := _measure(pid, shared_inodes)) is not None}
@@ -129,7 +134,7 @@ def sample_tree(root: int, worker: int, shared_inodes: frozenset[int]) -> TreeSa
         files |= each.memory_files
         deleted |= each.deleted_files
     file_bytes = sum(files.values())
-    # A memory file may be mapped, or open, or both, and by several processes.
+    # The same shared memory may be mapped and open, in several processes: the larger sum counts.
     mapped = sum(each.shared_bytes for each in measured.values())
     private_bytes = sum(each.private_bytes for each in measured.values())
     page_table_bytes = sum(each.page_table_bytes for each in measured.values())
@@ -148,14 +153,15 @@ def sample_tree(root: int, worker: int, shared_inodes: frozenset[int]) -> TreeSa
 
 
 def _tree(roots: set[int]) -> set[int]:
-    """Return the processes of a call, whichever of their threads started them."""
-    # Functions of os instead of pathlib: this runs 50 times a second for each watched worker.
+    """Return the pids in `roots` and of all descendants. Children of all threads are included."""
+    # Functions of os are faster than pathlib: this function runs 50 times a second per watched worker.
     unvisited, found = list(roots), set(roots)
     threads_left = _MOST_THREADS_SAMPLED
     while unvisited:
         pid = unvisited.pop()
         try:
-            # Two links are the folder's own, the others are threads (proc_task_getattr, fs/proc/base.c).
+            # st_nlink is the number of threads plus 2 (proc_task_getattr in fs/proc/base.c). The first thread
+            # is not counted.
             more_threads = os.stat(f"/proc/{pid}/task").st_nlink - 3
         except OSError:
             continue  # the process ended
@@ -202,8 +208,8 @@ def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
     try:
         fields = _read(f"{place}/stat").rpartition(b")")[2].split()
         if fields[0] in (b"Z", b"X"):
-            # The process's first thread has ended. Other threads may continue, and show the process's
-            # resources.
+            # The first thread has ended. Other threads may still run, and their entries show the resources of
+            # the process.
             others = [task for task in os.listdir(f"{place}/task") if task != str(pid)]
             if not others:
                 return None
@@ -212,7 +218,7 @@ def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
     except OSError:
         return None
     memory_files, deleted_files = _open_files(place)
-    user, system, children_user, children_system = map(int, fields[11:15])  # fields 14 to 17 of proc(5)
+    user, system, children_user, children_system = map(int, fields[11:15])  # fields 14 to 17, see proc(5)
     return _Measured(
         private_bytes=(_kib(status, b"RssAnon:") + _kib(status, b"VmSwap:")) * 1024,
         shared_bytes=_kib(status, b"RssShmem:") * 1024,
@@ -226,7 +232,7 @@ def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
 
 
 def _open_files(place: str) -> tuple[dict[int, int], dict[int, int]]:
-    """Return a process's open memory files, and its open removed files: inode -> bytes in use."""
+    """Return the open memfds and shared memory objects, and the open removed files: inode -> used bytes."""
     memory_files: dict[int, int] = {}
     deleted_files: dict[int, int] = {}
     folder = f"{place}/fd"
@@ -252,13 +258,13 @@ def _open_files(place: str) -> tuple[dict[int, int], dict[int, int]]:
 
 
 def _proportional_bytes(pid: int, shared_inodes: frozenset[int], end_s: float) -> tuple[int, int] | None:
-    """Return a process's proportional share of private and shared memory, without shared arguments.
+    """Return the proportional share (PSS) of a process's private and shared memory, without shared arguments.
 
-    None if a living process does not show it: a program can hide it from an ordinary user (PR_SET_DUMPABLE),
-    and the kernel hides it once the first thread has ended.
+    Returns (0, 0) if the process has ended. Returns None if the process is alive but its PSS cannot be read: a program can hide the PSS from unprivileged users (PR_SET_DUMPABLE), and the kernel hides the PSS once the first thread has ended.
     """
     try:
-        # In this order: if the process ends in between, the difference is 0 and not the memory of others.
+        # The shared arguments are read first. If the process ends between the two reads, the difference is 0;
+        # in the other order, memory of shared arguments would be counted.
         not_its_own = _mapped_bytes(pid, shared_inodes, end_s) if shared_inodes else 0
         text = _read(f"/proc/{pid}/smaps_rollup")
     except PermissionError:
@@ -270,9 +276,10 @@ def _proportional_bytes(pid: int, shared_inodes: frozenset[int], end_s: float) -
 
 
 def _mapped_bytes(pid: int, inodes: Collection[int], end_s: float) -> int:
-    """Return a process's proportional share of the pages that it maps of certain files.
+    """Return the proportional share (PSS) of a process in the pages of the files with these inodes.
 
-    Only its first maps count if reading all of them would take this thread's CPU time past `end_s`.
+    Reading stops when the CPU time of this thread passes `end_s`. The remaining mappings are then not
+    counted.
     """
     total = 0
     counts = False
@@ -280,7 +287,7 @@ def _mapped_bytes(pid: int, inodes: Collection[int], end_s: float) -> int:
         for line in file:
             if line.startswith(b"Pss:"):
                 total += int(line.split()[1]) * 1024 if counts else 0
-            elif b"-" in line.split(None, 1)[0]:  # a map: addresses, access, offset, device, inode, name
+            elif b"-" in line.split(None, 1)[0]:  # a mapping: addresses, access, offset, device, inode, name
                 counts = int(line.split(None, 5)[4]) in inodes
                 if time.thread_time() > end_s:
                     break
