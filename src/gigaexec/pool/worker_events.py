@@ -65,7 +65,7 @@ class WorkerEvents:
         )
 
     def kill(self, worker: WorkerHandle, death: Death) -> None:
-        """Kill a worker and record the cause. A dying worker keeps its first cause, except for a cancellation."""
+        """Kill a worker for a cause. A dying worker keeps its first cause, except for a cancellation."""
         if worker.state is WorkerState.DYING:
             # The call could be requeued after the worker's death, but a cancelled call must not be.
             if death.kind is EndingKind.CANCELLED and worker.death.kind is EndingKind.WORKER_DIED:
