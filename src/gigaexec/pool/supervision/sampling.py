@@ -260,9 +260,9 @@ def _open_files(place: str) -> tuple[dict[int, int], dict[int, int]]:
 def _proportional_bytes(pid: int, shared_inodes: frozenset[int], end_s: float) -> tuple[int, int] | None:
     """Return the proportional share (PSS) of a process's private and shared memory, without shared arguments.
 
-    Returns (0, 0) if the process has ended. Returns None if the process is alive but its PSS cannot be read: a
-    program can hide the PSS from unprivileged users (PR_SET_DUMPABLE), and the kernel hides the PSS once the
-    first thread has ended.
+    Returns (0, 0) if the process has ended. Returns None if the process is alive, but its PSS cannot be read.
+    A program can hide the PSS from unprivileged users (PR_SET_DUMPABLE), and the kernel hides the PSS once
+    the first thread has ended.
     """
     try:
         # The shared arguments are read first. If the process ends between the two reads, the difference is 0;
