@@ -4,8 +4,8 @@
     >>> gigaexec.run("def square(x): return x * x", "square", 12)
     144
 
-Importing it starts nothing, makes no directory and reads no environment. Names, except errors,
-load on first use.
+`import gigaexec` starts no process, creates no folder and reads no environment variable. Public names
+are imported on first use, except the error classes.
 """
 
 from __future__ import annotations
@@ -106,10 +106,10 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-# Without `map`: a star import must not replace the builtin.
+# `map` is left out: `from gigaexec import *` must not replace the builtin `map`.
 __all__ = ["__version__", *sorted(_HOME_OF.keys() - {"map"})]
 
-# A library leaves the choice of handlers to the application.
+# The application chooses the log handlers, not this library.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 

@@ -1,4 +1,4 @@
-"""`python -m gigaexec` is the command `gigaexec`."""
+"""Run the command `gigaexec` as `python -m gigaexec`."""
 
 import sys
 

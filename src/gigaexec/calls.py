@@ -1,7 +1,7 @@
 """The records that cross process boundaries: a call, its result, its outcome.
 
-All of them are plain data. A `WorkerCall` goes to a worker, a `WorkerResult` comes back, and the driver turns
-it into an `Outcome`. An exception of user code crosses as text, never as an object.
+A `WorkerCall` goes to a worker, a `WorkerResult` comes back, and the driver turns the result into an
+`Outcome`. An exception of user code crosses a process boundary as text, never as an object.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class WorkerCall:
 
     Args:
         code: Python source. It is compiled as a module named `user_code`, file name `user_code.py`.
-        function_name: Name of the function of that module to call. Dotted names are not resolved.
+        function_name: Name of the function to call. The module must define it; dotted names are not resolved.
         args: Positional arguments: any values that cloudpickle can pickle.
         kwargs: Keyword arguments: parameter name -> value, as in `args`.
         python_path: Folders to put at the front of `sys.path` for this call, in this order. A relative folder
@@ -46,8 +46,9 @@ class WorkerCall:
         env: Environment variables for this call only: name -> value; None unsets the variable.
         seed: Seed of `random` and of numpy's global generator for this call, from 0 to `2**64 - 1`.
             `PYTHONHASHSEED` is set to the seed modulo `2**32` for processes that the program starts; the
-            hashing of a running interpreter cannot be changed. None: a fresh process draws a seed, and a
-            reused worker keeps its generators' state. `ExecutionMetrics.seed` has the seed that was used.
+            hashing of the worker itself cannot be changed any more. With None, a fresh process draws a random
+            seed, and a reused worker does not seed its generators. `ExecutionMetrics.seed` reports the seed
+            that was used.
 
     Raises:
         InvalidCallError: A field has the wrong type or an impossible value. The message names the field and
@@ -92,7 +93,7 @@ def _require_type(name: str, value: object, expected: type, description: str) ->
 
 
 def _source_hint(name: str, value: object) -> str:
-    """Say how to get the source of a program that was passed as a function or a path."""
+    """Return a hint on getting the source text, if `code` is a function or a path; otherwise ""."""
     if name == "code" and isinstance(value, FunctionType):
         return f"; pass inspect.getsource({value.__name__})"
     if name == "code" and isinstance(value, os.PathLike):
@@ -105,7 +106,7 @@ def _check_environment_entry(name: object, value: object) -> None:
     assert isinstance(name, str)
     if not name or "=" in name or "\0" in name:
         raise InvalidCallError(
-            f"env holds the name {name!r}; the name of a variable must not be empty or contain '=' or NUL"
+            f"env contains the name {name!r}; the name of a variable must not be empty or contain '=' or NUL"
         )
     _require_system_text("a name in env", name)
     if value is not None:
@@ -115,17 +116,17 @@ def _check_environment_entry(name: object, value: object) -> None:
 
 
 def _require_system_text(what: str, text: str) -> None:
-    """Refuse text that cannot be in an environment or a path."""
+    """Raise InvalidCallError if the text cannot be part of an environment variable or a path."""
     try:
         encoded = os.fsencode(text)
     except UnicodeEncodeError as error:
-        raise InvalidCallError(f"{what} holds a character that the system cannot encode: {error}") from error
+        raise InvalidCallError(f"{what} contains a character that cannot be encoded: {error}") from error
     if b"\0" in encoded:
-        raise InvalidCallError(f"{what} holds a NUL character: {text!r:.80}")
+        raise InvalidCallError(f"{what} contains a NUL character: {text!r:.80}")
 
 
 class ErrorKind(enum.StrEnum):
-    """A kind of failure that a worker reports, with the error that the driver makes of it."""
+    """Kind of failure that a worker reports. The driver turns the failure into an error of class `error`."""
 
     error: type[GigaexecError]
 
@@ -136,15 +137,15 @@ class ErrorKind(enum.StrEnum):
         return kind
 
     USER = "user"
-    """The program failed: its syntax, its function, an exception, an exit."""
+    """The program failed: a syntax error, a missing function, an exception or an exit."""
     VALUE = "value", ValueNotPicklableError
-    """The return value cannot be pickled, or is not plain data although results must be."""
+    """The return value cannot be encoded: it cannot be pickled, or the required data format refuses it."""
     ARGUMENTS = "arguments"
     """The arguments could not be restored in the worker."""
     SPILL = "spill", SpillError
     """The result could not be written to the spill directory, for example because the disk is full."""
     LIMIT = "limit", LimitExceededError
-    """The call hit a limit. `WorkerError.hit` says which, and `LIMIT_SPECS` has the class for it."""
+    """The call hit the limit that `WorkerError.hit` names. `LIMIT_SPECS` has the error classes."""
     SETUP = "setup", LimitNotAppliedError
     """A limit could not be applied. The program did not run."""
     SANDBOX = "sandbox", SandboxError
@@ -172,13 +173,13 @@ class WorkerError:
 
 @dataclass(frozen=True, slots=True)
 class ValueLayout:
-    """The layout of an encoded value: offsets and sizes of its parts in its bytes, inline or in a file.
+    """Sizes and offsets of the parts of an encoded value. Its bytes are sent inline or in a file.
 
     Args:
-        format: "pickle" or "data".
-        head_bytes: Size of the first part: the pickle, or the data.
-        buffers: Offset and size of each buffer that the first part refers to, in order.
-        total_bytes: Size of the first part and all buffers.
+        format: "pickle", or "data" for the data format of `gigaexec.wire.data`.
+        head_bytes: Size of the first part, the head: the pickle, or the value in the data format.
+        buffers: Offset and size of each buffer that the head refers to, in order.
+        total_bytes: Size of the head and all buffers together.
     """
 
     format: str
@@ -192,14 +193,16 @@ class WorkerResult:
     """A worker's answer to one call.
 
     Args:
-        spill_path: The file with the value, if the value is too large to send inline and the file has a name.
-            A file without a name is sent as an open descriptor.
+        spill_path: Path of the file that contains a value too large to send inline. None if the value is
+            inline, or in an unnamed (unlinked) file that is sent as an open descriptor.
         error: The failure, or None.
         metrics: Cost of the call; also present on failure.
         inline_value: The encoded value itself, if it is small.
         layout: The layout of the encoded value; None on failure.
-        retire_reason: Why this worker must not run another call, such as leftover threads; "" if it may.
-        file_number: The worker's descriptor of the file without a name, if it could not be sent.
+        retire_reason: Reason why the worker must not run another call, such as leftover threads; "" if the
+            worker may run more calls.
+        file_number: The worker's descriptor number of the unnamed file, if sending the descriptor failed.
+            The driver then opens the file through /proc. Otherwise None.
     """
 
     spill_path: str | None
@@ -248,20 +251,21 @@ class WorkerResult:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """End of one call, and its cost. A failure of the call is in `error` and is not raised.
+    """Result of one call: its value or error, its output and its cost. A failure of the call is not raised.
 
     Args:
         status: How the call ended.
         value: The function's return value if `status` is ok, else None.
         error: The error that `execute` would have raised; None if `status` is ok.
         output: Output that the program wrote.
-        metrics: Cost of the call; None if it never ran, or if a reused worker ended before it reported.
+        metrics: Cost of the call. None if the call never ran, or if a reused worker ended before reporting
+            the cost.
         queue_time_s: Seconds that the call waited for a free worker.
         start_time_s: Seconds that the call waited for a worker process to start; 0 if one was ready.
-        run_time_s: Seconds from the start of the call to its end or until it was killed; 0 if it never ran.
-        index: Position of the call among those passed to `map_calls`; 0 elsewhere.
-        confinement: The steps of the sandbox as they were tried for this call, before its program began. With
-            the sandbox off, a fresh process still gets some namespaces; a reused worker has no steps.
+        run_time_s: Seconds that the call ran, until it ended or was killed; 0 if it never ran.
+        index: Position of the call in the calls passed to `map_calls`; 0 for a call made another way.
+        confinement: Result of each step of the sandbox for this call, from before the program began. With the
+            sandbox off, a fresh process still lists some namespaces, and a reused worker lists nothing.
     """
 
     status: OutcomeStatus
@@ -282,7 +286,7 @@ class Outcome:
 
     @property
     def is_inconclusive(self) -> bool:
-        """True if the outcome is no verdict on the program: never score it as the program's failure."""
+        """True if the outcome is no verdict on the program. Never score it as a failure of the program."""
         return self.status.is_inconclusive
 
     def unwrap(self) -> Any:

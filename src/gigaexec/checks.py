@@ -1,4 +1,4 @@
-"""Checks of the numbers that callers pass. A bool is an int in Python, but a mistake here."""
+"""Check numbers that callers pass. A bool is an int in Python, but these checks refuse it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def require_count(
     expected: str = "",
     error: type[ConfigurationError] = ConfigurationError,
 ) -> int:
-    """Return a whole number unchanged.
+    """Return the value unchanged if it is a whole number in the allowed range.
 
     Args:
         name: Name of the argument, for the message.
         value: The value to check.
         least: The smallest allowed value.
         most: The largest allowed value.
-        expected: The allowed values in words, for the message. Default: words made from `least`.
-        error: The class to raise.
+        expected: Description of the allowed values, for the message. Default: made from `least`.
+        error: The error class to raise.
 
     Raises:
         ConfigurationError: The value is not an int from `least` to `most`, or is a bool.
@@ -43,14 +43,14 @@ def require_seconds(
     allow_zero: bool = False,
     expected: str = "a positive number of seconds",
 ) -> float:
-    """Return a number of seconds as a float.
+    """Return the value as a float if it is a number of seconds in the allowed range.
 
     Args:
         name: Name of the argument, for the message.
         value: The value to check.
         most: The largest allowed value. Infinity is allowed by default.
         allow_zero: True if 0 is allowed.
-        expected: The allowed values in words, for the message.
+        expected: Description of the allowed values, for the message.
 
     Raises:
         ConfigurationError: The value is not an int or a float above 0 and up to `most`, or is a bool.

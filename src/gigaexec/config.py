@@ -1,4 +1,4 @@
-"""Configuration of a backend, and the only reader of environment variables."""
+"""Configuration of a backend. Settings in environment variables are read only here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _PREFIX = "GIGAEVO_EXECUTOR_"
 
 DEFAULT_BACKEND_VARIABLE = _PREFIX + "BACKEND"
-"""Name or URL of the default backend. A URL may hold a password, so workers never see it."""
+"""Variable with the name or URL of the default backend. Hidden from workers: a URL may contain a password."""
 
 DEFAULT_ENV_WHITELIST: frozenset[str] = frozenset(
     """
@@ -55,12 +55,12 @@ _T = TypeVar("_T")
 
 
 def default_spill_dir() -> Path:
-    """Return `$TMPDIR/gigaevo-<uid>`: this user's own folder among the temporary files."""
+    """Return the path `$TMPDIR/gigaevo-<uid>`, in which `<uid>` is the id of this user."""
     return Path(tempfile.gettempdir()) / f"gigaevo-{os.getuid()}"
 
 
 def allowed_cpu_count() -> int:
-    """Return the number of CPUs that this process may use: those in its affinity mask."""
+    """Return the number of CPUs that this process may use: the size of its affinity mask."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) or 1
     return os.cpu_count() or 1
@@ -73,10 +73,10 @@ def default_max_workers() -> int:
 
 
 def require_supported_platform() -> None:
-    """Refuse Windows.
+    """Raise an error on Windows.
 
     Raises:
-        UnsupportedPlatformError: This is Windows.
+        UnsupportedPlatformError: This platform is Windows.
     """
     if sys.platform == "win32":
         raise UnsupportedPlatformError("gigaexec runs on Linux and macOS; on Windows, run it inside WSL 2.")
@@ -90,25 +90,26 @@ class WorkerConfig:
         max_workers: Number of calls that run at once. None is the number of CPUs that this process may use
             (under pytest-xdist, divided by the number of xdist workers).
         idle_timeout_s: Seconds without work after which a worker ends.
-        spill_dir: Folder for large results, made with mode 0700 on first use. Default:
+        spill_dir: Folder for large results, created with mode 0700 on first use. Default:
             `$TMPDIR/gigaevo-<uid>`. `~` and `..` are resolved.
         env_whitelist: Names of environment variables that workers see.
-        env_prefixes: Workers also see variables whose names start with one of these.
-        enable_pdeathsig: On Linux, also have the kernel kill a worker when the driver's thread that started
-            it ends (`PR_SET_PDEATHSIG`). Workers die with the driver's process without it, too.
+        env_prefixes: Prefixes of the names of further environment variables that workers see.
+        enable_pdeathsig: True to have the kernel kill a worker as soon as the driver thread that started the
+            worker ends (`PR_SET_PDEATHSIG`, Linux only). Workers end with the driver process in any case.
         pool_id: Name of the pool in logs, without "/"; unique by default.
         node_id: Name of this machine or pod in metrics and in the workers' environment. Default: the host
             name.
-        max_calls_per_worker: Number of calls after which a reused worker is replaced; None is never.
-        max_worker_rss_mb: Resident memory after a call, MiB, above which a reused worker is replaced; None is
-            never.
+        max_calls_per_worker: Number of calls after which a reused worker is replaced; None is no limit.
+        max_worker_rss_mb: Limit on the resident memory of a reused worker after a call, MiB. A worker above
+            the limit is replaced. None is no limit.
         start_timeout_s: Seconds after which the start of a worker process counts as failed.
-        captured_output_bytes: Bytes of stdout, and of stderr, that are kept for each call. Of a longer
-            stream, the first eighth and the end are kept.
-        limits: Limits of each call; a call can replace them. Default: no limits.
+        captured_output_bytes: Maximum number of bytes of stdout that are kept for each call; the same maximum
+            applies to stderr. Of a longer stream, its beginning (an eighth of this number) and its end are
+            kept.
+        limits: Limits of each call; the limits given with a call replace them. Default: no limits.
         sandbox: Confinement of programs. Default: off. Only `ForkserverBackend` can confine programs.
-        preload: Modules that worker processes import before their first call, such as "numpy". If one cannot
-            be imported, every call fails with a `WorkerStartError` that says why.
+        preload: Modules that worker processes import before their first call, such as "numpy". If a module
+            cannot be imported, every call fails with a `WorkerStartError` that contains the reason.
 
     Raises:
         ConfigurationError: A value is out of range or of the wrong type (a `ValueError`).
@@ -159,8 +160,8 @@ class WorkerConfig:
     def from_env(cls) -> WorkerConfig:
         """Make a configuration from the `GIGAEVO_EXECUTOR_*` variables of the environment.
 
-        An empty value means unset. A value that cannot be read is logged as a warning that names the
-        variable, and the default is used.
+        An empty variable counts as unset. If the value of a variable is wrong, a warning that names the
+        variable is logged, and the default is used.
         """
         settings = {
             "max_workers": read_variable(_PREFIX + "MAX_WORKERS", _positive_int, "a positive whole number"),
@@ -185,9 +186,9 @@ class WorkerConfig:
     def worker_environment(self) -> dict[str, str]:
         """Return the environment of the workers: the variables of this process that they may see.
 
-        If there are several workers, unset thread counts of numerical libraries are set to a worker's share
-        of the CPUs. Otherwise every worker starts a thread for each CPU, which makes all of them several
-        times slower.
+        If there are several workers, variables such as `OMP_NUM_THREADS` that are unset get a worker's share
+        of the CPUs as value. Otherwise the numerical libraries of every worker would start a thread for each
+        CPU, and all workers would be several times slower.
         """
         environment = {
             name: value
@@ -210,12 +211,12 @@ def _resolved(folder: Any) -> Path:
 
 
 def _as_names(names: object) -> frozenset[str]:
-    # A str is iterable, too, and would be read as its letters.
+    # A str is iterable too: without this check, each of its letters would become a name.
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise ConfigurationError(f"env_whitelist must be a set of names, not {names!r}")
     found = frozenset(names)
     if not all(isinstance(name, str) for name in found):
-        raise ConfigurationError(f"env_whitelist must hold strings only, not {sorted(map(repr, found))}")
+        raise ConfigurationError(f"env_whitelist must contain only strings, not {sorted(map(repr, found))}")
     return found
 
 
@@ -224,7 +225,7 @@ def _as_prefixes(prefixes: object) -> tuple[str, ...]:
         raise ConfigurationError(f"env_prefixes must be a tuple of strings, not {prefixes!r}")
     if not all(isinstance(prefix, str) and prefix for prefix in prefixes):
         raise ConfigurationError(
-            f"env_prefixes must hold non-empty strings (an empty one matches every name), not {prefixes!r}"
+            f"env_prefixes must contain non-empty strings ('' would match every name), not {prefixes!r}"
         )
     return tuple(prefixes)
 
@@ -235,17 +236,17 @@ def _as_module_names(names: object) -> tuple[str, ...]:
     found = tuple(names)
     for name in found:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
-            raise ConfigurationError(f"preload must hold module names such as 'numpy', not {name!r:.80}")
+            raise ConfigurationError(f"preload must contain module names such as 'numpy', not {name!r:.80}")
     return found
 
 
 def read_variable(variable: str, parse: Callable[[str], _T], expected: str) -> _T | None:
-    """Return the value of an environment variable, or None if it is unset or empty.
+    """Return the parsed value of an environment variable; None if the variable is unset, empty or wrong.
 
     Args:
         variable: Name of the variable.
-        parse: Makes the value of the text; raises ValueError if it cannot.
-        expected: The values that `parse` accepts, for the warning in the log about any other one.
+        parse: Converts the text to the value. It raises ValueError for a wrong text, which is then logged.
+        expected: Description of the texts that `parse` accepts, for the log message.
     """
     text = os.environ.get(variable, "").strip()
     if not text:

@@ -1,37 +1,37 @@
 """Every error that gigaexec raises, and the status that each gives to an outcome.
 
-The branches of the tree say whose fault the error is.
+The branches of the tree say whose fault an error is.
 
     GigaexecError
-    ├── CallError                      the call's
+    ├── CallError                      the fault of the call
     │   ├── ExecRunnerError              the program failed: an exception, bad syntax, an exit
-    │   │   ├── ValueNotPicklableError     its return value cannot be pickled, or is not plain data
-    │   │   ├── ValueNotReadableError      its return value cannot be read in the driver
-    │   │   ├── WorkerCrashedError         its process ended: a signal, os._exit, a closed channel
-    │   │   └── LimitExceededError         it hit one of its limits:
+    │   │   ├── ValueNotPicklableError     the return value cannot be encoded in the worker
+    │   │   ├── ValueNotReadableError      the return value cannot be decoded in the driver
+    │   │   ├── WorkerCrashedError         the worker ended: a signal, os._exit, a closed channel
+    │   │   └── LimitExceededError         the call hit a limit; one class for each limit:
     │   │       ├── MemoryExceededError  ├── CpuTimeExceededError    ├── ProcessesExceededError
     │   │       ├── OutputExceededError  ├── OpenFilesExceededError  ├── FileSizeExceededError
     │   │       └── ResultExceededError  └── ScratchExceededError
-    │   ├── CallTimeoutError             it ran longer than its deadline   (also a TimeoutError)
-    │   └── CallCancelledError           it was cancelled, or the backend was shut down
-    ├── ConfigurationError             the caller's                        (also a ValueError)
+    │   ├── CallTimeoutError             the call ran longer than its deadline (also a TimeoutError)
+    │   └── CallCancelledError           the call was cancelled, or the backend was shut down
+    ├── ConfigurationError             the fault of the caller             (also a ValueError)
     │   ├── InvalidCallError             a field of the wrong type, an unpicklable argument (also a TypeError)
     │   ├── SpillDirectoryError          the spill directory cannot be used
     │   ├── MissingExtraError            an optional part is not installed (also an ImportError)
     │   └── UnsupportedPlatformError     Windows; ForkserverBackend on anything but Linux
-    └── InfrastructureError            gigaexec's or the machine's         (also a RuntimeError)
+    └── InfrastructureError            the fault of gigaexec or the machine (also a RuntimeError)
         ├── WorkerStartError             a worker process did not start: the call never ran
         ├── AnswerLostError              the program ran, and the driver could not receive its answer
         ├── QueueTimeoutError            no worker was free within queue_timeout_s
         ├── SandboxError                 a required step of the sandbox is not in force on this machine
         ├── LimitNotAppliedError         a limit cannot be enforced on this machine
         ├── SpillError                   a result could not be written or read: disk full, file gone
-        └── BackendClosedError           used while the interpreter exits
+        └── BackendClosedError           the backend was used while the interpreter was exiting
 
-`QueueTimeoutError` is not a `TimeoutError`: code that counts a `TimeoutError` against the program must not
-count a busy pool against it.
+`QueueTimeoutError` is not a `TimeoutError`: a caller may score each `TimeoutError` as a failure of the
+program, and a busy pool is not the program's fault.
 
-Every error survives pickling: a constructor takes a message and keywords with defaults, nothing else.
+Every error can be pickled, because its constructor takes only a message and keywords with defaults.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ from gigaexec.measured import CapturedOutput, ExecutionMetrics, LimitHit
 
 
 class OutcomeStatus(enum.StrEnum):
-    """The end of a call, in one word. Every backend uses the same statuses."""
+    """Final state of a call. All backends use these statuses."""
 
     OK = "ok"
-    """The call returned, and its value was read."""
+    """The call returned, and the driver has read the value."""
     ERROR = "error"
     """The program failed: an exception, a syntax error, an exit, a value that cannot be sent or read."""
     TIMED_OUT = "timed_out"
@@ -54,7 +54,7 @@ class OutcomeStatus(enum.StrEnum):
     CRASHED = "crashed"
     """The worker process ended: a signal, `os._exit`, a closed channel."""
     MEMORY_EXCEEDED = "memory_exceeded"
-    """The call's processes held more memory than the limit, or were refused more."""
+    """The call's processes used more memory than the limit, or the kernel refused them more."""
     OUTPUT_EXCEEDED = "output_exceeded"
     """The call wrote more to stdout and stderr than the limit."""
     CPU_TIME_EXCEEDED = "cpu_time_exceeded"
@@ -62,9 +62,9 @@ class OutcomeStatus(enum.StrEnum):
     PROCESSES_EXCEEDED = "processes_exceeded"
     """The call had more processes at once than the limit."""
     OPEN_FILES_EXCEEDED = "open_files_exceeded"
-    """A process of the call was refused another open file."""
+    """A process of the call tried to open more files than the limit."""
     FILE_SIZE_EXCEEDED = "file_size_exceeded"
-    """A process of the call was refused a write above the largest file size."""
+    """A process of the call tried to write a file larger than the limit."""
     RESULT_EXCEEDED = "result_exceeded"
     """The return value is larger than the limit."""
     SCRATCH_EXCEEDED = "scratch_exceeded"
@@ -76,7 +76,7 @@ class OutcomeStatus(enum.StrEnum):
 
     @property
     def is_inconclusive(self) -> bool:
-        """True if the status is no verdict on the program: never score the call as the program's failure."""
+        """True if the status is no verdict on the program. Never score it as a failure of the program."""
         return self in (OutcomeStatus.INFRASTRUCTURE, OutcomeStatus.CANCELLED)
 
 
@@ -84,16 +84,16 @@ class GigaexecError(Exception):
     """Base of all errors of gigaexec."""
 
     status: ClassVar[OutcomeStatus] = OutcomeStatus.INFRASTRUCTURE
-    """The status of an outcome with this error."""
+    """Status of an outcome that contains this error."""
 
     @property
     def is_inconclusive(self) -> bool:
-        """True if the error is no verdict on the program: never score it as the program's failure."""
+        """True if the error is no verdict on the program. Never score it as a failure of the program."""
         return self.status.is_inconclusive
 
     @property
     def summary(self) -> str:
-        """First line of the message, without captured output and traceback; the class name if it is empty."""
+        """First line of the message, or the class name if the message is empty."""
         text = str(self.args[0]).strip() if self.args else ""
         return text.splitlines()[0] if text else type(self).__name__
 
@@ -103,8 +103,8 @@ class CallError(GigaexecError):
 
     Args:
         message: One or more lines of facts.
-        output: Output that the program wrote until it ended; None if it never ran.
-        metrics: Cost of the call; None if it is not known.
+        output: Output that the program wrote until it ended; None if the program never ran.
+        metrics: Cost of the call; None if unknown.
     """
 
     status = OutcomeStatus.ERROR
@@ -125,11 +125,11 @@ class ExecRunnerError(CallError):
     """The program failed.
 
     Args:
-        message: The failure in one line. `str()` adds `stderr` to it.
+        message: The failure in one line. `str()` of the error is this line, followed by `stderr`.
         stderr: The traceback and code context, then the captured output.
         returncode: The exit status; negative for a signal, as in `subprocess`.
-        output: Output that the program wrote until it ended; None if it never ran.
-        metrics: Cost of the call; None if it is not known.
+        output: Output that the program wrote until it ended; None if the program never ran.
+        metrics: Cost of the call; None if unknown.
     """
 
     def __init__(
@@ -151,29 +151,26 @@ class ExecRunnerError(CallError):
 
 
 class ValueNotPicklableError(ExecRunnerError):
-    """The return value cannot be pickled, or is not plain data although results must be.
+    """The return value cannot be encoded: it cannot be pickled, or the required data format refuses it.
 
-    The message names the part of the value and the reason.
+    The message names the part of the value that cannot be encoded, and the reason.
     """
 
 
 class ValueNotReadableError(ExecRunnerError):
-    """The return value raised an exception when the driver decoded it, or its bytes are malformed."""
+    """The return value cannot be decoded: its bytes are malformed, or decoding raised an exception."""
 
 
 class WorkerCrashedError(ExecRunnerError):
     """The worker process ended during the call.
 
-    `returncode` is the exit code, or minus the signal's number. `stderr` holds the captured output, with
-    faulthandler's traceback after a fatal signal.
-
     Args:
-        message: The failure in one line. `str()` adds `stderr` to it.
-        stderr: The captured output.
-        returncode: The exit code, or minus the signal's number; 1 if it is not known.
+        message: The failure in one line. `str()` of the error is this line, followed by `stderr`.
+        stderr: The captured output. After a fatal signal, the traceback of faulthandler is part of it.
+        returncode: The exit code, or -N if signal N ended the process; 1 if unknown.
         signal_name: Name of the signal, such as "SIGSEGV"; None if no signal ended the process.
-        output: Output that the program wrote until it ended; None if it never ran.
-        metrics: Cost of the call; None if it is not known.
+        output: Output that the program wrote until it ended; None if the program never ran.
+        metrics: Cost of the call; None if unknown.
     """
 
     status = OutcomeStatus.CRASHED
@@ -193,17 +190,18 @@ class WorkerCrashedError(ExecRunnerError):
 
 
 class LimitExceededError(ExecRunnerError):
-    """The call hit one of its limits: gigaexec measured the excess, or the kernel refused it.
+    """The call hit one of its limits: gigaexec measured more than the limit, or the kernel refused more.
 
-    Each limit has a class of its own, with a status of its own; `Limits` says which.
+    Each limit has a subclass with its own status.
 
     Args:
-        message: The measured amount and the limit, in one line. `str()` adds `stderr` to it.
+        message: One line with the measured amount and the limit. `str()` of the error is this line, followed
+            by `stderr`.
         stderr: The traceback if an exception ended the call, then the captured output.
         returncode: Always 1.
         hit: Name and value of the limit, and the measured amount.
-        output: Output that the program wrote until it ended; None if it never ran.
-        metrics: Cost of the call; None if it is not known.
+        output: Output that the program wrote until it ended; None if the program never ran.
+        metrics: Cost of the call; None if unknown.
     """
 
     def __init__(
@@ -221,7 +219,7 @@ class LimitExceededError(ExecRunnerError):
 
 
 class MemoryExceededError(LimitExceededError):
-    """The call's processes together held more memory than `Limits.memory_bytes`, or were refused more."""
+    """The call's processes used more memory than `Limits.memory_bytes`, or the kernel refused them more."""
 
     status = OutcomeStatus.MEMORY_EXCEEDED
 
@@ -245,13 +243,13 @@ class OutputExceededError(LimitExceededError):
 
 
 class OpenFilesExceededError(LimitExceededError):
-    """A process of the call was refused an open file above `Limits.open_files`."""
+    """A process of the call tried to have more than `Limits.open_files` files open."""
 
     status = OutcomeStatus.OPEN_FILES_EXCEEDED
 
 
 class FileSizeExceededError(LimitExceededError):
-    """A process of the call was refused a write to a file above `Limits.file_size_bytes`."""
+    """A process of the call tried to write a file larger than `Limits.file_size_bytes`."""
 
     status = OutcomeStatus.FILE_SIZE_EXCEEDED
 
@@ -272,11 +270,11 @@ class CallTimeoutError(CallError, TimeoutError):
     """The call ran longer than its deadline; its worker was killed.
 
     Args:
-        message: The failure in one line. `str()` adds the captured output to it.
+        message: The failure in one line. `str()` of the error is this line, followed by the captured output.
         deadline_s: The deadline, seconds.
         run_time_s: Seconds that the call had run when it was killed.
-        output: Output that the program wrote until it was killed; None if it is not known.
-        metrics: Cost of the call; None if it is not known.
+        output: Output that the program wrote until it was killed; None if unknown.
+        metrics: Cost of the call; None if unknown.
     """
 
     status = OutcomeStatus.TIMED_OUT
@@ -300,7 +298,7 @@ class CallTimeoutError(CallError, TimeoutError):
 
 
 class CallCancelledError(CallError):
-    """The call was cancelled, or its backend was shut down before it ended."""
+    """The call was cancelled, or the backend was shut down before the call ended."""
 
     status = OutcomeStatus.CANCELLED
 
@@ -310,17 +308,17 @@ class ConfigurationError(GigaexecError, ValueError):
 
 
 class InvalidCallError(ConfigurationError, TypeError):
-    """A call is malformed; the message names the field and says what to give instead.
+    """A call is malformed. The message names the field and the expected value.
 
-    It counts as the program's failure, not as the caller's: of many calls, the invalid ones are those whose
-    arguments come from a program, such as a value that was unpickled but cannot be pickled again.
+    The status is error, as for a failure of the program: among many calls, an invalid one typically has an
+    argument that came from a program, such as a value that was unpickled but cannot be pickled again.
     """
 
     status = OutcomeStatus.ERROR
 
 
 class SpillDirectoryError(ConfigurationError):
-    """The spill directory cannot be used; the message says why and what to do."""
+    """The spill directory cannot be used. The message contains the reason and what to do."""
 
 
 class MissingExtraError(ConfigurationError, ImportError):
@@ -336,7 +334,7 @@ class InfrastructureError(GigaexecError, RuntimeError):
 
 
 class WorkerStartError(InfrastructureError):
-    """A worker process did not start; the message holds its output. The call never ran."""
+    """A worker process did not start. The message contains the output of the process. The call never ran."""
 
 
 class AnswerLostError(InfrastructureError):
@@ -360,4 +358,4 @@ class SpillError(InfrastructureError):
 
 
 class BackendClosedError(InfrastructureError):
-    """The backend was used while the interpreter exits."""
+    """The backend was used while the interpreter was exiting."""

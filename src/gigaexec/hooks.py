@@ -14,26 +14,29 @@ from gigaexec.calls import ExecutionMetrics, WorkerCall
 logger = logging.getLogger(__name__)
 
 SubmitHandler = Callable[[WorkerCall], object]
-"""Called with the call."""
+"""Handler of the event on_submit. Its argument is the call."""
 
 CompleteHandler = Callable[[WorkerCall, ExecutionMetrics | None, BaseException | None], object]
-"""Called with the call, its metrics if they are known, and its error or None."""
+"""Handler of the event on_complete. Arguments: the call, its metrics or None, its error or None."""
 
 ShutdownHandler = Callable[[], object]
-"""Called without arguments."""
+"""Handler of the event on_shutdown. It takes no arguments."""
 
 WorkerStartHandler = Callable[[str, int], object]
-"""Called with the worker's id and its process id."""
+"""Handler of the event on_worker_start. Arguments: the worker's id and its process id."""
 
 WorkerExitHandler = Callable[[str, int, "int | None"], object]
-"""Called with the worker's id, its process id, and its exit code, minus a signal's number, or None."""
+"""Handler of the event on_worker_exit. Arguments: the worker's id, its process id and its exit code.
+
+The exit code is -N if signal N ended the worker, and None if it is unknown.
+"""
 
 
 class HookDispatcher:
-    """Holds the handlers of one backend and calls them in the order of registration.
+    """The handlers of one backend. They are called in the order of registration.
 
-    A handler that raises is logged with the event's name. The exception stops neither the other handlers nor
-    the caller.
+    If a handler raises, the exception is logged with the name of the event. The exception does not reach the
+    caller, and the other handlers are still called.
     """
 
     def __init__(self) -> None:
@@ -44,23 +47,23 @@ class HookDispatcher:
         self._worker_exit: list[WorkerExitHandler] = []
 
     def add_submit(self, handler: SubmitHandler) -> None:
-        """Add a handler that `submitted` calls."""
+        """Add a handler, to be called by `submitted`."""
         self._submit.append(handler)
 
     def add_complete(self, handler: CompleteHandler) -> None:
-        """Add a handler that `completed` calls."""
+        """Add a handler, to be called by `completed`."""
         self._complete.append(handler)
 
     def add_shutdown(self, handler: ShutdownHandler) -> None:
-        """Add a handler that `shut_down` calls."""
+        """Add a handler, to be called by `shut_down`."""
         self._shutdown.append(handler)
 
     def add_worker_start(self, handler: WorkerStartHandler) -> None:
-        """Add a handler that `worker_started` calls."""
+        """Add a handler, to be called by `worker_started`."""
         self._worker_start.append(handler)
 
     def add_worker_exit(self, handler: WorkerExitHandler) -> None:
-        """Add a handler that `worker_exited` calls."""
+        """Add a handler, to be called by `worker_exited`."""
         self._worker_exit.append(handler)
 
     def clear(self) -> None:
@@ -72,25 +75,25 @@ class HookDispatcher:
         self._shutdown.clear()
 
     def submitted(self, call: WorkerCall) -> None:
-        """Report a call that is about to be dispatched."""
+        """Tell the handlers that a call is about to be dispatched."""
         _notify("on_submit", self._submit, call)
 
     def completed(
         self, call: WorkerCall, metrics: ExecutionMetrics | None, error: BaseException | None
     ) -> None:
-        """Report a call that has ended. Once per submitted call."""
+        """Tell the handlers that a call has ended. This must be reported once per submitted call."""
         _notify("on_complete", self._complete, call, metrics, error)
 
     def shut_down(self) -> None:
-        """Report that the backend is being shut down."""
+        """Tell the handlers that the backend is being shut down."""
         _notify("on_shutdown", self._shutdown)
 
     def worker_started(self, worker_id: str, pid: int) -> None:
-        """Report a worker process that is ready for its first call."""
+        """Tell the handlers that a worker process is ready for its first call."""
         _notify("on_worker_start", self._worker_start, worker_id, pid)
 
     def worker_exited(self, worker_id: str, pid: int, exit_code: int | None) -> None:
-        """Report a worker process that is dead."""
+        """Tell the handlers that a worker process is dead."""
         _notify("on_worker_exit", self._worker_exit, worker_id, pid, exit_code)
 
 
@@ -98,5 +101,5 @@ def _notify(event: str, handlers: list[Any], *args: object) -> None:
     for handler in tuple(handlers):
         try:
             handler(*args)
-        except Exception:  # the user's code may raise anything, and must not make the call fail
+        except Exception:  # a handler is user code and may raise anything; the call must not fail for that
             logger.exception("an %s handler raised: %r", event, handler)

@@ -1,4 +1,4 @@
-"""Measurements of a call: its cost, its output, the limit that it hit. Results and errors hold them."""
+"""Measurements of a call: its cost, its output, the limit that was hit. Results and errors contain them."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
 class ExecutionMetrics:
     """Cost of one call, measured in the worker.
 
-    CPU time, switches and faults include the children that the call waited for.
+    CPU time, switches and faults include the child processes that the call waited for.
 
     Args:
-        peak_rss_kb: Peak resident memory of the call, KiB: the peak of its first process during the call,
-            including the memory that the process held before; or of all processes of the call together, if
-            samples found more. On systems that cannot reset the peak (macOS), the peak of the worker's life.
-        wall_time_s: Seconds from just before the program is compiled to its return or failure.
+        peak_rss_kb: Peak resident memory of the call, KiB. This is the larger of two values: the peak of the
+            call's first process during the call, including memory allocated before the call; and the largest
+            sample of all the call's processes together, if they are sampled. macOS cannot reset the peak, so
+            there the first value is the peak since the start of the worker.
+        wall_time_s: Seconds from just before the program is compiled until the call returns or fails.
             Equal to `(finished_at_ns - started_at_ns) / 1e9`.
         user_time_s: CPU seconds in user mode.
         sys_time_s: CPU seconds in the kernel.
         worker_pid: Process id of the worker.
         worker_id: Id of the worker process, 12 hex digits.
         node_id: Name of the driver's machine or pod.
-        started_at_ns: Start on the monotonic clock of the worker's machine, nanoseconds.
-        finished_at_ns: End on the same clock, nanoseconds.
-        lifetime_peak_rss_kb: Peak resident memory of the worker process since it started, KiB. Equal to the
-            call's own peak if the process runs one call only.
+        started_at_ns: Start of the call, nanoseconds on the monotonic clock of the worker's machine.
+        finished_at_ns: End of the call, nanoseconds on the clock of `started_at_ns`.
+        lifetime_peak_rss_kb: Peak resident memory of the worker process since its start, KiB.
         voluntary_switches: Number of times that the processes gave up the CPU to wait.
-        involuntary_switches: Number of times that the kernel took the CPU from them.
+        involuntary_switches: Number of times that the kernel took the CPU from the processes.
         minor_faults: Page faults that needed no disk.
         major_faults: Page faults that read from a disk.
-        bytes_in: Encoded size of the call: program, arguments, environment. A shared argument counts as the
-            reference that is sent.
+        bytes_in: Encoded size of the call: program, arguments, environment. Of a shared argument only the
+            reference to its memory is counted.
         bytes_out: Encoded size of the return value; 0 on failure.
         seed: Seed of the call's random generators; None if they were not seeded.
     """
@@ -64,9 +64,10 @@ class LimitHit:
     """A limit that a call hit.
 
     Args:
-        name: The field of `Limits`.
-        limit: Its value.
-        measured: The measured amount, in the same unit; None if the kernel refused the excess.
+        name: Name of the field of `Limits`, such as "memory_bytes".
+        limit: Value of the limit.
+        measured: The measured amount, in the unit of the limit. None if nothing was measured because the
+            kernel itself refused more.
     """
 
     name: str
@@ -76,12 +77,12 @@ class LimitHit:
 
 @dataclass(frozen=True, slots=True)
 class ConfinementStep:
-    """One step of a sandbox, as it was tried on this machine.
+    """Result of one step of the sandbox on this machine.
 
     Args:
         name: Name of the step, such as "landlock_files".
         held: True if the step is in force.
-        detail: A version, or why the step is not in force.
+        detail: If the step is not in force, the reason. Otherwise a version, or "".
     """
 
     name: str
@@ -94,12 +95,12 @@ class CapturedOutput:
     """Output of a program and its child processes: the bytes written to file descriptors 1 and 2, as text.
 
     Args:
-        stdout: Text of descriptor 1. If it is longer than `WorkerConfig.captured_output_bytes`, its middle is
-            replaced by a line that says how many bytes are missing.
-        stderr: Text of descriptor 2, shortened in the same way. After a crash it ends with faulthandler's
-            traceback.
-        stdout_bytes: Number of bytes written to descriptor 1, including the missing ones.
-        stderr_bytes: Number of bytes written to descriptor 2, including the missing ones.
+        stdout: Text of descriptor 1. If the text is longer than `WorkerConfig.captured_output_bytes`, a line
+            with the number of missing bytes replaces the middle of the text.
+        stderr: Text of descriptor 2, shortened like `stdout`. After a crash the text ends with the traceback
+            of faulthandler.
+        stdout_bytes: Number of bytes written to descriptor 1, including bytes that `stdout` leaves out.
+        stderr_bytes: Number of bytes written to descriptor 2, including bytes that `stderr` leaves out.
     """
 
     stdout: str = ""
@@ -111,7 +112,7 @@ class CapturedOutput:
         return bool(self.stdout or self.stderr)
 
     def as_report(self) -> str:
-        """Return both streams under headings that mark them as captured output; "" if nothing was written."""
+        """Return stdout and stderr as text, each under a heading; "" if the program wrote nothing."""
         parts = []
         for name, text in (("stdout", self.stdout), ("stderr", self.stderr)):
             if text:
@@ -134,7 +135,7 @@ class Usage:
 
     @classmethod
     def of(cls, *each: struct_rusage) -> Usage:
-        """Return the sum of the given usages."""
+        """Return the sum of one or more results of getrusage(2) or wait4(2)."""
         return cls(
             sum(used.ru_utime for used in each),
             sum(used.ru_stime for used in each),
@@ -145,7 +146,7 @@ class Usage:
         )
 
     def since(self, before: Usage) -> Usage:
-        """Return the usage since `before` was measured."""
+        """Return the difference between this usage and the earlier usage `before`."""
         return Usage(
             max(0.0, self.user_time_s - before.user_time_s),
             max(0.0, self.sys_time_s - before.sys_time_s),

@@ -1,4 +1,4 @@
-"""Former import paths of modules that moved."""
+"""Keep the former import paths of modules that were moved."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Mapping
 
 
 def replace_module(alias: str, original: str, *, merged: Mapping[str, str] | None = None) -> None:
-    """Make an alias the original module, and the submodules of the alias those of the original.
+    """Replace the module `alias` in `sys.modules` by the module `original`, and its submodules too.
 
-    Entries of `sys.modules` do both. A second module object would have classes unequal to those of the first:
-    the import system, which does not know that two names mean one file, would load the file twice.
+    After that, both paths give the same module object. Without the entries in `sys.modules`, the import
+    system would load each file twice, and the classes of the two module objects would be unequal.
 
     Args:
-        alias: The former path, which is being imported.
-        original: The path where the module is now.
-        merged: Former name of a submodule -> path of the module in which its content is now.
+        alias: Former path of the module: the path that is being imported.
+        original: Present path of the module.
+        merged: Former name of a submodule -> present path of the module that contains its code.
     """
     module = sys.modules[alias] = importlib.import_module(original)
     names = [each.name for each in pkgutil.iter_modules(getattr(module, "__path__", []))]

@@ -1,14 +1,14 @@
-"""Amounts in words, for messages and tables."""
+"""Format amounts for messages and tables."""
 
 from __future__ import annotations
 
 _UNITS = ((2**20, "MiB"), (2**10, "KiB"))
 _SMALLEST_GIB = 10_000 * 2**20
-"""Memory below this is written in MiB, because limits are given in MiB and should compare at a glance."""
+"""Smaller amounts are written in MiB: limits are given in MiB, so the numbers can be compared directly."""
 
 
 def bytes_text(count: float) -> str:
-    """Write a number of bytes: "512 bytes", "1.5 KiB", "98 KiB", "1011 MiB", "19.5 GiB"."""
+    """Format a number of bytes: "512 bytes", "1.5 KiB", "98 KiB", "1011 MiB", "19.5 GiB"."""
     if count >= _SMALLEST_GIB:
         return f"{count / 2**30:.1f} GiB"
     for size, unit in _UNITS:

@@ -16,7 +16,8 @@ from gigaexec.runner import map_calls, run_exec_runner
 _T = TypeVar("_T")
 
 DEFAULT_DEADLINE_S = 60.0
-"""A hanging program must not block a prompt forever, and a minute is long for a function call."""
+"""Default for `run` and `map`. One minute is long for a function call, and a hanging program must not block
+an interactive prompt forever."""
 
 
 def run(
@@ -30,20 +31,20 @@ def run(
     limits: Limits | None = None,
     backend: ExecutorBackend | str | None = None,
 ) -> Any:
-    """Run a function of a program and return its value. Blocks, also inside a running event loop.
+    """Run a function of a program and return its value. Blocks the thread, also inside a running event loop.
 
     Args:
         code: Python source.
         function_name: The function to call.
-        *args: Its positional arguments.
-        kwargs: Its keyword arguments.
+        *args: Positional arguments of the function.
+        kwargs: Keyword arguments of the function.
         deadline_s: Maximum run time of the call, seconds.
         python_path: Folders to put at the front of `sys.path`, in this order.
         env: Environment variables for the call: name -> value; None unsets the variable.
-        limits: Limits of the call, for a backend that enforces limits. A limit that is None stays as the
-            backend has it.
-        backend: A backend, or its name or URL: then it is shared by this process and made on first use with
-            `WorkerConfig.from_env()`. None is the default backend.
+        limits: Limits of the call, for a backend that enforces limits. In these limits, None keeps the
+            backend's limit.
+        backend: A backend, or the name or URL of one; such a backend is created on first use with
+            `WorkerConfig.from_env()` and shared in this process. None is the default backend.
 
     Raises:
         ExecRunnerError: The program failed, or its process crashed.
@@ -78,21 +79,22 @@ def map(  # noqa: A001 - `gigaexec.map` reads as what it is
     limits: Limits | None = None,
     backend: ExecutorBackend | str | None = None,
 ) -> Iterator[Outcome]:
-    """Run many calls and yield their outcomes: `map_calls` for code without an event loop.
+    """Run many calls and yield their outcomes, like `map_calls`, but in code without an event loop.
 
-    Blocks while it waits for the next outcome. If you leave the loop early, the calls in flight are killed
-    when the generator is closed.
+    The iterator blocks the thread until the next outcome is there. If you leave the loop early, the calls in
+    flight are killed when the iterator is closed.
 
     Args:
         calls: The calls.
         deadline_s: Maximum run time of each call, seconds.
-        ordered: Yield outcomes in the order of the calls; otherwise as the calls end.
-        max_in_flight: Maximum number of calls that are submitted and not yet yielded. Default: 16 for each
-            worker if ordered, else 2.
+        ordered: True to yield outcomes in the order of the calls, False to yield each outcome as soon as its
+            call ends.
+        max_in_flight: Maximum number of calls that are submitted and whose outcome is not yet yielded.
+            Default: per worker, 16 if `ordered`, else 2.
         queue_timeout_s: Longest wait of each call for a worker, seconds; None is no limit.
-        limits: Limits of each call. A limit that is None stays as the backend has it.
-        backend: A backend, or its name or URL: then it is shared by this process and made on first use with
-            `WorkerConfig.from_env()`. None is the default backend.
+        limits: Limits of each call. In these limits, None keeps the backend's limit.
+        backend: A backend, or the name or URL of one; such a backend is created on first use with
+            `WorkerConfig.from_env()` and shared in this process. None is the default backend.
 
     Yields:
         One outcome per call.
@@ -125,7 +127,7 @@ def map(  # noqa: A001 - `gigaexec.map` reads as what it is
 
 
 class _LoopRunner:
-    """Runs coroutines on its own event loop: on this thread, or on a new thread if this one runs a loop."""
+    """Run coroutines on a new event loop. The loop gets a new thread if this thread already runs a loop."""
 
     def __enter__(self) -> Self:
         self._runner = asyncio.Runner()
@@ -153,7 +155,8 @@ class _LoopRunner:
         try:
             return running.result()
         except KeyboardInterrupt:
-            # Only this thread got the signal. The calls must end now, too, not at their deadlines.
+            # Ctrl-C interrupts only this thread. Without a cancellation, the calls on the other thread would
+            # run until their deadlines.
             self._loop.call_soon_threadsafe(self._cancel_all)
             wait([running])
             raise

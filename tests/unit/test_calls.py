@@ -114,11 +114,11 @@ def test_calls_do_not_share_their_default_containers() -> None:
         ({"python_path": ["/x", 7]}, r"python_path\[1\] must be a folder name as a string, not int: 7"),
         ({"env": ["A=1"]}, "env must be a dict of environment variables, not list"),
         ({"env": {1: "x"}}, "a name in env must be a string, not int"),
-        ({"env": {"": "x"}}, "env holds the name ''"),
-        ({"env": {"A=B": "x"}}, "env holds the name 'A=B'"),
-        ({"env": {"A\0": "x"}}, "env holds the name"),
+        ({"env": {"": "x"}}, "env contains the name ''"),
+        ({"env": {"A=B": "x"}}, "env contains the name 'A=B'"),
+        ({"env": {"A\0": "x"}}, "env contains the name"),
         ({"env": {"A": 1}}, r"env\['A'\] must be a string, or None to unset it, not int: 1"),
-        ({"env": {"A": "x\0y"}}, r"env\['A'\] holds a NUL"),
+        ({"env": {"A": "x\0y"}}, r"env\['A'\] contains a NUL"),
     ],
 )
 def test_r2_a_malformed_call_is_refused_by_name_before_anything_starts(

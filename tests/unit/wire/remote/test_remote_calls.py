@@ -215,7 +215,7 @@ def test_a_limit_that_is_not_known_is_not_skipped() -> None:
         ({"python_path": ["/x", None]}, "python_path: expected a str, got NoneType"),
         ({"env": {"A": 1}}, r"env\.A: expected a str, got int"),
         ({"env": {1: "A"}}, "env: expected a dict with str keys"),
-        ({"env": {"A=B": "C"}}, "InvalidCallError: env holds the name 'A=B'"),
+        ({"env": {"A=B": "C"}}, "InvalidCallError: env contains the name 'A=B'"),
         ({"deadline_s": float("nan")}, "deadline_s: expected a number of seconds, at least 0, got nan"),
         ({"deadline_s": -1.0}, "deadline_s: expected a number of seconds, at least 0, got -1.0"),
         ({"queue_timeout_s": True}, "queue_timeout_s: expected a number of seconds, at least 0, got bool"),
