@@ -1,4 +1,4 @@
-"""Alias of `gigaexec.backends.contract`, under the path that it had up to 0.1."""
+"""Alias of `gigaexec.backends.contract`: the import path of that module up to version 0.1."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The backends that this process shares: one for each name or URL, one of which is the default."""
+"""Shared backends of this process: one for each name or URL. One of them is the default backend."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ logger = logging.getLogger(__name__)
 
 _SHUTDOWN_LIMIT_S = 30.0
 
-# No lock: a fork in another thread would leave it locked in the child. Each operation on a dict is atomic.
+# Not guarded by a lock: a fork while another thread holds the lock would leave it locked in the child. Each
+# operation on a dict is atomic.
 _shared: dict[str, ExecutorBackend] = {}
 _default: str | None = None
 _exit_pid = 0
 
 
 def resolve_backend(backend: ExecutorBackend | str | None) -> ExecutorBackend:
-    """Return a backend object unchanged, the shared backend of a name or URL, the default backend for None.
+    """Return the backend object for an argument `backend`.
 
-    A shared backend is made on first use with `WorkerConfig.from_env()`. It is shut down by
-    `shutdown_executor`, or when the interpreter exits.
+    A backend object is returned unchanged. A name or URL gives the shared backend of that name or URL, and
+    None gives the default backend. A shared backend is created on first use with `WorkerConfig.from_env()`.
+    It is shut down by `shutdown_executor`, or when the interpreter exits.
 
     Raises:
-        ConfigurationError: No backend has this name, or it cannot be made.
+        ConfigurationError: No backend has this name, or the backend cannot be created.
     """
     if backend is None:
         return _shared_backend(_default_name())
@@ -45,32 +47,32 @@ def resolve_backend(backend: ExecutorBackend | str | None) -> ExecutorBackend:
 
 
 def default_loky_backend() -> LokyBackend:
-    """Return the process-wide `LokyBackend`, made on first use from `WorkerConfig.from_env()`.
+    """Return the shared `LokyBackend` of this process, created on first use with `WorkerConfig.from_env()`.
 
-    It is the default backend, unless the variable `GIGAEVO_EXECUTOR_BACKEND` names another one.
+    It is the default backend, unless the variable `GIGAEVO_EXECUTOR_BACKEND` names another backend.
     """
     return cast("LokyBackend", _shared_backend("loky"))
 
 
 def shutdown_executor(*, wait: bool = False) -> None:
-    """Shut down the default backend and every other shared backend, and forget them with their handlers.
+    """Shut down all shared backends, including the default backend, and remove their handlers.
 
-    The next use makes a new one.
+    A later use of the default backend, a name or a URL creates a new backend.
 
     Args:
-        wait: Return when the workers are gone.
+        wait: True to return only when all workers have ended.
     """
     global _default
     _default = None
     while _shared:
         try:
             _, backend = _shared.popitem()
-        except KeyError:  # another thread was faster
+        except KeyError:  # another thread has just removed the last backend
             return
         if hasattr(backend, "shutdown_now"):
             backend.shutdown_now(wait=wait)
         else:
-            # On another thread, because this one may run an event loop.
+            # asyncio.run() needs another thread, because this thread may already run an event loop.
             with ThreadPoolExecutor(1, "gigaexec-shutdown") as thread:
                 thread.submit(asyncio.run, backend.shutdown(wait=wait)).result()
         if hasattr(backend, "clear_hooks"):
@@ -95,7 +97,7 @@ def _shared_backend(name_or_url: str) -> ExecutorBackend:
     found = _shared.get(name_or_url)
     if found is not None:
         return found
-    # Two threads may both make one. That starts nothing, so the second can be dropped.
+    # Two threads may each create a backend here. An unused backend has started nothing and can be dropped.
     found = _shared.setdefault(name_or_url, make_backend(name_or_url))
     _register_exit()
     return found
@@ -110,10 +112,10 @@ def _register_exit() -> None:
 
 def _close_shared(pid: int) -> None:
     if pid != os.getpid():
-        return  # a forked child: the backends belong to its parent
+        return  # this process is a forked child, and the backends belong to its parent
     for name, backend in list(_shared.items()):
         if hasattr(backend, "close_at_exit"):
-            continue  # a local backend, which was shut down before Python waited for its threads
+            continue  # a local backend: close_at_exit() has already shut it down
         try:
             asyncio.run(asyncio.wait_for(backend.shutdown(wait=True), _SHUTDOWN_LIMIT_S))
         except Exception:  # the other backends must still be shut down

@@ -1,4 +1,4 @@
-"""Limits of one call. docs/how-to/add-a-limit.md says what to write for a new one."""
+"""Limits of one call. docs/how-to/add-a-limit.md explains how to add a limit."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from gigaexec.errors import (
 )
 
 MIN_OPEN_FILES = 24
-"""A worker holds about ten descriptors; programs that import anything need some more."""
+"""Smallest limit on open files. A worker itself uses about ten descriptors, and imports need some more."""
 
 _LARGEST_COUNT = 2**60
 _LONGEST_S = 1e9
-"""The kernel's own limits cannot represent larger values. Use None for no limit."""
+"""Largest values of limits: a count and seconds. The kernel cannot represent more. None means no limit."""
 
 
 class LimitSpec(NamedTuple):
-    """Everything about one limit that is not code: checks, messages and options are made from it.
+    """Declaration of one limit. Checks, error messages and command-line options are made from it.
 
-    The suffix of the field's name is the unit of the limit: `_bytes`, `_s` (seconds), or none for a count.
+    The unit of the limit is the suffix of its field name: `_bytes`, `_s` (seconds), or no suffix for a count.
 
     Args:
         error: Error of a call that hit the limit. Its `status` is the status of the outcome.
-        verb: What the call did, for the message: "used" in "used 1011 MiB of memory, limit 1000 MiB".
-        amount: The amount in words, with {} for the number: "{} of memory".
+        verb: Verb of the error message: "used" in "used 1011 MiB of memory, limit 1000 MiB".
+        amount: Text of the amount in the error message, with {} for the number: "{} of memory".
         is_sampled: True if the driver must sample the processes of the call to enforce the limit.
         least: The smallest allowed value of a count.
-        option: Name of the command-line option that sets the limit; "" is none. An option for bytes ends in
-            `-mb` and takes MiB.
+        option: Name of the command-line option that sets the limit; "" for no option. The name of an option
+            for bytes ends in `-mb`, and its value is in MiB.
         option_help: Help text of the option.
     """
 
@@ -59,29 +59,29 @@ def _limit(spec: LimitSpec) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of one call, its child processes included. None is no limit. Checked on creation.
+    """Limits of one call, including its child processes. None is no limit. Checked on creation.
 
-    A call that hits a limit ends with a status of its own and an error that holds the limit, the measured
-    amount and the output up to then. A limit that this machine cannot enforce is an infrastructure error
-    before the program starts.
+    If a call hits a limit, the call ends with the status of that limit. Its error contains the limit, the
+    measured amount, and the output of the program so far. If this machine cannot enforce a limit, the call
+    fails with an infrastructure error before the program starts.
 
     Args:
         memory_bytes: Resident memory of all processes of the call together: private pages and their page
-            tables, shared memory and memory files. In a fresh process the interpreter's own 10 to 20 MiB and
-            the modules that `preload` loaded count; in a reused worker the memory that it held before the
-            call does not. Sampled every 20 ms; RLIMIT_DATA with 256 MiB of headroom bounds what can be missed
-            in between.
+            tables, shared memory, and memfds. In a fresh process, this includes the 10 to 20 MiB of the
+            interpreter and the modules that `preload` loaded. In a reused worker, memory from before the call
+            is not counted. The memory is sampled every 20 ms. Between two samples, RLIMIT_DATA stops a
+            process that allocates 256 MiB more than the limit.
         cpu_time_s: CPU seconds of all processes together.
-        processes: Number of processes that the call may have at once, its first one included.
-        open_files: Number of open files of one process (RLIMIT_NOFILE), at least 24. None is 256 in a
-            sandbox, or half of the driver's own limit if that is less.
+        processes: Number of processes that the call may have at once, including its first process.
+        open_files: Number of open files of one process (RLIMIT_NOFILE), at least 24. In a sandbox, None is
+            256, or half of the driver's own limit if that half is less.
         file_size_bytes: Largest file that a process may write (RLIMIT_FSIZE).
         output_bytes: Bytes that the call may write to stdout and stderr together.
         result_bytes: Encoded size of the return value.
-        scratch_bytes: Disk space in the call's scratch folder. Needs a sandbox, which makes the folder.
-        soft_deadline_s: Seconds after which the program should return its best result so far. Nothing is
-            enforced: the program finds the time, in seconds since the epoch, in the environment variable
-            `GIGAEVO_EXEC_SOFT_DEADLINE_EPOCH`.
+        scratch_bytes: Disk space in the call's scratch folder. Only a call in a sandbox has such a folder.
+        soft_deadline_s: Seconds after which the program should return its best result so far. This deadline
+            is not enforced. The program can read it from the environment variable
+            `GIGAEVO_EXEC_SOFT_DEADLINE_EPOCH`, in seconds since the epoch.
 
     Raises:
         ConfigurationError: A value is out of range or of the wrong type (a `ValueError`).
@@ -117,7 +117,7 @@ class Limits:
                 _require_limit(each.name, value)
 
     def overridden_by(self, other: Limits | None) -> Limits:
-        """Return these limits with every limit replaced that `other` sets."""
+        """Return a copy of these limits, with each limit that `other` sets taken from `other`."""
         if other is None:
             return self
         given = {each.name: getattr(other, each.name) for each in fields(other)}
@@ -137,7 +137,7 @@ class Limits:
 LIMIT_SPECS: Mapping[str, LimitSpec] = {
     each.name: each.metadata["spec"] for each in fields(Limits) if each.metadata
 }
-"""Field of `Limits` -> its spec. `soft_deadline_s` has none: it is not enforced."""
+"""Field name of `Limits` -> spec of the limit. `soft_deadline_s` has no spec, because it is not enforced."""
 
 _SAMPLED = tuple(name for name, spec in LIMIT_SPECS.items() if spec.is_sampled)
 
@@ -153,7 +153,7 @@ def _require_limit(name: str, value: Any) -> None:
 
 
 def require_limits(value: object) -> Limits:
-    """Return `value`.
+    """Return the value unchanged if it is a `Limits`.
 
     Raises:
         ConfigurationError: The value is not a `Limits`.

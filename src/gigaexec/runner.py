@@ -27,8 +27,8 @@ from gigaexec.errors import (
 )
 from gigaexec.limits import Limits
 
-# Calls in flight, so that no worker waits for the event loop. In order, one slow call may hold back that many
-# finished calls before workers become idle.
+# With more than one call in flight per worker, no worker waits for the event loop. If outcomes are yielded in
+# order, calls that ended after a slow call stay in flight until it ends, so more calls are needed.
 _IN_FLIGHT_PER_WORKER = 2
 _IN_FLIGHT_PER_WORKER_ORDERED = 16
 
@@ -50,15 +50,15 @@ async def run_exec_runner(
     Args:
         code: Python source.
         function_name: The function to call.
-        args: Positional arguments.
-        kwargs: Keyword arguments.
+        args: Positional arguments of the function.
+        kwargs: Keyword arguments of the function.
         python_path: Folders to put at the front of `sys.path`, in this order.
         env_updates: Environment variables for the call: name -> value; None unsets the variable.
         timeout: Maximum run time of the call, seconds.
-        limits: Limits of the call, for a backend that enforces limits. A limit that is None stays as the
-            backend has it.
-        backend: A backend, or its name or URL: then it is shared by this process and made on first use with
-            `WorkerConfig.from_env()`. None is the default backend.
+        limits: Limits of the call, for a backend that enforces limits. In these limits, None keeps the
+            backend's limit.
+        backend: A backend, or the name or URL of one; such a backend is created on first use with
+            `WorkerConfig.from_env()` and shared in this process. None is the default backend.
 
     Raises:
         ExecRunnerError: The program failed, or its process crashed.
@@ -76,7 +76,7 @@ async def run_exec_runner(
         env=env_updates if env_updates is not None else {},
     )
     chosen = resolve_backend(backend)
-    # Passed only if given: `execute` of a third-party backend may not take limits.
+    # `limits` is passed only if it is set: `execute` of a third-party backend may lack that parameter.
     optional: dict[str, Any] = {} if limits is None else {"limits": limits}
     return await chosen.execute(call, deadline_s=timeout, **optional)
 
@@ -91,25 +91,25 @@ async def run_call(
 ) -> Outcome:
     """Run a call on any backend and return its outcome.
 
-    An exception of the backend that is not an error of gigaexec, such as a lost connection, gives an outcome
-    with status infrastructure.
+    If the backend raises an exception that is not an error of gigaexec, such as a ConnectionError, the
+    outcome has the status infrastructure.
 
     Args:
         call: The call.
         deadline_s: Maximum run time of the call, seconds.
         queue_timeout_s: Longest wait for a worker, seconds; None is no limit.
-        limits: Limits of the call. A limit that is None stays as the backend has it.
-        backend: A backend, or its name or URL: then it is shared by this process and made on first use with
-            `WorkerConfig.from_env()`. None is the default backend.
+        limits: Limits of the call. In these limits, None keeps the backend's limit.
+        backend: A backend, or the name or URL of one; such a backend is created on first use with
+            `WorkerConfig.from_env()` and shared in this process. None is the default backend.
 
     Raises:
-        ConfigurationError: The call or a limit cannot be used, or the backend does not take the given
-            `queue_timeout_s` or `limits`. Nothing was started.
+        ConfigurationError: The call or a limit cannot be used; or `queue_timeout_s` or `limits` is set, and
+            the backend does not accept that parameter. Nothing was started.
     """
     chosen = resolve_backend(backend)
     if _reports_outcomes(chosen):
         try:
-            # Passed only if given: a third-party backend may not take limits.
+            # `limits` is passed only if it is set: `run` of a third-party backend may lack that parameter.
             optional: dict[str, Any] = {} if limits is None else {"limits": limits}
             return await chosen.run(call, deadline_s=deadline_s, queue_timeout_s=queue_timeout_s, **optional)
         except ConfigurationError:
@@ -120,7 +120,7 @@ async def run_call(
     for name, value in (("queue_timeout_s", queue_timeout_s), ("limits", limits)):
         if value is not None:
             raise ConfigurationError(
-                f"{type(chosen).__name__} has no run() and does not take {name}; leave it out"
+                f"{type(chosen).__name__} has no run() and does not take {name}; leave out {name}"
             )
     return await _run_by_execute(chosen, call, deadline_s)
 
@@ -138,20 +138,20 @@ async def map_calls(
     """Run many calls, a bounded number at a time, and yield their outcomes.
 
     `calls` is consumed as workers become free, so a generator may yield millions of calls. If you leave the
-    iteration early, the calls in flight are killed before the generator is closed. Close it with
-    `contextlib.aclosing` to have that happen at once.
+    loop early, the calls in flight are killed when the returned generator is closed. To close the generator
+    at once, use `contextlib.aclosing`.
 
     Args:
         calls: The calls, as an iterable or an asynchronous iterable.
         deadline_s: Maximum run time of each call, seconds.
-        ordered: Yield outcomes in the order of the calls; otherwise as the calls end. `Outcome.index` is the
-            position of the call in both cases.
-        max_in_flight: Maximum number of calls that are submitted and not yet yielded. Default: 16 for each
-            worker if ordered, else 2.
+        ordered: True to yield outcomes in the order of the calls, False to yield each outcome as soon as its
+            call ends. `Outcome.index` is the position of the call in both cases.
+        max_in_flight: Maximum number of calls that are submitted and whose outcome is not yet yielded.
+            Default: per worker, 16 if `ordered`, else 2.
         queue_timeout_s: Longest wait of each call for a worker, seconds; None is no limit.
-        limits: Limits of each call. A limit that is None stays as the backend has it.
-        backend: A backend, or its name or URL: then it is shared by this process and made on first use with
-            `WorkerConfig.from_env()`. None is the default backend.
+        limits: Limits of each call. In these limits, None keeps the backend's limit.
+        backend: A backend, or the name or URL of one; such a backend is created on first use with
+            `WorkerConfig.from_env()` and shared in this process. None is the default backend.
 
     Yields:
         One outcome per call.
@@ -199,7 +199,7 @@ async def map_calls(
 
 
 def _reports_outcomes(backend: ExecutorBackend) -> TypeGuard[OutcomeBackend]:
-    # isinstance() on a protocol takes 15 us, a tenth of a whole call.
+    # isinstance(backend, OutcomeBackend) would take 15 us, because it is a protocol: a tenth of a whole call.
     return callable(getattr(backend, "run", None))
 
 
@@ -242,7 +242,7 @@ async def _run_by_execute(backend: ExecutorBackend, call: WorkerCall, deadline_s
         failure = error
     except TimeoutError as error:
         failure = CallTimeoutError(str(error) or f"timed out after {deadline_s:g} s", deadline_s=deadline_s)
-    except Exception as error:  # noqa: BLE001 - as in run_call
+    except Exception as error:  # noqa: BLE001 - a third-party backend may raise anything
         failure = _failure_of_backend(backend, error)
     else:
         return Outcome(OutcomeStatus.OK, value=value, run_time_s=clock() - started_at)

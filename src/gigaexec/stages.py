@@ -1,11 +1,11 @@
-"""Alias of `gigaexec.evaluation.stages`, under the path from which most code imports it."""
+"""Alias of `gigaexec.evaluation.stages`: a short import path."""
 
 from typing import TYPE_CHECKING
 
 from gigaexec.module_aliases import replace_module
 
 if TYPE_CHECKING:
-    from gigaexec.evaluation.stages import *  # noqa: F403 - its __all__ is the next import
+    from gigaexec.evaluation.stages import *  # noqa: F403 - the next line imports __all__
     from gigaexec.evaluation.stages import __all__ as __all__
 
 replace_module(

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ProgramEvaluation", "Ranking", "evaluate_programs", "rank"]
 
-# Loaded on first use: the modules import the subpackages, and importing those runs this file first.
+# Name -> module that defines it. These modules are imported on first use: they import the subpackages, and
+# importing a subpackage runs this file first, so importing the modules here would be circular.
 _MODULE_OF = {
     "ProgramEvaluation": "record",
     "Ranking": "ranking",

@@ -18,8 +18,8 @@ from gigaexec.evaluation.record import ProgramEvaluation
 from gigaexec.evaluation.stages import Pipeline
 from gigaexec.evaluation.verdict import invalid_file, judge_results, unreadable_file
 
-# With two programs per worker, one call is queued while the value of another is passed to its validator, so
-# that no worker is idle. More would only hold memory.
+# With two programs per worker, no worker is idle: the call of one program is queued while the value of the
+# other is passed to the validator. A larger number would only use more memory.
 _IN_FLIGHT_PER_WORKER = 2
 
 
@@ -35,17 +35,17 @@ async def evaluate_programs(
     """Evaluate programs on a problem and yield each evaluation as soon as it is ready, in any order.
 
     The context of the problem is built once, before the first program. `programs` may be a generator of any
-    length: the next program is taken when an earlier one finishes. To stop early, close the iterator
+    length: the next program is taken when an earlier program finishes. To stop early, close the iterator
     (`contextlib.aclosing`); closing returns when every running call has been killed.
 
     Args:
         problem: The problem.
-        programs: Programs, or files that contain one program each. A file is read when its program is next. A
-            file that is not Python source text counts as an invalid program; the program of a file that
-            cannot be read is not judged.
+        programs: Programs, or files that contain one program each. A file is read just before the program is
+            evaluated. A file that is not Python source text counts as an invalid program. If a file cannot be
+            read, there is no verdict on the program.
         timeout_s: Maximum run time of each call, seconds, for stages to which pipeline.yaml gives no timeout.
-        backend: The backend that runs calls, or its name or URL (see `make_backend`); None is the default
-            backend.
+        backend: A backend, or the name or URL of one; such a backend is created on first use with
+            `WorkerConfig.from_env()` and shared in this process. None is the default backend.
         context_timeout_s: Maximum run time of `build_context`, seconds; None is `timeout_s`.
         max_in_flight: Maximum number of programs that are evaluated at the same time; None is two per worker.
 
@@ -56,8 +56,8 @@ async def evaluate_programs(
         ContextError: The context could not be built.
         CallCancelledError: The backend was shut down while the context was built.
         ConfigurationError: An argument has a wrong value, or the pipeline of the problem cannot be created.
-        InfrastructureError: gigaexec or the machine failed while the context was built. A later failure of
-            this kind is reported in the evaluation of its program, whose `was_judged` is False.
+        InfrastructureError: gigaexec or the machine failed while the context was built. If that happens
+            later, nothing is raised: the evaluation of the affected program has `was_judged` False.
     """
     backend = resolve_backend(backend)
     limit = _in_flight_limit(max_in_flight, backend)

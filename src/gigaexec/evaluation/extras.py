@@ -1,4 +1,4 @@
-"""A check that the optional packages of stages and problems are installed."""
+"""Check that the packages of the extra `stages` are installed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import importlib
 
 from gigaexec.errors import MissingExtraError
 
-# Import name -> the package's name, for the message.
+# Import name -> name of the package for pip, for the message.
 _PACKAGES = {"pydantic": "pydantic", "yaml": "PyYAML"}
 
 
 def require_stages_extra() -> None:
-    """Return if every package of the extra `stages` can be imported.
+    """Check that every package of the extra `stages` can be imported.
 
     Raises:
-        MissingExtraError: A package is missing; the message names it and the command that installs it.
+        MissingExtraError: A package is missing. The message names the package and the command to install it.
     """
     for module, package in _PACKAGES.items():
         try:

@@ -1,4 +1,4 @@
-"""Sentences about mistakes in what people write, such as metrics.yaml and the wiring of stages."""
+"""Make sentences about mistakes in user input, such as metrics.yaml or the inputs of stages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from gigaexec.untrusted.json_text import safe_repr
 
 _MAX_SHOWN_CHARACTERS = 60
-# Types of pydantic's errors -> what was expected, in the words that metrics.yaml is checked with.
+# Type of a pydantic error -> the expected value, in the same words as the checks of metrics.yaml.
 _EXPECTED = {"dict_type": "a mapping", "model_type": "a mapping", "string_type": "text"}
 
 
 def shown(value: object) -> str:
-    """Return at most 60 characters of a value's repr; no code of the value's class runs."""
+    """Return the repr of a value, cut after 60 characters. No code of the value's class runs."""
     return safe_repr(value, most_characters=_MAX_SHOWN_CHARACTERS)
 
 
@@ -35,12 +35,12 @@ def unknown_name(what: str, name: object, known: Iterable[str]) -> str:
 
 
 def findings_of(error: ValidationError, known_keys: Mapping[int, Iterable[str]] | None = None) -> list[str]:
-    """Return one line for each mistake that pydantic found: its place, what was expected and what was found.
+    """Return one line for each mistake that pydantic found: the place, the expected and the given value.
 
     Args:
         error: The error that pydantic raised.
-        known_keys: Depth -> the keys that mappings at that depth may have; the outermost mapping has depth 1.
-            At other depths an unknown key is reported without a suggestion.
+        known_keys: Depth -> the allowed keys of a mapping at that depth. The outermost mapping has depth 1.
+            At a depth that is not listed, an unknown key is reported without a suggestion.
     """
     findings = []
     for detail in error.errors(include_url=False, include_context=False):
@@ -51,7 +51,7 @@ def findings_of(error: ValidationError, known_keys: Mapping[int, Iterable[str]] 
             known = (known_keys or {}).get(len(place))
             words = "unknown key" if known is None else unknown_name("key", place[-1], known)
             place = place if known is None else place[:-1]
-        elif detail["type"] == "value_error":  # raised by a validator of gigaexec
+        elif detail["type"] == "value_error":  # a ValueError that a pydantic validator of gigaexec raised
             words = words.removeprefix("Value error, ")
         else:
             expected = _EXPECTED.get(detail["type"], words.removeprefix("Input should be "))

@@ -1,4 +1,4 @@
-"""Numbers that a validator returned."""
+"""Convert the numbers that a validator returned."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gigaexec.untrusted.plain_values import is_a, is_numpy_data
 def finite_float(value: Any) -> float | None:
     """Return a metric's value as a float, or None if the value is not a finite number.
 
-    Bools, numpy scalars and 0-d numpy arrays count as the numbers that they hold. Strings do not, nor do
-    arrays of other libraries. Of a subclass of float or int the stored number counts; no code of the value's
-    class runs.
+    Bools, numpy scalars and 0-d numpy arrays are converted to the number that they contain. Strings and
+    arrays of other libraries are not numbers. For an instance of a subclass of float or int, the stored
+    number is returned. No code of the value's class runs.
     """
     held = value.item() if is_numpy_data(value) and value.shape == () else value
     if is_a(held, float):

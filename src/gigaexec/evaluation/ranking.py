@@ -1,4 +1,4 @@
-"""Rank evaluations."""
+"""Sort evaluations of programs into a ranking."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Ranking:
     """Sorted evaluations of programs on one problem. A program's rank is its position in `valid`, from 1.
 
     Args:
-        valid: Valid programs, best first; equally good programs by name.
-        invalid: Programs that failed or have wrong metrics, by name. They have no rank.
-        not_judged: Programs without a verdict, because gigaexec or the machine failed or the call was
-            withdrawn, by name.
+        valid: Valid programs, best first. Equally good programs are sorted by name.
+        invalid: Programs that failed or have wrong metrics, sorted by name. These programs have no rank.
+        not_judged: Programs without a verdict, sorted by name: gigaexec or the machine failed, or the call
+            was cancelled.
     """
 
     valid: tuple[ProgramEvaluation, ...]

@@ -15,31 +15,31 @@ from gigaexec.untrusted.json_text import json_line, metric_as_json
 class ProgramEvaluation:
     """The evaluation of one program on one problem.
 
-    Costs and clocks are those of the call that runs the program; the call of the validator is not included.
+    Times and memory are measurements of the call that runs the program, without the call of the validator.
 
     Args:
         name: Name of the program; the file's name without its suffix if the program came from a file.
         program_id: Id of the program; "" if the file could not be read or decoded.
         path: The file that the program came from, or None.
-        status: How the call that failed ended; ok if no call failed. A program with wrong metrics (one is
-            missing, for example) is ok here and not valid.
+        status: Status of the call that failed; ok if no call failed. A program with wrong metrics, such as a
+            missing metric, has the status ok but is not valid.
         is_valid: True if the metrics of the program may be compared with those of other programs.
-        metrics: Every specified metric as a float, then the other metrics that the validator gave. The
-            specified metrics are the sentinels if the program is not valid. Empty if the program was not
-            judged.
-        out_of_bounds: Metric -> a sentence about its value outside the bounds.
-        reason: Why the program is not valid or was not judged, one line; "" if it is valid.
+        metrics: First the metrics that metrics.yaml specifies, as floats, then other metrics that the
+            validator returned. If the program is not valid, the specified metrics have their sentinel values.
+            Empty if the program was not judged.
+        out_of_bounds: Metric name -> a sentence, for each metric whose value is outside its bounds.
+        reason: Why the program is not valid or was not judged, one line; "" if the program is valid.
         detail: The whole failure: traceback, code context, captured output.
         failed_stage: Name of the stage that failed, or None.
-        side_failures: Stage name -> why it failed, for failed stages that the metrics do not depend on. These
+        side_failures: Stage name -> reason, for each failed stage that the metrics do not depend on. These
             failures do not make a program invalid.
-        wall_time_s: Wall time of the call, seconds, from its `ExecutionMetrics`; None if it has none.
+        wall_time_s: Wall time of the call, seconds, from `ExecutionMetrics`; None if the call has no metrics.
         cpu_time_s: CPU time of the call, user and system together, seconds; None if the call has no metrics.
         peak_rss_kb: Peak memory of the call, KiB; None if the call has no metrics.
         queue_time_s: Seconds that the call waited for a free worker.
         start_time_s: Seconds that the call waited for a worker process to start.
-        run_time_s: Seconds from the start of the call to its end or until it was killed.
-        artifact: The artifact that the validator returned, or None. It is not part of the JSON.
+        run_time_s: Seconds that the call ran, until it ended or was killed.
+        artifact: The artifact that the validator returned, or None. `to_json` leaves it out.
     """
 
     name: str
@@ -63,14 +63,17 @@ class ProgramEvaluation:
 
     @property
     def was_judged(self) -> bool:
-        """False if gigaexec or the machine failed, or the call was withdrawn: no verdict on the program."""
+        """True if the evaluation is a verdict on the program.
+
+        False if the call was cancelled, or if gigaexec or the machine failed.
+        """
         return not self.status.is_inconclusive
 
     def to_json(self) -> str:
         """Return one line of JSON, without a newline at its end.
 
-        Among metrics that are not specified, NaN and infinities are written as null, and values that JSON
-        cannot represent are written as their repr.
+        A metric that is NaN or infinite is written as null. Any other metric that JSON cannot represent is
+        written as its repr.
 
         Raises:
             TypeError: A metric's name or another field has a type that JSON cannot represent.

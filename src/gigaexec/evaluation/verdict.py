@@ -1,4 +1,4 @@
-"""Turn the results of a problem's stages into the evaluation of the program."""
+"""Make the evaluation of a program from the results of the stages."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def judge_results(
 
 
 def unreadable_file(path: Path, reason: str) -> ProgramEvaluation:
-    """Return the evaluation of a file that the machine could not read: there is no verdict on its program."""
+    """Return the evaluation for a file that could not be read. There is no verdict on the program."""
     return ProgramEvaluation(
         name=path.stem, program_id="", path=path, status=OutcomeStatus.INFRASTRUCTURE, reason=reason
     )
 
 
 def invalid_file(path: Path, reason: str, metrics: MetricsSpec) -> ProgramEvaluation:
-    """Return the evaluation of a file that is not Python source text: invalid, as for a syntax error."""
+    """Return the evaluation for a file that is not Python source text. The program counts as invalid."""
     return ProgramEvaluation(
         name=path.stem,
         program_id="",
@@ -91,12 +91,12 @@ def _side_failures(results: Mapping[str, ProgramStageResult], decisive: Collecti
 
 def _status(failure: ProgramStageResult) -> OutcomeStatus:
     status = failure.outcome.status if failure.outcome else OutcomeStatus.ERROR
-    # The machine can fail a hook of the stage after its call succeeded, by a full disk for example.
+    # After the call of a stage succeeded, a hook of the stage can still fail, for example on a full disk.
     return OutcomeStatus.INFRASTRUCTURE if failure.is_inconclusive and status is OutcomeStatus.OK else status
 
 
 def _measured(results: Mapping[str, ProgramStageResult]) -> Mapping[str, Any]:
-    # The problem may choose any class for this stage. build_pipeline checked that its output has metrics.
+    # pipeline.yaml may use any class for this stage; build_pipeline() checked that the output has `metrics`.
     output: Any = results[METRICS_STAGE].output
     metrics: Mapping[str, Any] = output.metrics
     return metrics

@@ -3,7 +3,7 @@
 Needs the extra `stages`.
 """
 
-# ruff: noqa: E402 - the check must run before the imports that need the extra
+# ruff: noqa: E402 - require_stages_extra() must run before the imports that need the extra
 
 from gigaexec.evaluation.extras import require_stages_extra
 

@@ -23,8 +23,8 @@ async def load_context(problem: Problem, *, backend: ExecutorBackend | None = No
         timeout_s: Maximum run time of the call, seconds.
 
     Raises:
-        ContextError: `build_context` failed, or its value cannot be pickled for the programs; the message
-            says why.
+        ContextError: `build_context` failed, or its value cannot be pickled to be passed to programs. The
+            message contains the reason.
         ProblemError: The problem has no context, or its file cannot be read.
         InfrastructureError: gigaexec or the machine failed.
         CallCancelledError: The backend was shut down during the call.
@@ -48,8 +48,7 @@ async def load_context(problem: Problem, *, backend: ExecutorBackend | None = No
 
 
 def _require_picklable(value: Any, problem: Problem) -> None:
-    # A value that was unpickled cannot always be pickled again. Without this check it would fail every
-    # program.
+    # Not every value that was unpickled can be pickled again. Without this check, every program would fail.
     try:
         encode_arguments(WorkerCall(code="", function_name="entrypoint", args=[value]))
     except InvalidCallError as error:

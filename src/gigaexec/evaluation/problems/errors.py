@@ -19,7 +19,7 @@ class ProblemError(ConfigurationError):
 
     @classmethod
     def listing(cls, what: object, findings: list[str]) -> ProblemError:
-        """Make the error about one or more mistakes in `what`, a file or a folder."""
+        """Make an error that lists one or more mistakes in the file or folder `what`."""
         if len(findings) == 1:
             return cls(findings[0])
         lines = [f"{what}: {len(findings)} mistakes", *(f"  {finding}" for finding in findings)]
@@ -27,4 +27,4 @@ class ProblemError(ConfigurationError):
 
 
 class ContextError(ProblemError):
-    """`build_context` of the problem failed; the message holds its traceback."""
+    """`build_context` of the problem failed. The message contains the traceback."""

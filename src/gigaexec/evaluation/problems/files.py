@@ -1,4 +1,4 @@
-"""Read the files of a problem folder; every mistake is a ProblemError that names the file and the line."""
+"""Read the files of a problem folder. A mistake raises ProblemError with the file and, in YAML, the line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from gigaexec.evaluation.problems.errors import ProblemError
 
 
 class _WrongScalarError(Exception):
-    """A value does not fit its tag.
+    """A value in a YAML file is not valid for its type, such as an impossible date.
 
     Args:
-        message: The mistake.
+        message: Description of the mistake.
         line: Line number, from 1.
     """
 
@@ -25,9 +25,10 @@ class _WrongScalarError(Exception):
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A loader that refuses a repeated key and a value that does not fit its tag, each with its line.
+    """A YAML loader that reports repeated keys and invalid values, such as an impossible date, with the line.
 
-    PyYAML silently keeps the last of two equal keys, and an impossible date raises an error of any class.
+    SafeLoader silently keeps the last of two equal keys. For an invalid value it raises various exceptions,
+    such as ValueError or KeyError, without a line.
     """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
@@ -85,5 +86,5 @@ def read_yaml(path: Path) -> Any:
         raise ProblemError(f"{path}:{error.line}: not valid YAML: {error}") from error
     except RecursionError as error:
         raise ProblemError(f"{path}: not valid YAML: nested too deep") from error
-    except yaml.YAMLError as error:  # an error about a forbidden character has no line
+    except yaml.YAMLError as error:  # a forbidden character: this error has no line number
         raise ProblemError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error

@@ -20,11 +20,11 @@ def default_sentinel(
 ) -> float:
     """Return a value that is worse than every value inside the bounds.
 
-    The value is -1e5 if higher is better, and 1e5 if lower is better. If a bound is at least as bad as that,
-    the value is twice the worst bound, or infinite if that exceeds the range of floats.
+    The value is -1e5 if higher is better, and 1e5 if lower is better. If a bound is as bad as this value or
+    worse, the value is twice the worst bound; if that exceeds the range of floats, the value is infinite.
 
     Args:
-        higher_is_better: The direction of the metric.
+        higher_is_better: True if a larger value of the metric is better.
         lower_bound: The smallest plausible value; None is no bound.
         upper_bound: The largest plausible value; None is no bound.
     """
@@ -41,17 +41,17 @@ class MetricSpec:
     """The properties of one metric.
 
     Args:
-        name: Its key in the validator's dict.
-        description: What it measures.
+        name: Key of the metric in the dict that the validator returns.
+        description: What the metric measures.
         decimals: Digits after the decimal point when a value is shown, 0 or more.
         unit: Text shown after a value; "" is no unit.
         is_primary: True if programs are ranked by this metric.
         higher_is_better: True if a larger value is better.
         lower_bound: The smallest plausible value; None is no bound.
         upper_bound: The largest plausible value; None is no bound.
-        include_in_prompts: True if whoever writes programs, for example a language model, sees this metric.
+        include_in_prompts: True if the author of programs, for example a language model, sees this metric.
         significant_change: The smallest difference that matters; None if it is not specified.
-        sentinel_value: The value of an invalid program; worse than every value inside the bounds.
+        sentinel_value: Value of the metric for an invalid program, worse than every value inside the bounds.
     """
 
     name: str
@@ -67,12 +67,12 @@ class MetricSpec:
     sentinel_value: float = -_DEFAULT_SENTINEL_SIZE
 
     def format(self, value: float) -> str:
-        """Return the value as text with this metric's decimals and unit."""
+        """Return the value as text, with the decimals and the unit of this metric."""
         text = f"{value:.{self.decimals}f}"
         return f"{text} {self.unit}" if self.unit else text
 
     def bounds_finding(self, value: float) -> str:
-        """Return a sentence about a value outside the bounds, or "" for a value inside them."""
+        """Return a sentence about a value outside the bounds, or "" for a value inside the bounds."""
         if self.lower_bound is not None and value < self.lower_bound:
             return f"{value!r} is below the lower bound {self.lower_bound!r}"
         if self.upper_bound is not None and value > self.upper_bound:
@@ -88,9 +88,10 @@ class MetricsVerdict:
         is_valid: True if every specified metric is a finite number and the validator did not set `is_valid`
             to 0.
         reason: Why the program is invalid, one line; "" for a valid program.
-        values: Every specified metric as a float, in the order of the specification; for an invalid program
-            these are the sentinels. Then all other metrics: numbers as floats, other values unchanged.
-        out_of_bounds: For a valid program, metric -> a sentence about its value outside the bounds.
+        values: First the metrics that metrics.yaml specifies, as floats and in its order; an invalid program
+            has the sentinel values there. Then all other metrics: numbers as floats, other values unchanged.
+        out_of_bounds: Metric name -> a sentence, for each metric of a valid program that is outside its
+            bounds.
     """
 
     is_valid: bool
@@ -104,38 +105,39 @@ class MetricsSpec:
     """All metrics of a problem. Exactly one is primary.
 
     Args:
-        specs: Metric name -> its properties, in the order of the file.
+        specs: Metric name -> properties of the metric, in the order of metrics.yaml.
     """
 
     specs: dict[str, MetricSpec]
 
     @property
     def primary(self) -> str:
-        """The name of the metric by which programs are ranked."""
+        """Name of the metric that ranks the programs."""
         return next(name for name, spec in self.specs.items() if spec.is_primary)
 
     @property
     def primary_spec(self) -> MetricSpec:
-        """The metric by which programs are ranked."""
+        """Properties of the metric that ranks the programs."""
         return self.specs[self.primary]
 
     def sort_key(self, values: Mapping[str, Any]) -> float:
-        """Return a number that is smaller for a better program: sorting by it puts the best program first.
+        """Return a sort key that is smaller for a better program, so that the best program comes first.
 
         Args:
-            values: The values of a verdict.
+            values: The metrics of the program, as in `MetricsVerdict.values`.
         """
         value = float(values[self.primary])
         return -value if self.primary_spec.higher_is_better else value
 
     def sentinels(self) -> dict[str, float]:
-        """Return metric name -> sentinel value, for every specified metric."""
+        """Return metric name -> sentinel value, for every metric of metrics.yaml."""
         return {name: spec.sentinel_value for name, spec in self.specs.items()}
 
     def format(self, name: str, value: Any) -> str:
         """Return the value of a metric as text.
 
-        A specified metric gets its decimals and unit, any other number 6 significant digits.
+        A metric of metrics.yaml has the decimals and the unit given there. Any other number has 6 significant
+        digits.
         """
         number = finite_float(value)
         if number is None:
@@ -145,20 +147,21 @@ class MetricsSpec:
         return f"{number:.{_SIGNIFICANT_DIGITS_OF_EXTRAS}g}"
 
     def invalid(self, reason: str, metrics: Mapping[str, Any] | None = None) -> MetricsVerdict:
-        """Return the verdict on a program that failed: the sentinels of all specified metrics.
+        """Return the verdict on a program that failed: every metric of metrics.yaml has its sentinel value.
 
-        Do not use it for an inconclusive failure: that is no verdict on the program.
+        Do not call this for an inconclusive failure, which is no verdict on the program.
 
         Args:
             reason: Why the program is invalid, one line.
-            metrics: Metrics that were measured. Those that are not specified are kept. None is no metric.
+            metrics: Metrics that were measured. Metrics that metrics.yaml does not specify are kept in the
+                verdict. None is no metric.
         """
         return MetricsVerdict(
             is_valid=False, reason=reason, values=self.sentinels() | self._extras(metrics or {})
         )
 
     def judge(self, metrics: Mapping[str, Any]) -> MetricsVerdict:
-        """Return the verdict on the metrics that the validator and later stages gave.
+        """Return the verdict on the metrics of a program, which the validator and other stages returned.
 
         Args:
             metrics: Metric name -> value of any type; no code of the value's class runs.
@@ -197,5 +200,5 @@ def _metric_finding(name: str, metrics: Mapping[str, Any]) -> str:
 
 
 def _on_one_line(value: object) -> str:
-    # The repr of a numpy array has newlines.
+    # The repr of a numpy array contains newlines.
     return " ".join(shown(value).split())

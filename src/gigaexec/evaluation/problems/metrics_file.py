@@ -16,7 +16,7 @@ from gigaexec.evaluation.problems.files import read_yaml
 from gigaexec.evaluation.problems.metrics import MetricSpec, MetricsSpec, default_sentinel
 
 _MAX_DECIMALS = 30  # a float has 17 significant digits
-# YAML 1.1, which PyYAML reads, takes 1e-5 for text because it has no dot; people mean the number.
+# PyYAML reads YAML 1.1, in which 1e-5 is text because it has no dot. Users mean the number.
 _NUMBER_WITHOUT_DOT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 
 
@@ -47,12 +47,12 @@ def _decimals(value: object) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """A key of a metric.
+    """Check of one key of a metric in metrics.yaml.
 
     Args:
-        expected: The values it may have, for the message about any other.
-        read: Returns the value as `MetricSpec` holds it, or None if it is wrong.
-        may_be_null: True if null is the same as leaving the key out.
+        expected: Description of the allowed values, for the error message.
+        read: Converts the value to the value for `MetricSpec`. Returns None for a wrong value.
+        may_be_null: True if null is the same as leaving out the key.
     """
 
     expected: str
@@ -79,10 +79,10 @@ def load_metrics_spec(path: str | Path) -> MetricsSpec:
     """Read and check a metrics.yaml.
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Raises:
-        ProblemError: The file is missing, unreadable or wrong; every mistake is listed with its key.
+        ProblemError: The file is missing, unreadable or wrong. The message lists every mistake with its key.
     """
     path = Path(path)
     spec, findings = _read_specs(read_yaml(path))
@@ -139,11 +139,11 @@ def _read_metric(name: str, entry: object) -> tuple[MetricSpec, list[str]]:
 
 
 def _may_be_sentinel(spec: MetricSpec) -> bool:
-    """True if the sentinel is worse than every value inside the bounds: no measured value can equal it.
+    """True if the sentinel is worse than every value inside the bounds.
 
-    Existing problems put the sentinel of a secondary metric (`is_valid`, a count) on its worst bound, 0 for
-    instance. That affects no ranking, so it is allowed; for the primary metric it is not. If the worse side
-    has no bound, any value worse than the other bound is allowed.
+    If the metric has no bound on its worse side, the sentinel must be worse than the other bound. The
+    sentinel of a secondary metric may also equal the worst bound, as in existing problems (0 for `is_valid`):
+    only the primary metric affects the ranking.
     """
     low, high, sentinel = spec.lower_bound, spec.upper_bound, spec.sentinel_value
     worst, best = (low, high) if spec.higher_is_better else (high, low)

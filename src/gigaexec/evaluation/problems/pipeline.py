@@ -1,15 +1,15 @@
-"""The pipeline that evaluates a program on a problem.
+"""Make the pipeline that evaluates a program on a problem.
 
-The default pipeline calls the program, passes the returned value to the validator, and takes the metrics:
+The default pipeline calls the program, passes the returned value to the validator, and fetches the metrics:
 
     call      CallProgramFunction     entrypoint(context) or entrypoint()
     validate  CallValidatorFunction   validate(context, payload) or validate(payload)
     metrics   FetchMetrics
 
-A problem that needs other stages describes all of them in pipeline.yaml. Options that a stage does not set
-there have defaults: `folder` and `python_path` are the problem folder, `timeout` is the caller's. `context`
-is an initial value if the problem has a context.py. Two stage names are fixed: `call` runs the program, and
-the output of `metrics` has a field `metrics`.
+A problem that needs other stages describes all its stages in pipeline.yaml. The defaults for options of these
+stages: `folder` and `python_path` are the problem folder, `timeout` is the caller's timeout. `context` is an
+initial value if the problem has a context.py. Two stages must exist: the stage `call` runs the program, and
+the output of the stage `metrics` has a field `metrics`.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from gigaexec.evaluation.problems.problem import METRICS_FILE, VALIDATOR_FILE, P
 from gigaexec.evaluation.stages import Pipeline
 
 CALL_STAGE = "call"
-"""The stage that runs the program; its outcome holds the cost of the program."""
+"""Name of the stage that runs the program. The outcome of this stage contains the cost of the program."""
 METRICS_STAGE = "metrics"
-"""The stage whose output holds the metrics to judge."""
+"""Name of the stage whose output contains the metrics to judge."""
 CONTEXT = "context"
-"""The initial value that holds the context."""
+"""Name of the initial value of the pipeline that is the context of the problem."""
 ENTRYPOINT = "entrypoint"
-"""The function of a program that the default pipeline calls."""
+"""Name of the function that the default pipeline calls in a program."""
 
 
 def build_pipeline(problem: Problem, *, timeout_s: float) -> Pipeline:
     """Make the pipeline that evaluates programs on a problem.
 
-    If the problem has a context, run the pipeline with `initial={"context": value}`, where `load_context`
-    returns the value; otherwise run it without `initial`.
+    If the problem has a context, run the pipeline with `initial={"context": value}`; `load_context` returns
+    this value. Otherwise, run the pipeline without `initial`.
 
     Args:
         problem: The problem.

@@ -1,4 +1,4 @@
-"""A problem folder."""
+"""The class `Problem`: a problem folder, read and checked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONTEXT_FILE = "context.py"
 PIPELINE_FILE = "pipeline.yaml"
 INITIAL_PROGRAMS_FOLDER = "initial_programs"
 
-# File name -> explanation for the message about a missing file.
+# Required file -> explanation of its content, appended to the message about a missing file.
 _REQUIRED_FILES = {
     VALIDATOR_FILE: " (the function validate, which scores the result of a program)",
     METRICS_FILE: "",
@@ -37,20 +37,20 @@ class Problem:
 
         validate.py              validate(payload) or validate(context, payload) -> metrics[, artifact]
         metrics.yaml             the properties of each metric
-        task_description.txt     the task in words, for whoever writes programs
+        task_description.txt     the task in words, for the authors of programs
         context.py               optional: build_context() -> the argument of every program's entrypoint
         pipeline.yaml            optional: stages that replace the default ones
         initial_programs/*.py    programs to begin with, each with a function `entrypoint`
-        helper modules           modules that these files import
+        helper modules           modules that the files above import
 
     Args:
-        path: The folder, absolute.
-        name: The folder's name.
+        path: Absolute path of the folder.
+        name: Name of the folder.
         description: Text of task_description.txt.
         metrics: Content of metrics.yaml.
-        validator_path: validate.py.
-        context_path: context.py, or None.
-        pipeline_path: pipeline.yaml, or None.
+        validator_path: Path of validate.py.
+        context_path: Path of context.py; None if there is no such file.
+        pipeline_path: Path of pipeline.yaml; None if there is no such file.
         initial_programs: Files of the initial programs, sorted by name.
     """
 
@@ -65,7 +65,7 @@ class Problem:
 
     @property
     def python_path(self) -> list[str]:
-        """Folders from which programs, validator and context can import."""
+        """Folders from which programs, validate.py and context.py can import."""
         return [str(self.path)]
 
     @classmethod
@@ -73,11 +73,11 @@ class Problem:
         """Read a problem folder.
 
         Args:
-            path: The folder.
+            path: Path of the folder.
 
         Raises:
             ProblemError: The folder or a file is missing or unreadable, metrics.yaml is wrong, or a Python
-                file does not define its function; every mistake is listed.
+                file does not define its function. The message lists every mistake.
         """
         folder = Path(path)
         if not folder.is_dir():
@@ -88,7 +88,7 @@ class Problem:
         context_path = _file_or_none(folder.absolute() / CONTEXT_FILE)
         pipeline_path = _file_or_none(folder.absolute() / PIPELINE_FILE)
         _collect(findings, read_function_source, folder / CONTEXT_FILE, "build_context")
-        if pipeline_path is None:  # the stages of a pipeline.yaml choose their functions
+        if pipeline_path is None:  # the default pipeline calls validate(), so validate.py must define it
             _collect(findings, read_function_source, folder / VALIDATOR_FILE, "validate")
         if findings or description is None or metrics is None:
             raise ProblemError.listing(folder, findings)
@@ -106,7 +106,7 @@ class Problem:
 
 def programs_in(folder: Path) -> list[Path]:
     """List the programs in a folder, sorted by file name: `*.py` without `__init__.py` and hidden files."""
-    # __init__.py makes the folder a package; editors leave hidden files behind.
+    # __init__.py only makes the folder a package, and hidden files are backups of editors.
     files = sorted(folder.glob("*.py"))
     return [file for file in files if file.name != "__init__.py" and not file.name.startswith(".")]
 
@@ -119,7 +119,7 @@ def _missing_files(folder: Path) -> list[str]:
 
 
 def _collect(findings: list[str], read: Callable[..., _T], path: Path, *arguments: str) -> _T | None:
-    """Return the content of a file that exists; if the file is wrong, add its mistakes to the findings."""
+    """Return the content of a file, or None if it is missing or wrong. Mistakes are added to the findings."""
     if not path.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Programs and the Python files that hold their source."""
+"""Programs, and functions that read the source of programs from Python files."""
 
 from gigaexec.evaluation.programs.program import Program
 from gigaexec.evaluation.programs.source import SourceUnreadableError, read_source

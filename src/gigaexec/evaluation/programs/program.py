@@ -1,4 +1,4 @@
-"""The record of one program."""
+"""The class `Program`: source, name and id of one program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Program:
     """A program: its source, its name and its id.
 
     Args:
-        code: Python source. Any text is allowed; it is compiled in a worker only.
+        code: Python source. Any text is allowed here, because only a worker compiles it.
         name: Name shown to people; it need not be unique.
         id: Unique id. Default: 32 random hex digits.
 
@@ -47,7 +47,7 @@ class Program:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Program:
-        """Read a program from a Python file; the program is named after the file, without its suffix.
+        """Read a program from a Python file. The program's name is the file name without its suffix.
 
         Raises:
             SourceUnreadableError: The file is missing or cannot be read; the message names the file.

@@ -1,4 +1,4 @@
-"""Read Python source from files. Nothing here runs it."""
+"""Read Python source from files, without running it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from gigaexec.errors import ConfigurationError
 
-# With these functions a file can define names that its text does not show.
+# A file that uses one of these functions may define names that do not appear in its text.
 _DEFINES_NAMES_AT_RUN_TIME = frozenset({"exec", "globals", "setattr", "vars"})
 
 
 class SourceUnreadableError(ConfigurationError):
-    """The machine could not read a file: it is missing, permission is denied or too many files are open."""
+    """A file could not be read: it is missing, permission is denied, or too many files are open."""
 
 
 def read_source(path: str | Path) -> str:
-    """Return the text of a Python file, decoded by its coding line or byte order mark, as Python decodes it.
+    """Return the text of a Python file, decoded as Python does, by encoding declaration or byte order mark.
 
     Raises:
         SourceUnreadableError: The file is missing or cannot be read; the message names the file.
@@ -28,18 +28,19 @@ def read_source(path: str | Path) -> str:
         return importlib.util.decode_source(Path(path).read_bytes())
     except OSError as error:
         raise SourceUnreadableError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, SyntaxError) as error:  # SyntaxError: a coding line that names no codec
+    except (UnicodeDecodeError, SyntaxError) as error:  # SyntaxError: an unknown codec is declared (PEP 263)
         raise ConfigurationError(f"{path}: not Python source text: {error}") from error
 
 
 def read_function_source(path: Path, function_name: str) -> str:
-    """Return the text of a Python file, after a check that it compiles and defines a function.
+    """Return the text of a Python file, after checking that the file compiles and defines a function.
 
-    The check reports a mistake in a file of the problem, such as validate.py, before it fails every program.
+    The check finds a mistake in a file of the problem, such as validate.py, before programs are evaluated.
+    Without the check, the mistake would make every program fail.
 
     Raises:
-        ConfigurationError: The file is missing or unreadable, does not compile, or does not define the name;
-            the message names the file.
+        ConfigurationError: The file is missing or unreadable, does not compile, or does not define the
+            function; the message names the file.
     """
     source = read_source(path)
     try:
@@ -48,7 +49,7 @@ def read_function_source(path: Path, function_name: str) -> str:
             compile(tree, str(path), "exec", dont_inherit=True)
     except SyntaxError as error:
         raise ConfigurationError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from error
-    except (ValueError, RecursionError, MemoryError) as error:  # a NUL; deep nesting
+    except (ValueError, RecursionError, MemoryError) as error:  # ValueError: a NUL; the others: deep nesting
         raise ConfigurationError(f"{path}: not valid Python: {error}") from error
     if not any(_may_define(node, function_name) for node in ast.walk(tree)):
         raise ConfigurationError(f"{path}: expected a function {function_name}, found none")
