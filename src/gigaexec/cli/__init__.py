@@ -1,6 +1,6 @@
 """The command `gigaexec`: one module for each subcommand, `render/` for output, `probes/` for `doctor`.
 
-Importing this package imports neither typer nor rich, so that `main` can report that one is missing.
+Importing this package imports neither typer nor rich, so that `main` can report if one of them is missing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line as a whole: its subcommands, exit statuses and error messages."""
+"""Assemble the command line: subcommands, exit statuses and error messages."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _root(
 
 class _Command(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        # Some versions of typer put required arguments in braces, which elsewhere mean alternatives.
+        # Some versions of typer put required arguments in braces, which usually mean alternatives.
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
 
@@ -80,14 +80,14 @@ def run_command_line(arguments: Sequence[str]) -> int:
     """
     prepare_streams()
     log_warnings_to_stderr()
-    # As a KeyboardInterrupt, Ctrl-C would end with typer's message and status.
+    # Without this handler, Ctrl-C raises KeyboardInterrupt, for which typer has its own message and status.
     signal.signal(signal.SIGINT, _interrupt)
     try:
         status = _run_app(arguments)
         sys.stdout.flush()
     except Interrupted as interruption:
         for number in (signal.SIGINT, signal.SIGTERM):
-            # Python removes its handlers before it exits; a signal after that would change the status.
+            # Python removes signal handlers when it exits. A signal after that would change the exit status.
             signal.signal(number, signal.SIG_IGN)
         print_error(f"stopped by {interruption.signal_name}{interruption.progress}")
         return 128 + interruption.signal_number
@@ -111,6 +111,6 @@ def _run_app(arguments: Sequence[str]) -> int:
 
 
 def _interrupt(signal_number: int, _: FrameType | None) -> NoReturn:
-    # A second Ctrl-C must not interrupt the cleanup. Not SIG_IGN: new processes would inherit that.
+    # A second Ctrl-C must not interrupt the cleanup. SIG_IGN is not used: new processes would inherit it.
     signal.signal(signal_number, lambda _number, _frame: None)
     raise Interrupted(signal_number)

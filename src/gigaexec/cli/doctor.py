@@ -12,8 +12,8 @@ def doctor(
 ) -> None:
     """Check this machine, and say what to do about each problem.
 
-    Everything is tried: workers are started, a file is mapped, and a driver is killed
-    to see whether its worker ends with it.
+    The checks try everything: they start workers, map a file, and kill a driver
+    process to see whether its worker ends too.
 
     Examples:
 

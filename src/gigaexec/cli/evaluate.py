@@ -85,9 +85,9 @@ def evaluate(
         gigaexec evaluate examples/heilbronn --json | jq .metrics
 
     \b
-    Exit status: 0 at least one program is valid, 1 none is, 2 wrong use, 3 at
-    least one could not be evaluated because gigaexec or the machine failed,
-    130 after Ctrl-C (results until then are shown and kept).
+    Exit status: 0 at least one program is valid, 1 no program is valid, 2 wrong
+    use, 3 at least one program could not be evaluated because gigaexec or the
+    machine failed, 130 after Ctrl-C (results until then are shown and kept).
     """
     from gigaexec.cli.evaluation_run import EvaluationRun
     from gigaexec.cli.pool import PoolOptions
@@ -112,12 +112,12 @@ def evaluate(
 
 
 def programs_to_evaluate(problem: Problem, paths: Sequence[Path]) -> list[Path]:
-    """Return the program files that a command line names.
+    """Return the program files for the PROGRAM arguments of the command line, each file once.
 
     Args:
-        problem: Its initial programs are the default.
-        paths: Files, and folders whose `*.py` are taken except `__init__.py` and hidden files. A file that is
-            named directly is taken whatever its name, and only once.
+        problem: The problem. Its initial programs are returned if `paths` is empty.
+        paths: Files and folders. A file may have any name. From a folder, the files `*.py` are taken, without
+            `__init__.py` and hidden files.
 
     Raises:
         ConfigurationError: A path is neither a file nor a folder, or there is no program.
@@ -148,7 +148,7 @@ def _files_of(path: Path) -> list[Path]:
     if stat.S_ISREG(mode):
         return [path]
     if not stat.S_ISDIR(mode):
-        # Reading a pipe or a device could block forever, and with it all other programs.
+        # Reading from a pipe or a device could block forever, and so block the evaluation of all programs.
         raise ConfigurationError(
             f"{path}: expected a program or a folder of programs, not a pipe, a socket or a device"
         )

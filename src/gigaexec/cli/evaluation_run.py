@@ -1,4 +1,4 @@
-"""One run of `gigaexec evaluate`: each result as soon as it is ready, the table at the end."""
+"""Run `gigaexec evaluate`: report each result as soon as it is ready, and print the table at the end."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _log = logging.getLogger(__name__)
 
 
 class EvaluationRun:
-    """Evaluates programs on a problem and shows the results.
+    """An evaluation of programs on a problem, with its results on the screen and in a file.
 
     Args:
         problem: The problem.
-        files: The programs, one file each.
-        results: The file to which each evaluation is written; None writes none.
-        prints_json: Print each evaluation as a line of JSON instead of the table.
+        files: The files of the programs; each file contains one program.
+        results: The file to which each evaluation is written; None to write no file.
+        prints_json: True to print each evaluation as a line of JSON. False to print the table.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class EvaluationRun:
             options: The options of the pool.
 
         Raises:
-            Interrupted: A signal stopped the run, or the reader of stdout has gone. The results until then
+            Interrupted: A signal stopped the run, or the reader of stdout closed the pipe. The results so far
                 have been shown.
             ConfigurationError: The problem or the configuration cannot be used.
             InfrastructureError: gigaexec or the machine failed while the context was built, or a result could
@@ -80,7 +80,7 @@ class EvaluationRun:
     async def _evaluate_all(
         self, timeout_s: float, context_timeout_s: float | None, options: PoolOptions
     ) -> None:
-        # On a terminal, lines of JSON show the progress themselves, and a bar would be mixed into them.
+        # Lines of JSON on a terminal already show the progress, and a bar would be mixed into these lines.
         is_bar_shown = not (self._prints_json and sys.stdout.isatty())
         async with open_pool(options) as backend:
             evaluations = evaluate_programs(
@@ -102,16 +102,17 @@ class EvaluationRun:
             self._results.write(line)
         if self._prints_json:
             print(line, flush=True)
-        # The table needs neither of the two, and the tracebacks of 100,000 programs take much memory.
+        # The table needs neither detail nor artifact, which would take much memory for 100,000 programs.
         self._done.append(replace(evaluation, detail="", artifact=None))
 
     def _line_of(self, evaluation: ProgramEvaluation) -> str:
         try:
             return evaluation.to_json()
         except (TypeError, ValueError, RecursionError) as error:
-            # A validator may add any object as a further metric; it must not end the run of other programs.
+            # A validator may return any object as an extra metric. If JSON cannot represent the object, the
+            # evaluation of other programs must go on.
             _log.warning(
-                "%s: metrics that metrics.yaml does not name are left out of its JSON: %s",
+                "%s: metrics that metrics.yaml does not specify are left out of the JSON: %s",
                 evaluation.name,
                 error,
             )

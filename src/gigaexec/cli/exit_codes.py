@@ -23,8 +23,8 @@ class Interrupted(BaseException):
     """A signal stopped the command. Not an `Exception`, so that `except Exception` does not swallow it.
 
     Args:
-        signal_number: The signal.
-        progress: Text about what was done before, appended to "stopped by SIGINT"; "" is none.
+        signal_number: Number of the signal.
+        progress: Text about the work that is done, appended to "stopped by SIGINT"; "" for no text.
     """
 
     def __init__(self, signal_number: int, progress: str = "") -> None:

@@ -1,4 +1,4 @@
-"""SIGINT (Ctrl-C) and SIGTERM while a command waits for workers."""
+"""Handle SIGINT (Ctrl-C) and SIGTERM while a command waits for workers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ async def _watch(main: Coroutine[Any, Any, _T]) -> _T:
     task = loop.create_task(main)
     received: list[int] = []
 
-    # Not loop.add_signal_handler: after its removal Python's default action is active for a moment.
+    # loop.add_signal_handler is not used: when such a handler is removed, the default action of the signal is
+    # active for a moment.
     def stop(signal_number: int, _: FrameType | None) -> None:
         if not received:
             received.append(signal_number)

@@ -44,7 +44,7 @@ SandboxOption = Annotated[
     SandboxLevel,
     typer.Option(
         help="standard: every protection this machine offers; strict: refuse to run if one is missing. "
-        "Both return plain data only.",
+        "With both, results must be plain data.",
     ),
 ]
 PreloadOption = Annotated[
@@ -55,7 +55,7 @@ BackendOption = Annotated[
     str,
     typer.Option(
         help="forkserver: a new process for every call; loky: reused processes; auto: forkserver on Linux, "
-        "else loky. Installed packages add others, by name or URL.",
+        "else loky. Installed packages can add backends, by name or URL.",
         metavar="NAME",
         parser=parse_backend_name,
         autocompletion=_complete_backend_name,
@@ -67,7 +67,7 @@ def parse_seconds(text: str) -> float:
     """Parse a time limit: a finite number above 0.
 
     Raises:
-        typer.BadParameter: The text is anything else.
+        typer.BadParameter: The text is not a finite number above 0.
     """
     try:
         value = float(text)
@@ -81,8 +81,8 @@ def parse_seconds(text: str) -> float:
 def takes_limits(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option for each limit whose `LimitSpec` names an option.
 
-    These options replace the command's parameter `limits`. The command receives their values in it, as one
-    `Limits`.
+    On the command line, these options replace the parameter `limits` of the command. The command gets the
+    values of the options as one `Limits` in that parameter.
     """
     options = {_parameter_name(spec): name for name, spec in LIMIT_SPECS.items() if spec.option}
 
@@ -97,7 +97,7 @@ def takes_limits(command: Callable[..., None]) -> Callable[..., None]:
             parameters += [_parameter(name) for name in options.values()]
         else:
             parameters.append(each)
-    # Typer reads the signature for the order and the annotations for the types.
+    # Typer reads the order of the options from the signature, and their types from the annotations.
     vars(command_with_options)["__signature__"] = inspect.Signature(parameters)
     command_with_options.__annotations__ = {each.name: each.annotation for each in parameters}
     return command_with_options

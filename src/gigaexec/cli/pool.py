@@ -1,4 +1,4 @@
-"""The pool of one command. It is made for the command and shut down when the command ends."""
+"""The pool of one command. The pool is created for the command and shut down when the command ends."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class PoolOptions:
 
     Args:
         backend: Name or URL of the backend, or "auto".
-        sandbox: How programs are confined.
-        limits: Limits of each call. A limit that is None keeps the value of the environment's configuration.
-        preload: Modules to import before calls.
-        max_workers: Maximum number of calls that run at once; None leaves it to the environment.
+        sandbox: Level of the sandbox.
+        limits: Limits of each call. In these limits, None keeps the limit of `WorkerConfig.from_env()`.
+        preload: Modules that workers import before their first call.
+        max_workers: Maximum number of calls that run at once; None for that of `WorkerConfig.from_env()`.
     """
 
     backend: str = AUTO
@@ -39,7 +39,7 @@ class PoolOptions:
 
     @property
     def backend_name(self) -> str:
-        """Name or URL of the backend, with "auto" resolved. Only the forkserver can confine programs."""
+        """Name or URL of the backend. "auto" is resolved: with a sandbox, only forkserver can be used."""
         if self.backend != AUTO:
             return self.backend
         return "forkserver" if sys.platform == "linux" or self.sandbox is not SandboxLevel.OFF else "loky"
@@ -47,11 +47,11 @@ class PoolOptions:
 
 @asynccontextmanager
 async def open_pool(options: PoolOptions) -> AsyncIterator[ExecutorBackend]:
-    """Make a backend from the environment's configuration and the options. On exit its workers have ended.
+    """Create a backend from `WorkerConfig.from_env()` and the options. On exit, all workers have ended.
 
     Raises:
-        SpillDirectoryError: The spill directory cannot be used. The check runs here so that one error is
-            reported, instead of one for every call.
+        SpillDirectoryError: The spill directory cannot be used. Without this check, every call would report
+            the error.
         ConfigurationError: The options contradict each other, or no backend has this name.
     """
     changes: dict[str, Any] = {"preload": options.preload, "sandbox": SandboxPolicy(options.sandbox)}

@@ -13,16 +13,17 @@ RESULTS_FILE = "results.jsonl"
 
 
 class ResultsFile:
-    """A file of lines, each of which is completely written when `write` returns.
+    """The results file, to which `write` adds lines. A line is completely written when `write` returns.
 
-    If no line is written, closing restores the earlier state: no empty file stays, earlier results are kept.
+    If no line is written, closing restores the earlier state: a new file is removed, and earlier results are
+    kept.
 
     Args:
         folder: The folder of the file. It is created if it does not exist.
-        overwrite: Replace the results of an earlier run. False refuses to.
+        overwrite: True to replace the results of an earlier run. False to raise an error if the file exists.
 
     Raises:
-        ConfigurationError: The file cannot be created, or exists and must not be replaced.
+        ConfigurationError: The file cannot be created, or it exists and `overwrite` is False.
     """
 
     def __init__(self, folder: Path, *, overwrite: bool) -> None:
@@ -73,11 +74,11 @@ class ResultsFile:
         except FileExistsError:
             if not overwrite:
                 raise
-            # Not "w": earlier results must stay until the first new line.
+            # Mode "w" would delete the earlier results already now, not with the first new line.
             return self.path.open("a", encoding="utf-8")
 
     def _open_error_text(self, error: OSError) -> str:
-        # A file in the place of a folder is EEXIST or ENOTDIR.
+        # If a parent folder of the path is a file, errno is EEXIST or ENOTDIR.
         file = next((parent for parent in self.path.parents if parent.is_file()), None)
         if file is not None:
             return f"cannot create {self.path}: {file} is a file"

@@ -55,8 +55,8 @@ def run(
 ) -> None:
     """Call one function of a program in a worker process and print what it returns.
 
-    The value is printed as JSON if JSON can hold it, else as its repr. The output of
-    the program and failures go to stderr.
+    The value is printed as JSON if possible, else as its repr. The output of the
+    program and failures go to stderr.
 
     Examples:
 
@@ -67,8 +67,8 @@ def run(
         echo 'def f(): return 42' | gigaexec run - -f f
 
     \b
-    Exit status: 0 the call returned, 1 it failed (an exception, a timeout, a
-    crash, a limit), 2 wrong use, 3 gigaexec or the machine failed.
+    Exit status: 0 the call returned, 1 the call failed (an exception, a timeout,
+    a crash, a limit), 2 wrong use, 3 gigaexec or the machine failed.
     """
     from gigaexec.calls import OutcomeStatus, WorkerCall
     from gigaexec.cli.interrupt import run_interruptibly
@@ -99,7 +99,7 @@ def run(
 
 
 def _read_program(file: str) -> str:
-    """Return the source text in a file, or on standard input where `file` is "-".
+    """Return the source text of a file, or of standard input if `file` is "-".
 
     Raises:
         ConfigurationError: The file cannot be read, or is not Python source text.
@@ -113,23 +113,23 @@ def _read_program(file: str) -> str:
             return importlib.util.decode_source(standard_input.read())
     except OSError as error:
         raise ConfigurationError(f"standard input cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, SyntaxError) as error:  # SyntaxError: a coding line that names no codec
+    except (UnicodeDecodeError, SyntaxError) as error:  # SyntaxError: an unknown codec is declared (PEP 263)
         raise ConfigurationError(f"standard input is not Python source text: {error}") from error
 
 
 def _parse_json(
     expected: type[list[Any]] | type[dict[str, Any]], text: str, *, option: str, example: str
 ) -> Any:
-    """Parse JSON whose outermost value has one type.
+    """Parse JSON whose outermost value must be an array or an object.
 
     Args:
-        expected: `list` or `dict`.
-        text: What the user typed.
+        expected: Type of the parsed value: `list` or `dict`.
+        text: Text that the user gave for the option.
         option: Name of the option, for the message.
         example: A valid value, for the message.
 
     Raises:
-        typer.BadParameter: The text is not JSON, or of another type.
+        typer.BadParameter: The text is not JSON, or its value is of another type.
     """
     kind = "array" if expected is list else "object"
     hint = f"give an {kind} such as {example}"
@@ -139,7 +139,7 @@ def _parse_json(
         raise typer.BadParameter(
             f"not valid JSON ({_json_mistake(error)}); {hint}", param_hint=option
         ) from None
-    except (ValueError, RecursionError) as error:  # a number too long, or brackets nested too deep
+    except (ValueError, RecursionError) as error:  # ValueError: a long number; RecursionError: deep nesting
         raise typer.BadParameter(f"Python cannot read this JSON ({error})", param_hint=option) from None
     if not isinstance(value, expected):
         raise typer.BadParameter(
@@ -149,7 +149,7 @@ def _parse_json(
 
 
 def _json_mistake(error: json.JSONDecodeError) -> str:
-    """Return what the parser expected and where, such as: "," expected at column 3."""
+    """Return the mistake and its position as text, such as: "," expected at column 3."""
     position = f"at column {error.colno}"
     if error.lineno > 1:
         position = f"at line {error.lineno}, column {error.colno}"
@@ -162,6 +162,6 @@ def _json_mistake(error: json.JSONDecodeError) -> str:
 
 
 def _import_folders(file: str, python_path: list[Path]) -> list[str]:
-    """Return the folders that a program can import from: the given ones, then the folder of its file."""
+    """Return the folders that a program can import from: `python_path`, then the folder of the program."""
     own = [] if file == _STANDARD_INPUT else [Path(file).absolute().parent]
     return [str(folder.absolute()) for folder in [*python_path, *own]]

@@ -1,4 +1,4 @@
-"""Durations, amounts of memory and names as texts that fit into a column."""
+"""Format durations, amounts of memory and names, so that they fit into a column."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.cells import cell_len, set_cell_size
 from gigaexec.quantities import bytes_text
 
 UNKNOWN = "-"
-# Not rich's ellipsis: it is not ASCII, and an encoding that lacks it writes an escape, which is wider.
+# Not rich's ellipsis character: if the output is ASCII, it would be written as an escape, which is wider.
 _ELLIPSIS = "..."
 
 
@@ -15,7 +15,7 @@ def seconds_text(value_s: float | None) -> str:
     """Return a duration with the unit that fits: "12.3 ms", "1.00 s", "1 m 40 s", "2 h 01 m".
 
     Args:
-        value_s: The duration; None is unknown and gives "-".
+        value_s: The duration, seconds; None if unknown, which gives "-".
     """
     if value_s is None:
         return UNKNOWN
@@ -33,7 +33,7 @@ def memory_text(value_kb: int | None) -> str:
     """Return an amount of memory: "40 MiB", "20.0 GiB".
 
     Args:
-        value_kb: The amount in units of 1024 bytes; None is unknown and gives "-".
+        value_kb: The amount in units of 1024 bytes; None if unknown, which gives "-".
     """
     return UNKNOWN if value_kb is None else bytes_text(value_kb * 1024)
 
@@ -48,7 +48,7 @@ def shorten_end(text: str, width: int) -> str:
 def shorten_middle(text: str, width: int) -> str:
     """Cut the middle of a text that is wider than `width` terminal cells, and mark the cut.
 
-    Names of generated programs often differ only at their ends.
+    The end of the text is kept, because names of generated programs often differ only at the end.
     """
     if cell_len(text) <= width:
         return text
@@ -60,7 +60,7 @@ def shorten_middle(text: str, width: int) -> str:
 def break_at_underscores(name: str, width: int) -> list[str]:
     """Break a name after underscores into lines of at most `width` terminal cells.
 
-    A part without underscores stays in one line, also if it is wider.
+    A part without underscores is not broken, even if it is wider than `width`.
     """
     lines = [""]
     for piece in name.replace("_", "_\0").split("\0"):

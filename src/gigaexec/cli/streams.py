@@ -1,6 +1,6 @@
-"""The command's stdout and stderr, which may be closed, full, in another encoding, or read by nobody.
+"""Make stdout and stderr robust: either may be closed, full, in another encoding, or a pipe without a reader.
 
-The library's warnings go to stderr too.
+Warnings of the library are written to stderr too.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ _STDIN_FD, _STDOUT_FD, _STDERR_FD = range(3)
 
 
 def prepare_streams() -> None:
-    """Replace sys.stdout and sys.stderr with streams that report a failed write in one way for all commands.
+    """Replace sys.stdout and sys.stderr by streams that handle failed writes for all commands.
 
     A write to stdout raises, at the latest when stdout is flushed:
 
     - `Interrupted` with SIGPIPE if the reader has closed the pipe;
     - `InfrastructureError` if stdout cannot be written: the disk is full, or stdout is closed.
 
-    Neither is an OSError: typer and rich turn an OSError into exit statuses of their own. What cannot be
-    written to stderr is dropped. A character that the encoding lacks is written as an escape.
+    These exceptions are not OSErrors, because typer and rich give an OSError an exit status of their own.
+    Text that cannot be written to stderr is dropped. A character that the encoding of a stream does not have
+    is written as an escape.
     """
     _occupy_closed_descriptors()
     sys.stdout = _text_stream(_Stdout(_STDOUT_FD, "w", closefd=False), sys.stdout)
@@ -44,7 +45,8 @@ def log_warnings_to_stderr() -> None:
     library = logging.getLogger("gigaexec")
     if not any(isinstance(handler, _StderrHandler) for handler in library.handlers):
         handler = _StderrHandler(logging.WARNING)
-        # The table and the results file show failures of stages; their tracebacks would bury other warnings.
+        # The table and the results file already show failures of stages. The logged tracebacks of these
+        # failures would hide other warnings.
         handler.addFilter(lambda record: not record.name.startswith("gigaexec.evaluation.stages."))
         library.addHandler(handler)
 
@@ -59,7 +61,8 @@ class _Stdout(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            # Otherwise the text that is still buffered fails again when Python flushes at exit.
+            # From now on, stdout is /dev/null: otherwise Python's flush at exit would write the buffered text
+            # and fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT_FD)
             if error.errno == errno.EPIPE:
                 raise Interrupted(signal.SIGPIPE) from None
@@ -70,22 +73,22 @@ class _Stderr(io.FileIO):
     def write(self, data: ReadableBuffer, /) -> int:
         try:
             return super().write(data)
-        except OSError:  # no stream is left to report it on
+        except OSError:  # the error cannot be reported, because stderr itself fails
             return memoryview(data).nbytes
 
 
 class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        # sys.stderr is read each time: the progress bar replaces it while it is shown.
+        # sys.stderr is looked up for every record, because the progress bar replaces it by another stream.
         print(f"gigaexec: {record.levelname.lower()}: {one_line(record.getMessage())}", file=sys.stderr)
 
 
 def _occupy_closed_descriptors() -> None:
-    """Open /dev/null on each of 0, 1 and 2 that is closed.
+    """Open /dev/null as each of the descriptors 0, 1 and 2 that is closed.
 
-    Otherwise the next pipe or file that the command opens gets that number, and receives the output of a
-    stream. The mode is the wrong one on purpose: reads of stdin and writes to the others fail with EBADF, as
-    if closed.
+    Otherwise the next pipe or file that the command opens would get the number of the closed descriptor, and
+    output for stdout or stderr would go there. /dev/null is opened write-only as stdin and read-only as
+    stdout and stderr, so that reads and writes fail with EBADF, as with a closed descriptor.
     """
     for descriptor, mode in ((_STDIN_FD, os.O_WRONLY), (_STDOUT_FD, os.O_RDONLY), (_STDERR_FD, os.O_RDONLY)):
         try:
@@ -96,11 +99,11 @@ def _occupy_closed_descriptors() -> None:
 
 
 def _text_stream(raw: io.FileIO, replaced: TextIO | None) -> TextIO:
-    """Return a text stream over `raw` with the settings of the stream it replaces.
+    """Return a text stream over `raw`, with the settings of the stream `replaced`.
 
     Args:
         raw: The file to write to.
-        replaced: The stream until now; None if it was closed when Python started.
+        replaced: The stream that is replaced; None if its descriptor was closed when Python started.
     """
     buffered = io.BufferedWriter(raw)
     if not isinstance(replaced, io.TextIOWrapper):

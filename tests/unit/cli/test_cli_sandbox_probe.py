@@ -19,7 +19,7 @@ def test_missing_steps_are_grouped_by_their_reason() -> None:
     finding = sandbox_finding(steps, took_s=0.002)
     assert finding.state is State.WARNING
     assert finding.fact.splitlines() == [
-        "1 of 4 steps hold. Missing:",
+        "1 of 4 steps succeed. Missing:",
         "user_namespace, pid_namespace: not allowed",
         "landlock_files: no Landlock",
     ]
@@ -29,4 +29,4 @@ def test_missing_steps_are_grouped_by_their_reason() -> None:
 
 def test_all_steps_hold() -> None:
     finding = sandbox_finding([_HELD], took_s=0.002)
-    assert (finding.state, finding.fact) == (State.OK, "all 1 steps hold, so strict works; 2.00 ms a call")
+    assert (finding.state, finding.fact) == (State.OK, "all 1 steps succeed, so strict works; 2.00 ms a call")

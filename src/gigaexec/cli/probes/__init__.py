@@ -1,4 +1,4 @@
-"""The probes of `gigaexec doctor`. Each tries what it reports on."""
+"""The probes of `gigaexec doctor`. A probe tries a feature of the machine and reports the result."""
 
 from __future__ import annotations
 

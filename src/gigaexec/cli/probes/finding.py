@@ -25,8 +25,8 @@ class Finding:
         topic: The subject, one or two words.
         state: The severity.
         fact: What was measured or tried, in one or more lines.
-        advice: What the user can do, in one or more lines; "" is nothing.
-        data: The same facts, for programs.
+        advice: What the user can do, in one or more lines; "" if there is nothing to do.
+        data: The fact as keys and values, for the JSON output.
     """
 
     topic: str

@@ -1,4 +1,4 @@
-"""The operating system, Python, the installed packages and the settings from the environment."""
+"""Probes of the operating system, Python, the installed packages and the settings in the environment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def probe_platform() -> Finding:
         return Finding("platform", State.OK, fact, data=data)
     if platform.system() == "Darwin":
         advice = (
-            "Workers run, but a C loop delays their end when the driver dies, and there is no sandbox. "
+            "Workers run, but there is no sandbox, and if the driver dies, a worker in a C loop ends late. "
             "Linux has neither restriction."
         )
         return Finding("platform", State.WARNING, fact, advice, data)
@@ -34,7 +34,7 @@ def probe_platform() -> Finding:
 
 
 def probe_python() -> Finding:
-    """Report the Python interpreter. Workers run the same one."""
+    """Report the Python interpreter, which workers use too."""
     version = platform.python_version()
     fact = f"{platform.python_implementation()} {version} at {sys.executable}"
     data = {
@@ -50,7 +50,7 @@ def probe_python() -> Finding:
 
 
 def probe_packages() -> Iterator[Finding]:
-    """Report the versions of gigaexec, of the packages it requires, and of the optional ones."""
+    """Report the versions of gigaexec, of the packages that it requires, and of optional packages."""
     versions = {name: _version(name) for name in _REQUIRED}
     missing = [name for name, version in versions.items() if version is None]
     fact = f"{__version__}, with " + ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -72,7 +72,7 @@ def _probe_extra(extra: str, packages: tuple[str, ...]) -> Finding:
 
 
 def read_settings() -> tuple[WorkerConfig, list[Finding]]:
-    """Return the configuration of the environment, and a finding for each variable with an invalid value."""
+    """Return `WorkerConfig.from_env()`, and a finding for each environment variable with a wrong value."""
     collector = _MessageCollector(logging.WARNING)
     config_logger = logging.getLogger("gigaexec.config")
     propagates, config_logger.propagate = config_logger.propagate, False

@@ -1,4 +1,4 @@
-"""CPUs, memory and file descriptors of the machine, and the share that this process may use."""
+"""Probes of CPUs, memory and file descriptors: how much this process may use, and if that suffices."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gigaexec.cli.short_texts import memory_text
 from gigaexec.config import WorkerConfig, allowed_cpu_count
 
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
-# An interpreter with numpy loaded takes about 35 MiB; the rest is for the program.
+# An interpreter with numpy loaded needs about 35 MiB. The rest is for the program.
 _MIN_MEMORY_PER_WORKER_KB = 128 * 1024
-# A worker that starts takes about 8 descriptors of the driver; the command itself takes about 30.
+# The driver needs about 8 descriptors for each worker that it starts, and about 30 for itself.
 _DESCRIPTORS_PER_WORKER = 12
 _DESCRIPTORS_OF_DRIVER = 64
 
@@ -33,14 +33,14 @@ def probe_cpus(config: WorkerConfig) -> Finding:
     return Finding(
         "CPUs",
         State.WARNING,
-        f"{fact}, but the control group allows CPU time of {quota:g}",
+        f"{fact}, but the control group allows the CPU time of only {quota:g} CPUs",
         f"Calls will slow each other down and time out. Set GIGAEVO_EXECUTOR_MAX_WORKERS={fits}.",
         data,
     )
 
 
 def probe_memory(config: WorkerConfig) -> Finding:
-    """Report the free memory, within the control group's limit."""
+    """Report the free memory: that of the machine, or of the control group if that is less."""
     free_kb = psutil.virtual_memory().available // 1024
     limit = _cgroup_number("memory.max")
     used = _cgroup_number("memory.current")
@@ -77,7 +77,7 @@ def _cgroup_number(name: str) -> int | None:
 
 
 def _cgroup_text(name: str) -> str:
-    """Return the content of a file of this process's control group (version 2); "" if there is none."""
+    """Return the text of a file of this process's control group (version 2); "" if it cannot be read."""
     try:
         lines = Path("/proc/self/cgroup").read_text("ascii").splitlines()
         group = next(line.removeprefix("0::/") for line in lines if line.startswith("0::/"))

@@ -1,4 +1,4 @@
-"""The sandbox: calls that try which of its steps hold on this machine."""
+"""Probe of the sandbox: run calls to find out which steps of the sandbox succeed on this machine."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from gigaexec.sandbox.policy import SandboxPolicy
 
 _TOPIC = "sandbox"
 
-# The consequence of each missing step, and its usual cause where there is one.
+# Step -> consequence if the step is missing. For some steps, the usual cause follows.
 _CONSEQUENCES = {
     "user_namespace": "no namespaces, so other steps fail too; containers and some distributions refuse it",
     "pid_namespace": "the processes of a call are found and killed one by one, and may see others",
     "mount_namespace": "no file system can be made read-only for a call",
     "read_only_mounts": "programs can change modes, owners and times of this user's files",
-    "private_proc": "multiprocessing has no semaphores; containers cause it, as they cover parts of /proc",
+    "private_proc": "multiprocessing has no semaphores; usual in containers, which cover parts of /proc",
     "network_namespace": "only seccomp blocks the network",
     "ipc_namespace": "only seccomp blocks System V IPC",
     "no_capabilities": "programs keep the capabilities of this process",
@@ -37,10 +37,10 @@ _CONSEQUENCES = {
 
 
 def probe_sandbox(config: WorkerConfig) -> Finding:
-    """Run two calls in the standard sandbox and report which of its steps hold.
+    """Run two calls in the standard sandbox, and report which steps of the sandbox succeeded.
 
     Args:
-        config: The configuration of the environment.
+        config: The result of `WorkerConfig.from_env()`.
     """
     if sys.platform != "linux":
         return Finding(_TOPIC, State.WARNING, "Linux only", "Run hostile programs in a virtual machine.")
@@ -62,19 +62,19 @@ def probe_sandbox(config: WorkerConfig) -> Finding:
 
 
 def sandbox_finding(steps: Sequence[ConfinementStep], *, took_s: float) -> Finding:
-    """Return the finding about the steps of a call.
+    """Return the finding about the sandbox steps of a call.
 
     Args:
-        steps: The steps of its confinement.
+        steps: `Outcome.confinement` of the call.
         took_s: Time from the submission of the call to its outcome, seconds.
     """
     missing = [step for step in steps if not step.held]
     data = {"steps": [asdict(step) for step in steps]}
     total = len(steps)
     if not missing:
-        fact = f"all {total} steps hold, so strict works; {seconds_text(took_s)} a call"
+        fact = f"all {total} steps succeed, so strict works; {seconds_text(took_s)} a call"
         return Finding(_TOPIC, State.OK, fact, data=data)
-    fact = f"{total - len(missing)} of {total} steps hold. Missing:\n{_missing_text(missing)}"
+    fact = f"{total - len(missing)} of {total} steps succeed. Missing:\n{_missing_text(missing)}"
     consequences = [
         f"Without {step.name}: {_CONSEQUENCES.get(step.name, 'see docs/security.md')}." for step in missing
     ]
@@ -83,7 +83,7 @@ def sandbox_finding(steps: Sequence[ConfinementStep], *, took_s: float) -> Findi
 
 
 def _missing_text(missing: list[ConfinementStep]) -> str:
-    """Return a line for each reason, with the names of the steps that are missing for it."""
+    """Return one line per reason: the names of the missing steps, then the reason."""
     names_by_reason: dict[str, list[str]] = {}
     for step in missing:
         names_by_reason.setdefault(step.detail or "no reason is known", []).append(step.name)

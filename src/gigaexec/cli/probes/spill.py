@@ -1,4 +1,4 @@
-"""The spill directory."""
+"""Probe of the spill directory."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from gigaexec.errors import SpillDirectoryError
 from gigaexec.pool.files.spill import prepare_directory
 
 _TOPIC = "spill directory"
-# With less, a few large results fill the disk.
+# With less free space, a few large results can fill the disk.
 _MIN_FREE_KB = 1024 * 1024
 _IN_MEMORY_FILESYSTEMS = frozenset({"tmpfs", "ramfs"})
 
 
 def probe_spill_directory(path: Path) -> Finding:
-    """Create the directory as the first call would, and map a file in it.
+    """Create the spill directory, as the first call would do, and map a file in that directory.
 
     Args:
-        path: The spill directory.
+        path: Path of the spill directory.
     """
     try:
         prepare_directory(path)
@@ -63,7 +63,7 @@ def _advice(free_kb: int, filesystem: str, refusal: str) -> str:
 
 
 def _try_mmap(folder: Path) -> str:
-    """Map a file. Return why that failed, or "" if it did not."""
+    """Map a file in the folder. Return "" on success, else the reason of the failure."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"gigaexec")

@@ -1,4 +1,4 @@
-"""Calls in real workers, and the death of a driver."""
+"""Probes that run calls in real workers, and that kill a driver."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _SHORTEST_SHOWN_S = 1e-5
 
 _TRIAL = WorkerCall("def trial():\n    return 'fine'\n", "trial")
 
-# Reads the signal that PR_SET_PDEATHSIG has set. 2 is PR_GET_PDEATHSIG, from linux/prctl.h.
+# A program that reports the worker's pid, and the signal that PR_SET_PDEATHSIG has set. The 2 is
+# PR_GET_PDEATHSIG, from linux/prctl.h.
 _WORKER_FACTS = """
 import ctypes, os, sys
 
@@ -40,7 +41,7 @@ def facts():
     return {"pid": os.getpid(), "death_signal": number.value}
 """
 
-# Runs a call, prints the facts about its worker, then waits to be killed.
+# The script of a driver: it runs a call, prints the facts about the worker, then waits to be killed.
 _DRIVER = f"""
 import sys
 sys.path[:] = sys.argv[1:]
@@ -53,13 +54,13 @@ sys.stdin.read()
 
 
 def probe_call(config: WorkerConfig) -> Finding:
-    """Start a worker and run two calls in it.
+    """Start a worker and run two calls in this worker.
 
     Args:
-        config: The configuration of the environment.
+        config: The result of `WorkerConfig.from_env()`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        # Not the configured spill directory: if it cannot be used, another finding reports that.
+        # A temporary spill directory: another probe reports whether the configured directory can be used.
         trial_config = replace(config, max_workers=1, spill_dir=Path(folder) / "spill")
         cold, warm = run_trial_twice(LokyBackend(trial_config))
     failed = next((outcome for outcome in (cold, warm) if not outcome.ok), None)
@@ -84,14 +85,15 @@ def probe_parent_death(config: WorkerConfig) -> Finding:
     """Start a driver with a worker, kill the driver with SIGKILL, and wait for the end of the worker.
 
     Args:
-        config: The configuration of the environment. `enable_pdeathsig` tells whether the worker should have
-            asked the kernel for a signal at the death of its driver.
+        config: The result of `WorkerConfig.from_env()`. Its `enable_pdeathsig` says if the worker was to set
+            PR_SET_PDEATHSIG.
     """
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "GIGAEVO_EXECUTOR_SPILL_DIR": str(Path(folder) / "spill")}
         driver = subprocess.Popen(
             [sys.executable, "-c", _DRIVER, *map(os.path.abspath, sys.path)],
-            # In the user's folder, the driver and loky's helper processes would import modules from it.
+            # Not the user's current folder: the driver and loky's helper processes import modules from their
+            # current folder.
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -114,7 +116,7 @@ def probe_parent_death(config: WorkerConfig) -> Finding:
 
 
 def run_trial_twice(backend: LocalBackend) -> tuple[Outcome, Outcome]:
-    """Run a trivial call twice and shut the backend down. The first one includes the start of its worker."""
+    """Run a trivial call twice and shut the backend down. The first call includes the start of a worker."""
 
     async def run_twice() -> tuple[Outcome, Outcome]:
         try:

@@ -1,4 +1,4 @@
-"""The findings of `gigaexec doctor`, for a terminal and as JSON."""
+"""Show the findings of `gigaexec doctor` as text or as JSON."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def show_findings(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def findings_as_json(findings: Sequence[Finding]) -> str:
-    """Return all findings as one line of JSON. Its key `ok` is true if calls work."""
+    """Return all findings as one line of JSON. In it, the key `ok` is true if calls work."""
     return json_line({"ok": not has_problem(findings), "findings": [asdict(one) for one in findings]})
 
 
 def has_problem(findings: Sequence[Finding]) -> bool:
-    """True if something that calls need does not work."""
+    """True if a finding is a problem, so that calls do not work."""
     return any(finding.state is State.PROBLEM for finding in findings)
 
 

@@ -1,4 +1,4 @@
-"""The outcome of one call, for a terminal and as JSON."""
+"""Show the outcome of one call as text or as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def show_outcome(outcome: Outcome) -> None:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     heading, _, rest = str(outcome.error).strip().partition("\n")
     status = outcome.status.value.replace("_", " ")
-    # "timed out after 5 s" has its status in it.
+    # A heading such as "timed out after 5 s" already begins with the status.
     text = Text(one_line(heading if heading.startswith(status) else f"{status}: {heading}"))
     text.stylize("bold red", 0, len(status))
     console.print(text)
@@ -37,7 +37,8 @@ def show_outcome(outcome: Outcome) -> None:
 def outcome_as_json(outcome: Outcome) -> str:
     """Return an outcome as one line of JSON.
 
-    A call that returned has the key `value` if JSON can hold the value, else `value_repr`.
+    If the call returned, the key `value` contains the value. If JSON cannot represent the value, the key
+    `value_repr` contains its repr instead.
     """
     fields: dict[str, Any] = {"status": outcome.status.value}
     if outcome.ok:

@@ -22,16 +22,18 @@ from rich.text import Text
 class EvaluationProgress:
     """A progress bar on stderr: programs done and failed, rate, time elapsed and left.
 
-    A context manager; the bar is erased on exit. Nothing is shown if stderr is not a terminal.
+    The bar is shown while this context manager is entered, and erased on exit. Nothing is shown if stderr is
+    not a terminal.
 
     Args:
         total: Number of programs.
-        is_shown: False shows nothing on a terminal either.
+        is_shown: False to show nothing, even if stderr is a terminal.
     """
 
     def __init__(self, total: int, *, is_shown: bool) -> None:
         console = Console(stderr=True)
-        # Warnings on stderr are printed above the bar. Results are not: rich would print them to stderr.
+        # rich redirects stderr, so that warnings are printed above the bar. It does not redirect stdout,
+        # because it would print the results to stderr.
         self._progress = Progress(
             TextColumn("evaluating"),
             BarColumn(bar_width=_bar_width(console)),

@@ -4,9 +4,9 @@
     1  softmin_ascent  yes     0.03653   0.112  3.94 s  3.90 s  40 MiB
     -  forgotten       no                        12 ms   12 ms  33 MiB  SyntaxError: '[' was never closed
 
-Not rich's Table: on a narrow terminal it shrinks every column, while this module leaves out the least
-important ones and names them in a note. Its cells cannot span columns, while here a reason that does not fit
-beside the rows gets a line of its own. And it takes ten times as long for a row.
+The class Table of rich was tried and rejected. On a narrow terminal, it shrinks every column; this module
+leaves out the least important columns and lists them in a note. Its cells cannot span columns; here, a reason
+that does not fit beside its row gets a line of its own. It also takes ten times as long per row.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _GAP = "  "
 _VALIDITY_METRIC = "is_valid"
 _VALIDITY_STYLES = {"yes": "green", "no": "red", "?": "yellow"}
 _OUT_OF_BOUNDS_MARK = "!"
-# With less room than this beside the rows, reasons get lines of their own.
+# If there are fewer terminal cells beside the rows, reasons get lines of their own.
 _MIN_REASON_WIDTH = 60
 _MAX_REASON_WIDTH = 200
 _MIN_PROGRAM_WIDTH = 12
-# Longer names of metrics are broken at their underscores.
+# In the header, a metric name longer than this is broken at its underscores.
 _ONE_LINE_HEADER_WIDTH = 12
 
 
@@ -49,8 +49,8 @@ def ranking_table(ranking: Ranking, metrics: MetricsSpec, *, width: int | None) 
     Args:
         ranking: The evaluations.
         metrics: The metrics of the problem.
-        width: Columns of the terminal. None is no terminal: nothing is left out except the end of a reason of
-            more than 200 terminal cells.
+        width: Width of the terminal in cells; None if the output is not a terminal. Without a terminal, only
+            reasons longer than 200 cells are shortened.
     """
     columns, left_out = _fitting_columns(ranking, metrics, width)
     header, rows = _laid_out(columns)
@@ -78,10 +78,10 @@ def ranking_table(ranking: Ranking, metrics: MetricsSpec, *, width: int | None) 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One column.
+    """One column of the table.
 
     Args:
-        name: Its name, for a note that the column does not fit.
+        name: Name of the column, for the note about columns that do not fit.
         cells: One text for each program.
         justify: The side to which header and cells are aligned.
         header: The lines of the header.
@@ -106,9 +106,10 @@ class _Column:
 def _fitting_columns(
     ranking: Ranking, metrics: MetricsSpec, width: int | None
 ) -> tuple[list[_Column], list[str]]:
-    """Return the columns for which there is room, and the names of the others.
+    """Return the columns that fit into the width, and the names of the columns that do not fit.
 
-    Rank, program, validity and the primary metric are always there. The costs come next, then other metrics.
+    Rank, program, validity and the primary metric are always shown. The remaining room is filled with the
+    costs (time and memory), then with other metrics.
     """
     listed = _listed(ranking)
     fixed = [
@@ -120,7 +121,7 @@ def _fitting_columns(
             justify="left",
         ),
     ]
-    # The column "valid" says what the metric of validity does.
+    # The metric `is_valid` gets no column, because the column "valid" already shows the validity.
     others = [name for name in metrics.specs if name not in (metrics.primary, _VALIDITY_METRIC)]
     primary, *values = (
         _Column.of(
@@ -156,7 +157,7 @@ def _width_of(columns: Sequence[_Column]) -> int:
 
 
 def _laid_out(columns: Sequence[_Column]) -> tuple[list[Text], list[Text]]:
-    """Return the lines of the header, and one line for each program."""
+    """Return the header lines of the table, and one line for each program."""
     height = max(len(column.header) for column in columns)
     headers = [[""] * (height - len(column.header)) + [*column.header] for column in columns]
     header = [
@@ -174,7 +175,7 @@ def _line(cells: Sequence[Text], columns: Sequence[_Column]) -> Text:
 
 
 def _listed(ranking: Ranking) -> list[ProgramEvaluation]:
-    """Return all evaluations in the order of their rows."""
+    """Return all evaluations in the order of the rows of the table."""
     return [*ranking.valid, *ranking.invalid, *ranking.not_judged]
 
 
@@ -188,7 +189,7 @@ def _validities(ranking: Ranking) -> list[str]:
 
 
 def _program_texts(listed: Sequence[ProgramEvaluation], width: int | None) -> list[str]:
-    """Return the names of the programs; the path if several programs have the name."""
+    """Return the name of each program, or its path if several programs have the same name."""
     counts = Counter(each.name for each in listed)
     texts = [
         one_line(os.path.relpath(each.path) if counts[each.name] > 1 and each.path is not None else each.name)
@@ -209,7 +210,7 @@ def _metric_cell(evaluation: ProgramEvaluation, metrics: MetricsSpec, name: str)
 
 
 def _wall_time_s(evaluation: ProgramEvaluation) -> float | None:
-    # A killed call reports no wall time; the driver still knows how long it ran.
+    # A killed call reports no wall time. run_time_s was measured by the driver.
     if evaluation.wall_time_s is None and evaluation.run_time_s > 0:
         return evaluation.run_time_s
     return evaluation.wall_time_s
@@ -227,6 +228,6 @@ def _notes(ranking: Ranking, metrics: MetricsSpec, left_out: Sequence[str]) -> l
         for metric, finding in each.out_of_bounds.items()
     ]
     if findings:
-        notes.append(Text(f"{_OUT_OF_BOUNDS_MARK} outside its bounds, a record or a cheat:", style="yellow"))
+        notes.append(Text(f"{_OUT_OF_BOUNDS_MARK} value out of bounds, a record or a cheat:", style="yellow"))
         notes += [Text(f"  {finding}", style="yellow") for finding in findings]
     return notes

@@ -1,10 +1,10 @@
-"""Stages, the steps of evaluating a program, and the pipeline that runs them.
+"""Stages of the evaluation of a program, and the pipeline that runs the stages.
 
 A stage returns a `ProgramStageResult`; it does not raise for a failure of the program. Needs the extra
 `stages`.
 """
 
-# ruff: noqa: E402 - the check must run before the imports that need the extra
+# ruff: noqa: E402 - require_stages_extra() must run before the imports that need the extra
 
 from gigaexec.evaluation.extras import require_stages_extra
 

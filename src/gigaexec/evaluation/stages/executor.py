@@ -1,6 +1,6 @@
 """The base of all stages that call a function in a worker, and the stages that call the program itself."""
 
-# ruff: noqa: ARG002 - a hook gets everything that an override may need
+# ruff: noqa: ARG002 - some parameters of hooks are used only in overrides
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from gigaexec.evaluation.stages.stage import ComputedStage, Stage
 from gigaexec.runner import run_call
 from gigaexec.untrusted.plain_values import type_name
 
-# Long enough for a search of several seconds, short enough that a night survives many endless loops.
+# Long enough for a program that searches for several seconds, and short enough that an overnight run can
+# contain many programs with endless loops.
 DEFAULT_TIMEOUT_S = 60.0
 
 PROGRAM_ID_VARIABLE = "GIGAEVO_PROGRAM_ID"
@@ -29,11 +30,11 @@ PROGRAM_ID_SHORT_VARIABLE = "GIGAEVO_PROGRAM_ID_SHORT"
 
 @register_stage
 class PythonCodeExecutor(Stage):
-    """Call a function in a worker; the base class calls a function of the program, without arguments.
+    """Call a function in a worker. This class itself calls a function of the program, without arguments.
 
-    Subclasses override `code_for`, `arguments_for` and `parse_output`. These hooks run in the driver, on the
-    event loop; an exception in a hook makes the stage fail. The call sees the program's id in the environment
-    variable `GIGAEVO_PROGRAM_ID` and its first 8 characters in `GIGAEVO_PROGRAM_ID_SHORT`.
+    Subclasses override the hooks `code_for`, `arguments_for` and `parse_output`. Hooks run in the driver, on
+    the event loop; an exception in a hook makes the stage fail. In the environment of the call,
+    `GIGAEVO_PROGRAM_ID` is the program's id, and `GIGAEVO_PROGRAM_ID_SHORT` the first 8 characters of the id.
 
     Args:
         function_name: Name of the function.
@@ -60,7 +61,7 @@ class PythonCodeExecutor(Stage):
         self.timeout_s = require_seconds("timeout", timeout, most=sys.float_info.max)
 
     def code_for(self, program: Program, inputs: Any) -> str:
-        """Return the source that holds the function."""
+        """Return the Python source that defines the function."""
         return program.code
 
     def arguments_for(self, program: Program, inputs: Any) -> tuple[list[Any], dict[str, Any]]:
@@ -68,7 +69,7 @@ class PythonCodeExecutor(Stage):
         return [], {}
 
     def parse_output(self, value: Any, inputs: Any) -> StageModel:
-        """Convert the value that the function returned to `output_model`; raise if the value is unusable."""
+        """Convert the value that the function returned to `output_model`. Raise an error if that fails."""
         return ValueOutput(value=value)
 
     def build_call(self, program: Program, inputs: Any) -> WorkerCall:
@@ -84,7 +85,7 @@ class PythonCodeExecutor(Stage):
         )
 
     async def compute(self, program: Program, inputs: Any, backend: ExecutorBackend | None) -> ComputedStage:
-        """Make the call and convert its value."""
+        """Run the call in a worker, and convert the returned value with `parse_output`."""
         call = self.build_call(program, inputs)
         try:
             outcome = await run_call(call, deadline_s=self.timeout_s, backend=backend)
@@ -97,7 +98,7 @@ class PythonCodeExecutor(Stage):
             return ComputedStage(outcome=outcome, error=outcome.error)
         try:
             return ComputedStage(outcome=outcome, output=self.parse_output(outcome.value, inputs))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a hook may raise anything; keep the outcome
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - parse_output() may raise anything
             return ComputedStage(outcome=outcome, error=error)
 
 
@@ -105,7 +106,7 @@ class PythonCodeExecutor(Stage):
 class CallProgramFunction(PythonCodeExecutor):
     """Call a function of the program, with the context as its only argument if a context is given.
 
-    Takes `context` (optional), gives `value`. The options are those of `PythonCodeExecutor`.
+    Input: `context` (optional). Output: `value`. The options are the same as for `PythonCodeExecutor`.
     """
 
     inputs_model: ClassVar[type[StageModel]] = ContextInputs
@@ -116,7 +117,9 @@ class CallProgramFunction(PythonCodeExecutor):
 
 @register_stage
 class CallProgramFunctionWithFixedArgs(PythonCodeExecutor):
-    """Call a function of every program with the same arguments. Takes nothing, gives `value`.
+    """Call a function of the program with fixed arguments, the same for every program.
+
+    Input: none. Output: `value`.
 
     Args:
         args: Positional arguments.

@@ -1,6 +1,6 @@
 """Stages that take the metrics or the artifact out of a validator's output."""
 
-# ruff: noqa: ARG002 - a hook gets everything that an override may need
+# ruff: noqa: ARG002 - some parameters of hooks are used only in overrides
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from gigaexec.evaluation.stages.stage import ComputedStage, Stage
 class FetchMetrics(Stage):
     """Take the metrics out of a validator's output and add metrics that another stage measured.
 
-    Takes `validation` and `measured` (optional; its values replace metrics of the same name), gives
-    `metrics`. Runs in the driver.
+    Inputs: `validation`, and `measured` (optional). A metric of `measured` replaces the metric of the same
+    name in `validation`. Output: `metrics`. This stage runs in the driver.
     """
 
     inputs_model: ClassVar[type[StageModel]] = FetchMetricsInputs
@@ -38,9 +38,9 @@ class FetchMetrics(Stage):
 
 @register_stage
 class FetchArtifact(Stage):
-    """Take the artifact out of a validator's output; it is None if the validator returned only metrics.
+    """Take the artifact out of a validator's output. The artifact is None if the validator returned none.
 
-    Takes `validation`, gives `artifact`. Runs in the driver.
+    Input: `validation`. Output: `artifact`. This stage runs in the driver.
     """
 
     inputs_model: ClassVar[type[StageModel]] = FetchArtifactInputs

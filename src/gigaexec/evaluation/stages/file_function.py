@@ -1,6 +1,6 @@
-"""Stages that call a function of a file of the problem: a context, a validator."""
+"""Stages that call a function in a Python file of the problem, such as context.py or validate.py."""
 
-# ruff: noqa: ARG002 - a hook gets everything that an override may need
+# ruff: noqa: ARG002 - some parameters of hooks are used only in overrides
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _MAX_SHOWN_CHARACTERS = 30
 class CallFileFunction(PythonCodeExecutor):
     """Call a function of a Python file, with the payload as its only argument if a payload is given.
 
-    Takes `payload` (optional), gives `value`. The file is read once, when the stage is created. Modules in
-    the file's folder can be imported.
+    Input: `payload` (optional). Output: `value`. The file is read once, when the stage is created. The file
+    can import modules from its folder.
 
     Args:
-        path: The file.
-        folder: Folder that a relative `path` starts from. Default: the current folder.
+        path: Path of the file.
+        folder: Folder to which a relative `path` is relative. Default: the current folder.
         function_name: Name of the function.
         python_path: Further folders from which the file can import.
         timeout: Maximum run time of the call, seconds.
@@ -75,11 +75,12 @@ class CallFileFunction(PythonCodeExecutor):
 class CallValidatorFunction(CallFileFunction):
     """Call `validate(payload)` of a file, or `validate(context, payload)` if a context is given.
 
-    Takes `payload` and `context` (optional), gives `metrics` and `artifact`. The function returns a dict of
-    metrics, or a tuple of that dict and an artifact of any type. The options are those of `CallFileFunction`.
+    Inputs: `payload` and `context` (optional). Outputs: `metrics` and `artifact`. The function must return a
+    dict of metrics, or a tuple of that dict and an artifact of any type. The options are the same as for
+    `CallFileFunction`.
 
     Raises:
-        ConfigurationError: As for `CallFileFunction`.
+        ConfigurationError: The file or an argument cannot be used, as for `CallFileFunction`.
     """
 
     inputs_model: ClassVar[type[StageModel]] = ValidatorInputs
@@ -102,7 +103,8 @@ class CallValidatorFunction(CallFileFunction):
         return [inputs.context, inputs.payload] if inputs.has("context") else [inputs.payload], {}
 
     def parse_output(self, value: Any, inputs: Any) -> ValidationOutput:
-        # A validator may return an object of the program, so only methods of builtin types are used here.
+        # The validator may return an object whose class the program defines. Only methods of builtin types
+        # are called here, so that no code of that class runs in the driver.
         metrics, artifact = value, None
         if is_a(value, tuple) and tuple.__len__(value) == 2:
             metrics, artifact = tuple.__iter__(value)

@@ -11,16 +11,16 @@ from gigaexec.untrusted.plain_values import is_a, type_name
 
 
 class StageModel(BaseModel):
-    """Base of all inputs and outputs of stages. Values of programs pass through it uncopied."""
+    """Base class of all inputs and outputs of stages. The values of fields are not copied."""
 
-    # hide_input_in_errors: otherwise the text of an error contains the repr of a value of the program, and
-    # making that repr runs the program's code.
+    # hide_input_in_errors: otherwise the text of an error contains the repr of a program's value, and making
+    # that repr runs code of the program.
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
     )
 
     def has(self, name: str) -> bool:
-        """True if the field was given, also if it was given as None."""
+        """True if a value was passed for the field, even if the value is None."""
         return name in self.model_fields_set
 
 
@@ -32,7 +32,7 @@ class ContextInputs(StageModel):
     """Inputs of `CallProgramFunction` and `RuntimeFitnessStage`.
 
     Args:
-        context: The only argument of the program's function. If it is left out, the function is called
+        context: The only argument of the program's function. Without a context, the function is called
             without arguments.
     """
 
@@ -43,7 +43,7 @@ class FileFunctionInputs(StageModel):
     """Inputs of `CallFileFunction`.
 
     Args:
-        payload: The only argument of the file's function. If it is left out, the function is called without
+        payload: The only argument of the file's function. Without a payload, the function is called without
             arguments.
     """
 
@@ -55,8 +55,8 @@ class ValidatorInputs(StageModel):
 
     Args:
         payload: The value that the program returned.
-        context: The context of the problem. If it is given, the validator is called with `(context,
-            payload)`, otherwise with `(payload)`.
+        context: The context of the problem. The validator is called with `(context, payload)`, or with
+            `(payload)` if there is no context.
     """
 
     payload: Any
@@ -74,7 +74,7 @@ class ValueOutput(StageModel):
 
 
 class ValidationOutput(StageModel):
-    """The value that a validator returned, split into its two parts.
+    """The value that a validator returned, split into metrics and artifact.
 
     Attributes:
         metrics: The metrics, not yet judged.
@@ -99,16 +99,17 @@ class ArtifactOutput(StageModel):
     """The artifact of a program.
 
     Attributes:
-        artifact: The value that the validator returned with the metrics, or None.
+        artifact: The second value that the validator returned, after the metrics; None if there was none.
     """
 
     artifact: Any = None
 
 
 def _must_be(kind: type) -> Callable[[Any], Any]:
-    """Return a validator that refuses values of other types before pydantic runs code of their class.
+    """Return a pydantic validator that refuses every value that is not an instance of `kind`.
 
-    Pydantic asks a value whether it is a mapping, which a program's object can answer with an endless loop.
+    The validator must run before pydantic's own checks. Those run code of the value's class, for example to
+    find out if the value is a mapping, and a class that a program defines can loop forever there.
     """
 
     def check(value: Any) -> Any:
@@ -124,7 +125,7 @@ class FetchMetricsInputs(StageModel):
 
     Args:
         validation: The output of a `CallValidatorFunction`.
-        measured: More metrics, measured by another stage; they replace metrics of the same name.
+        measured: Metrics that another stage measured. They replace metrics of the same name in `validation`.
     """
 
     validation: Annotated[ValidationOutput, BeforeValidator(_must_be(ValidationOutput))]
@@ -143,7 +144,7 @@ class RuntimeOutput(StageModel):
     Attributes:
         metrics: `execution_time_sec` (the median, seconds), `fitness` (its inverse), `warmup_runs` and
             `timed_runs`.
-        value: The value that the last timed run returned. Validating it validates a run that was timed.
+        value: The value that the last timed run returned, so that a validator can check a run that was timed.
         run_times_s: Duration of each timed run, seconds, in order.
     """
 

@@ -1,4 +1,4 @@
-"""A graph of stages, run for one program after another or for many at once."""
+"""A graph of stages that evaluates programs, many of them at the same time if needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from gigaexec.evaluation.stages.results import ProgramStageResult, skipped_resul
 from gigaexec.evaluation.stages.stage import Stage
 from gigaexec.evaluation.stages.wiring import Source, check_wiring, parse_source
 
-# Depth in a description -> the keys of the mappings there; between them, at depth 2, are the names of stages.
+# Depth in a description -> the allowed keys of the mappings at that depth. At depth 2, the keys are the names
+# of stages, and any name is allowed.
 _KEYS_OF_DESCRIPTION = {1: PipelineDescription.model_fields, 3: StageDescription.model_fields}
 
 
@@ -77,13 +78,13 @@ class Pipeline:
         defaults: Mapping[str, Any] | None = None,
         registry: StageRegistry = STAGE_REGISTRY,
     ) -> Pipeline:
-        """Create a pipeline from data, for example from a YAML file.
+        """Create a pipeline from its description, for example from the content of a YAML file.
 
         Args:
             description: `{"stages": {name: {"stage": class, "options": {...}, "inputs": {...}}}}`.
             initial: Names of the values that are given to `run`.
             defaults: Option name -> value, for every stage that has the option and does not set it.
-            registry: The registry that the names of classes are looked up in.
+            registry: The registry that contains the stage classes.
 
         Raises:
             ConfigurationError: The description has a wrong form, or a stage or the pipeline cannot be
@@ -105,7 +106,7 @@ class Pipeline:
         return cls(stages, inputs, initial=initial)
 
     def upstream(self, name: str) -> frozenset[str]:
-        """Return the names of a stage and of all stages that it depends on."""
+        """Return the name of the stage, and the names of all stages that it depends on, also indirectly."""
         needed = {source.name for source in self._sources[name].values() if not source.is_initial}
         return frozenset({name}).union(*map(self.upstream, needed))
 
@@ -123,10 +124,10 @@ class Pipeline:
         Args:
             program: The program to evaluate.
             backend: The backend that runs calls; None is the default backend.
-            initial: A value for each name in `initial`.
+            initial: Name -> initial value, for each name in the `initial` of the constructor.
 
         Returns:
-            Stage name -> result; a stage comes after the stages that it depends on.
+            Stage name -> result. Each stage comes after the stages that it depends on.
 
         Raises:
             ConfigurationError: An initial value is missing or unknown; no stage was started.

@@ -1,4 +1,4 @@
-"""Pipelines as data: names for stages, and the form of a description that uses the names."""
+"""A registry of stage classes by name, and the schema of pipeline.yaml."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ StageClass = TypeVar("StageClass", bound=type[Stage])
 
 
 class StageDescription(BaseModel):
-    """One stage of a described pipeline.
+    """Schema of one stage in pipeline.yaml.
 
     Attributes:
         stage: Name of the stage's class in the registry.
-        options: Arguments of its constructor.
-        inputs: Input name -> source; see `Pipeline`.
+        options: Keyword arguments of the constructor of the class.
+        inputs: Input name -> source of the input; see `Pipeline`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -32,10 +32,10 @@ class StageDescription(BaseModel):
 
 
 class PipelineDescription(BaseModel):
-    """A pipeline as data.
+    """Schema of pipeline.yaml.
 
     Attributes:
-        stages: Stage name -> its description.
+        stages: Stage name -> description of the stage.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -44,7 +44,7 @@ class PipelineDescription(BaseModel):
 
 
 class StageRegistry:
-    """Stage classes by name."""
+    """A registry of stage classes. The key of a class is its name."""
 
     def __init__(self) -> None:
         self._classes: dict[str, type[Stage]] = {}
@@ -53,7 +53,7 @@ class StageRegistry:
         """Add a stage class under its own name. Usable as a decorator.
 
         Returns:
-            The class itself.
+            The given class.
 
         Raises:
             ConfigurationError: Another class already has that name.
@@ -85,10 +85,10 @@ class StageRegistry:
         """Create a stage.
 
         Args:
-            name: Name of its class.
-            options: Arguments of its constructor.
-            defaults: Values for options that are not given; values for options that the stage does not have
-                are ignored.
+            name: Name of the stage class.
+            options: Keyword arguments of the constructor of the class.
+            defaults: Option name -> value, used if `options` does not contain the option. Options that the
+                constructor does not have are ignored.
 
         Raises:
             ConfigurationError: The name or an option is unknown, an option is missing, or the stage refuses a
@@ -109,12 +109,12 @@ class StageRegistry:
             return stage_class(**chosen)
         except ConfigurationError:
             raise
-        except (TypeError, ValueError) as error:  # a missing option, or a constructor that checks no types
+        except (TypeError, ValueError) as error:  # an option is missing, or the constructor refuses a value
             raise ConfigurationError(f"{name}: {error}") from error
 
 
 STAGE_REGISTRY = StageRegistry()
-"""The stages of gigaexec and the stages that `register_stage` added."""
+"""The default registry: the stage classes of gigaexec, and the classes that `register_stage` added."""
 
 register_stage = STAGE_REGISTRY.register
 """Class decorator: add a stage to `STAGE_REGISTRY` under the name of its class."""

@@ -21,11 +21,11 @@ from gigaexec.untrusted.plain_values import type_name
 
 
 class StageOutputError(CallError):
-    """A function returned a value that its stage cannot use; the message describes the value."""
+    """The called function returned a value that the stage cannot use. The message describes the value."""
 
 
 class StageState(enum.StrEnum):
-    """The end of a stage, in one word."""
+    """Final state of a stage."""
 
     COMPLETED = "completed"
     """The stage has an output."""
@@ -39,12 +39,12 @@ class StageState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageError:
-    """The reason why a stage did not complete, as text.
+    """The error of a stage that failed or was skipped, as text.
 
     Args:
         type: Name of the error's class, such as "ExecRunnerError" or "SpillError"; "StageSkipped" if the
             stage did not run.
-        message: One line.
+        message: The reason in one line.
         stage: Name of the stage that failed or was skipped.
         traceback: The whole error: the program's traceback, code context and captured output. "" if the stage
             was skipped.
@@ -59,7 +59,7 @@ class StageError:
 
     @classmethod
     def from_exception(cls, error: BaseException, *, stage: str) -> StageError:
-        """Describe an error that a call or a hook of the named stage raised."""
+        """Return the text form of an error that a call or a hook of the stage raised."""
         return cls(
             type=type_name(error),
             message=_one_line(error),
@@ -75,11 +75,11 @@ class ProgramStageResult:
 
     Args:
         stage: Name of the stage.
-        status: How the stage ended.
+        status: Final state of the stage.
         output: The output model of the stage if it completed, else None.
-        error: Why the stage did not complete, or None.
-        outcome: The outcome of the stage's call, with its cost; None if the stage made no call. It can be ok
-            although the stage failed: then the stage could not use the value that the function returned.
+        error: The error if the stage failed or was skipped, else None.
+        outcome: The outcome of the stage's call, including the cost of the call; None if the stage made no
+            call. If the outcome is ok but the stage failed, the stage could not use the returned value.
         duration_s: Seconds from the start to the end of the stage, including the wait for a worker.
     """
 
@@ -97,7 +97,7 @@ class ProgramStageResult:
 
     @property
     def is_inconclusive(self) -> bool:
-        """True if the failure is no verdict on the program: do not score the program."""
+        """True if the failure of the stage is no verdict on the program. Do not score the program then."""
         if self.error is not None and self.error.is_inconclusive:
             return True
         return self.outcome is not None and self.outcome.is_inconclusive
@@ -111,13 +111,13 @@ def skipped_result(stage: str, because_of: Iterable[str]) -> ProgramStageResult:
 
 
 def first_failure(results: Mapping[str, ProgramStageResult]) -> ProgramStageResult | None:
-    """Return the failed result that explains a run of a pipeline, or None if no stage failed.
+    """Return the first inconclusive failure of a pipeline run, else the first failure, else None.
 
-    An inconclusive failure comes before all others, so that a failure of the machine is never held against
-    the program. Otherwise the result is the first failure in the order of the pipeline.
+    Inconclusive failures take precedence, so that a failure of the machine is never scored as a failure of
+    the program.
 
     Args:
-        results: What `Pipeline.run` returned.
+        results: The results that `Pipeline.run` returned.
     """
     failed = [result for result in results.values() if result.status is StageState.FAILED]
     return min(failed, key=lambda result: not result.is_inconclusive, default=None)
@@ -133,7 +133,8 @@ def _one_line(error: BaseException) -> str:
 
 
 def _full_text(error: BaseException) -> str:
-    # The text of these errors holds everything; their traceback would show the driver's frames.
+    # The text of these errors contains the program's traceback. The traceback of the error object itself
+    # shows only frames of the driver.
     if isinstance(error, ExecRunnerError | CallTimeoutError):
         return str(error)
     return "".join(traceback.format_exception(error))

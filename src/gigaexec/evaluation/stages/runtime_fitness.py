@@ -1,6 +1,6 @@
 """The stage for problems in which the fastest correct program wins."""
 
-# ruff: noqa: ARG002 - a hook gets everything that an override may need
+# ruff: noqa: ARG002 - some parameters of hooks are used only in overrides
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ _PROBE_NAME = run_time_probe._gigaexec_time_runs.__name__
 class RuntimeFitnessStage(PythonCodeExecutor):
     """Time a function of the program: warm-up runs, then timed runs, all in one call.
 
-    Takes `context` (optional), gives `metrics`, `value` and `run_times_s`. The metrics are
-    `execution_time_sec` (the median of the timed runs), `fitness` (its inverse), `warmup_runs` and
-    `timed_runs`. The clock is the worker's `time.perf_counter_ns`, read directly before and after the
+    Input: `context` (optional). Outputs: `metrics`, `value` and `run_times_s`. The metrics are
+    `execution_time_sec` (the median of the timed runs), `fitness` (the inverse of that median), `warmup_runs`
+    and `timed_runs`. The clock is the worker's `time.perf_counter_ns`, read directly before and after the
     function. Compiling and importing the program, copying the arguments and a garbage collection before each
     run are not timed. Every run gets a fresh copy of the context.
 
-    All runs share one module, so that warm-up runs have an effect (caches, just-in-time compilers). A program
-    that caches its result is fast for that reason; to prevent that, use `warmup_runs=0, timed_runs=1`.
-    Replacing functions of the module `time` has no effect, but a program runs in the process that times it
-    and can tamper with the measurement by other means.
+    All runs share one module, so that warm-up runs have an effect (caches, just-in-time compilers). The
+    timed runs of a program that caches its result are therefore short; to prevent that, use `warmup_runs=0,
+    timed_runs=1`. Replacing functions of the module `time` has no effect on the measurement. But the program
+    runs in the process that measures it, so it can tamper with the measurement by other means.
 
     Args:
         function_name: Name of the function to time.
         warmup_runs: Runs that are not timed, 0 or more.
         timed_runs: Runs that are timed, 1 or more.
         python_path: Folders from which the program can import, in this order.
-        timeout: Maximum run time of the call, seconds; it covers all runs together.
+        timeout: Maximum run time of all runs together, seconds.
 
     Raises:
         ConfigurationError: An argument has a wrong type or value.
@@ -79,7 +79,7 @@ class RuntimeFitnessStage(PythonCodeExecutor):
         run_times_ns, last_value = value
         if len(run_times_ns) != self.timed_runs:
             raise StageOutputError(f"expected {self.timed_runs} timed runs, got {len(run_times_ns)}")
-        # If the clock does not tick during a run, the fitness must not become infinite.
+        # A duration is 0 ns if the clock did not tick. It counts as 1 ns, because the fitness must be finite.
         run_times_s = tuple(max(1, time_ns) / 1e9 for time_ns in run_times_ns)
         execution_time_s = statistics.median(run_times_s)
         metrics = {

@@ -1,12 +1,12 @@
 """The contract of a stage.
 
-To add one, write a class with
+To add a stage, write a subclass of `Stage` with
 
     inputs_model, output_model                                 pydantic models, subclasses of StageModel
     async def compute(self, program, inputs, backend) -> ComputedStage
 
-and decorate it with `register_stage` if a pipeline.yaml is to name it. A stage that calls a function in a
-worker is a subclass of `PythonCodeExecutor` instead, which has hooks for that.
+Decorate the class with `register_stage` to use it in pipeline.yaml. For a stage that calls a function in a
+worker, write a subclass of `PythonCodeExecutor` instead, and override the hooks of that class.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class ComputedStage:
 
     Args:
         output: The output model if the stage succeeded, else None.
-        outcome: The outcome of the stage's call, or None if it made no call.
-        error: Why the stage failed, or None.
+        outcome: The outcome of the stage's call; None if the stage made no call.
+        error: The error if the stage failed, else None.
     """
 
     output: BaseModel | None = None
@@ -52,22 +52,24 @@ class ComputedStage:
 
 
 class Stage(abc.ABC):
-    """One step of evaluating a program. One instance serves any number of programs at the same time.
+    """One stage of an evaluation. An instance can serve any number of programs at the same time.
 
-    Each failure is logged once, at WARNING: the name of the stage, the id of the program and the whole error
-    with its traceback, control characters escaped. A skipped stage is not logged.
+    A failure is logged once, at level WARNING, with the name of the stage, the id of the program and the
+    whole traceback of the error. Text that could control a terminal is escaped or removed. A skipped stage is
+    not logged.
     """
 
     inputs_model: ClassVar[type[StageModel]] = NoInputs
-    """The model of the inputs; a field without a default must be wired."""
+    """The model of the inputs. A field without a default must have a source in the pipeline."""
     output_model: ClassVar[type[StageModel]]
-    """The model of the output; its fields can be wired to inputs of other stages."""
+    """The model of the output. A field can be the source of inputs of other stages."""
 
     @abc.abstractmethod
     async def compute(self, program: Program, inputs: Any, backend: ExecutorBackend | None) -> ComputedStage:
         """Do the work of the stage.
 
-        Runs in the driver, on the event loop. An exception makes the stage fail with that error.
+        This method runs in the driver, on the event loop. An exception that it raises is the error of the
+        stage.
 
         Args:
             program: The program to evaluate.
@@ -95,7 +97,7 @@ class Stage(abc.ABC):
         started_s = time.monotonic()
         try:
             computed = await self.compute(program, self.inputs_model(**(inputs or {})), backend)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a hook may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - compute() may raise anything
             outcome = None
             if isinstance(error, GigaexecError) and error.is_inconclusive:
                 outcome = Outcome(error.status, error=error)
@@ -115,7 +117,7 @@ class Stage(abc.ABC):
             one_line(name),
             one_line(program.id),
             one_line(stage_error.type),
-            # Indented, so that no line of it can pass for a log record.
+            # Indented, so that no line of the traceback looks like a log record.
             textwrap.indent(sanitize_for_log(stage_error.traceback.strip()), "    "),
         )
         return ProgramStageResult(

@@ -1,4 +1,4 @@
-"""The sources of stages' inputs, and the check that the inputs of a pipeline fit together."""
+"""The source of each input of a stage, and a check of the names in these sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Source:
 
     Args:
         name: Name of an initial value or of a stage.
-        field: A field of the stage's output; "" is the whole output.
+        field: Name of a field of the stage's output; "" for the whole output.
         is_initial: True if `name` is an initial value.
     """
 
@@ -25,7 +25,7 @@ class Source:
 
 
 def parse_source(text: str, initial: Collection[str]) -> Source:
-    """Parse `value`, `stage` or `stage.field`."""
+    """Parse a source: the name of an initial value, the name of a stage, or `stage.field`."""
     if text in initial:
         return Source(name=text, field="", is_initial=True)
     name, _, field = text.partition(".")
@@ -35,7 +35,7 @@ def parse_source(text: str, initial: Collection[str]) -> Source:
 def check_wiring(
     stages: Mapping[str, Stage], inputs: Mapping[str, Mapping[str, str]], initial: Collection[str]
 ) -> list[str]:
-    """Return a sentence for each mistake in the names and inputs of stages. Cycles are not looked for."""
+    """Return a sentence for each mistake in the names and inputs of stages. Cycles are not detected here."""
     findings = [f"the stage name {name!r} contains a dot" for name in stages if "." in name]
     findings += [f"{name!r} is both a stage and an initial value" for name in stages if name in initial]
     findings += [unknown_name("stage in inputs", name, stages) for name in inputs if name not in stages]
