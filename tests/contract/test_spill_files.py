@@ -169,7 +169,7 @@ def f(folder):
 """
     outcome = run(code, str(spill_dir))
     assert isinstance(outcome.error, SpillError)
-    assert "holds 5 bytes; the worker wrote 300" in str(outcome.error)
+    assert "has 5 bytes; the worker wrote 300" in str(outcome.error)
     assert _spill_files(spill_dir) == []
 
 

@@ -343,8 +343,11 @@ time.sleep(1000)
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ("os.ftruncate(file, 10_000_000)", "holds 10000000 bytes; the worker wrote"),
-        ("ctypes.CDLL(None).linkat(-100, b'/proc/self/fd/%d' % file, -100, NAMED, 0x400)", "has a name"),
+        ("os.ftruncate(file, 10_000_000)", "has 10000000 bytes; the worker wrote"),
+        (
+            "ctypes.CDLL(None).linkat(-100, b'/proc/self/fd/%d' % file, -100, NAMED, 0x400)",
+            "has a path, so other processes could change the file",
+        ),
     ],
 )
 def test_r23_a_result_file_that_the_program_tampered_with_is_refused(

@@ -51,7 +51,11 @@ except ConfigurationError as error:
 """,
         tmp_path,
     )
-    assert message == f"write of the sandbox names {str(tmp_path / 'folder')!r}, which is mounted read-only"
+    folder = str(tmp_path / "folder")
+    assert message == (
+        f"SandboxPolicy.write contains {folder!r}, which is on a read-only mount; remove it, or mount it "
+        "read-write"
+    )
 
 
 def test_calls_keep_their_scratch_folder_if_a_write_folder_becomes_read_only(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_only_modules_can_be_read_in_the_home_folder(
 @pytest.mark.parametrize("name", ["read", "write"])
 def test_a_path_that_does_not_exist_is_refused_at_once(name: str, tmp_path: Path) -> None:
     policy = SandboxPolicy.standard(**{name: [tmp_path / "missing"]})
-    with pytest.raises(ConfigurationError, match=f"{name} of the sandbox names .*missing.*does not exist"):
+    with pytest.raises(ConfigurationError, match=f"SandboxPolicy.{name} contains .*missing.*does not exist"):
         ForkserverBackend(WorkerConfig(sandbox=policy))
 
 

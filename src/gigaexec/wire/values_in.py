@@ -1,4 +1,4 @@
-"""Encoded values -> values, in the driver."""
+"""Read and decode values in the driver."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ValueBytes:
-    """An encoded value: its bytes, and the layout of its parts in them.
+    """The bytes of an encoded value, and the layout of the parts in these bytes.
 
     Args:
-        layout: The layout. Its parts are inside `contents`.
-        contents: All bytes of the value, in memory or in a private map of a file without a name.
-        where: A name of the bytes, for messages.
+        layout: Offsets and sizes of the parts in `contents`.
+        contents: All bytes of the value: in memory, or a map of a file.
+        where: Subject of error messages, such as "the result".
     """
 
     layout: ValueLayout
@@ -38,19 +38,20 @@ class ValueBytes:
         """Decode the value.
 
         Args:
-            expected: The format that was asked for. No other is read, whatever the worker declares.
+            expected: The format that the driver asked for. A value in another format is refused.
 
         Raises:
-            ValueNotReadableError: The bytes are not valid in this format, or unpickling them raised.
+            ValueNotReadableError: The value has another format, is not valid, or unpickling it raised an
+                exception.
         """
         layout = self.layout
         if layout.format != expected:
             raise ValueNotReadableError(
-                f"{self.where} has the format {layout.format!r}; {str(expected)!r} was asked for"
+                f"expected {self.where} in the format {str(expected)!r}, got {layout.format!r}"
             )
         view = memoryview(self.contents)
         if view.readonly and (layout.buffers or expected is ResultFormat.DATA):
-            view = memoryview(bytearray(view))  # a copy, so that arrays on it are writable
+            view = memoryview(bytearray(view))  # copied, so that arrays in the copy are writable
         head = view[: layout.head_bytes]
         buffers = [view[offset : offset + size] for offset, size in layout.buffers]
         if expected is ResultFormat.DATA:
@@ -61,7 +62,7 @@ class ValueBytes:
             return pickle.loads(head, buffers=buffers)
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # the value's classes run here and may raise anything, SystemExit too
+        except BaseException as error:  # code of the value's classes may raise anything, even SystemExit
             if isinstance(error, pickle.UnpicklingError | EOFError):
                 what = f"{self.where} is truncated or damaged"
             else:
@@ -72,30 +73,29 @@ class ValueBytes:
 def read_value_file(
     file: OwnedDescriptor, layout: ValueLayout, *, is_exclusive: bool, must_be_written: bool
 ) -> ValueBytes:
-    """Read a value from a file without a name. The file is closed on return.
+    """Read a value from an unnamed (unlinked) file, and close the file.
 
     Args:
-        file: Open for reading.
-        layout: The layout of the value in it.
-        is_exclusive: True if no other process can have the file open. Then it is mapped copy-on-write: arrays
-            use the map without a copy, and it lives as long as they do. Otherwise the file is read into
-            memory, so that the bytes that are checked are the bytes that are used: a process that has it open
-            could change a map after the check, or kill this process by truncating the file. The kernel cannot
-            tell whether it is exclusive: a lease (`F_SETLEASE`) is granted although descriptors made with
-            O_PATH exist, and those can be reopened.
-        must_be_written: True to refuse holes. A worker writes every byte. A hole costs the program nothing
-            until it is read here. False for pickles: some file systems turn zeros into holes, and programs
-            that return pickles are trusted.
+        file: The file, open for reading.
+        layout: The layout of the value in the file.
+        is_exclusive: True if no other process can have the file open. The file is then mapped copy-on-write,
+            and arrays use the map without a copy. Otherwise the file is read into memory: another process
+            could change a map after the check, or kill this process by truncating the file. The caller must
+            know if the file is exclusive. A lease (`F_SETLEASE`) is no proof, because descriptors with
+            O_PATH may exist, and can be reopened.
+        must_be_written: True to refuse a file with holes. A hole costs the program no disk space, but costs
+            this process memory. Workers write every byte. False for pickles: some file systems turn zeros
+            into holes, and programs that return pickles are trusted.
 
     Raises:
-        ValueNotReadableError: It is not a regular file of this user without a name, or not of the size that
-            was declared, or has holes, or cannot be read, or there is no memory for it. Workers never send
-            such a file, but programs can.
+        ValueNotReadableError: The file is not an unnamed regular file of this user, has the wrong size, has
+            holes, cannot be read, or does not fit into memory. Workers never send such a file, but programs
+            can.
     """
     try:
         problem = _problem_of(file.number, layout.total_bytes, may_have_name=False)
         if not problem and must_be_written and os.lseek(file.number, 0, os.SEEK_HOLE) != layout.total_bytes:
-            problem = "has holes"
+            problem = "has holes; expected a file with every byte written"
         if problem:
             raise ValueNotReadableError(f"the file with the result {problem}")
         return ValueBytes(
@@ -108,14 +108,15 @@ def read_value_file(
 
 
 def read_spilled_value(path: str, layout: ValueLayout) -> ValueBytes:
-    """Map a pickled result in a file with a name, or read it if the file system refuses mmap.
+    """Map the file at `path`, which contains a pickled result.
 
-    The file is left where it is; the bytes stay valid after it is removed. A map keeps one descriptor open as
-    long as it is used.
+    If the file system refuses mmap, the file is read instead. This function does not remove the file. The
+    returned bytes stay valid after the file is removed. A map keeps one descriptor open until the map is
+    deleted.
 
     Raises:
-        SpillError: The file is missing, not a regular file of this user, empty or truncated.
-        ValueNotReadableError: There is no memory for it.
+        SpillError: The file is missing, not a regular file of this user, empty, or of the wrong size.
+        ValueNotReadableError: The file does not fit into memory.
     """
     # O_NONBLOCK: opening a FIFO at this path must not wait for a writer.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -132,23 +133,23 @@ def read_spilled_value(path: str, layout: ValueLayout) -> ValueBytes:
 
 
 def _problem_of(descriptor: int, expected_bytes: int, *, may_have_name: bool) -> str:
-    """Return the reason why a file is not the one that a worker wrote, or ""."""
+    """Return the reason why the file cannot be from a worker; "" if no reason was found."""
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         return "is not a regular file"
     if found.st_uid != os.getuid():
-        return f"belongs to uid {found.st_uid}"
+        return f"belongs to uid {found.st_uid}, not to the user of this process"
     if found.st_nlink != 0 and not may_have_name:
-        return "has a name, by which other processes could change it"
+        return "has a path, so other processes could change the file; expected an unlinked file"
     if found.st_size == 0:
         return "is empty"
     if found.st_size != expected_bytes:
-        return f"holds {found.st_size} bytes; the worker wrote {expected_bytes}"
+        return f"has {found.st_size} bytes; the worker wrote {expected_bytes}"
     return ""
 
 
 def _map_readable(descriptor: int, count: int) -> memoryview:
-    # The kernel reserves no memory for a read-only map, so it may be larger than the free memory.
+    # The kernel reserves no memory for a read-only map, so the map may be larger than the free memory.
     return memoryview(mmap.mmap(descriptor, count, access=mmap.ACCESS_READ))
 
 
@@ -156,8 +157,8 @@ def _contents(descriptor: int, count: int, map_file: Callable[[int, int], memory
     if map_file is not None:
         try:
             return map_file(descriptor, count)
-        except OSError as error:  # some network filesystems refuse
-            logger.debug("mmap refused (%s); reading instead", error)
+        except OSError as error:  # some network filesystems refuse mmap
+            logger.debug("the file with the result cannot be mapped (%s); reading the file instead", error)
     try:
         view, offset = memoryview(bytearray(count)), 0
     except MemoryError as error:
@@ -165,6 +166,6 @@ def _contents(descriptor: int, count: int, map_file: Callable[[int, int], memory
     while offset < count:
         received = os.preadv(descriptor, [view[offset:]], offset)
         if received == 0:
-            raise ValueNotReadableError(f"the file with the result ends at {offset} of {count} bytes")
+            raise ValueNotReadableError(f"the file with the result ends after {offset} of {count} bytes")
         offset += received
     return view

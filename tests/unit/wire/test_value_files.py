@@ -55,7 +55,7 @@ def test_a_file_that_ends_while_it_is_read_is_refused(
 
     monkeypatch.setattr(os, "preadv", cutting_preadv)
     try:
-        with pytest.raises(ValueNotReadableError, match=r"ends at 1000 of \d+ bytes"):
+        with pytest.raises(ValueNotReadableError, match=r"ends after 1000 of \d+ bytes"):
             read(own, layout)
     finally:
         os.close(other)

@@ -1,9 +1,9 @@
-"""The backends of this machine.
+"""The backends that run calls on this machine.
 
-base              the life of a pool; hooks
+base              base class: starts and ends the pool, calls the hooks
 loky              reused worker processes
 forkserver        a fresh process for every call; can confine programs
-interpreter_exit  shutdown before the exiting interpreter joins its threads
+interpreter_exit  shuts backends down when the interpreter exits
 """
 
 from gigaexec.backends.local.base import LocalBackend as LocalBackend

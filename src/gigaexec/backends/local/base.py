@@ -1,4 +1,4 @@
-"""Base of the backends of this machine: the life of a pool that starts with the first call.
+"""Base class of the backends that run calls on this machine. The first call starts the pool.
 
 caller (any thread, any loop) --- LocalBackend --- Pool --- Dispatcher (a thread) --- worker processes
 """
@@ -48,17 +48,17 @@ _T = TypeVar("_T")
 
 
 class LocalBackend(ABC):
-    """Runs calls in worker processes of this machine.
+    """A backend that runs calls in worker processes on this machine.
 
     Workers start with the first call. A backend may be used from several threads and event loops at once, and
     a process may have several backends. After a `shutdown`, the next call starts new workers.
 
     Args:
-        config: How to run workers. None reads `WorkerConfig.from_env()`.
+        config: Configuration of the workers. None for `WorkerConfig.from_env()`.
 
     Raises:
-        UnsupportedPlatformError: This is Windows.
-        ConfigurationError: This backend cannot do what the configuration asks for.
+        UnsupportedPlatformError: This platform is Windows.
+        ConfigurationError: The configuration contains a setting that this backend does not support.
     """
 
     def __init__(self, config: WorkerConfig | None = None) -> None:
@@ -70,11 +70,11 @@ class LocalBackend(ABC):
         self._become_owner()
 
     _names_results: bool
-    """True if the driver names the file of a large result; False if the file has no name."""
+    """True if the driver chooses a path for the file of a large result; False if the file is unnamed."""
 
     @abstractmethod
     def _new_starter(self, spill: SpillDirectory) -> WorkerStarter:
-        """Return the starter of a new pool's workers."""
+        """Return a starter for the workers of a new pool."""
 
     def _become_owner(self) -> None:
         self._owner_pid = os.getpid()
@@ -84,11 +84,11 @@ class LocalBackend(ABC):
 
     @property
     def max_concurrency(self) -> int:
-        """Number of calls that run at once."""
+        """Maximum number of calls that run at the same time."""
         return self.config.worker_count
 
     def share(self, value: object) -> SharedArgument:
-        """Prepare a value to be an argument of many calls. It is pickled and written once.
+        """Pickle and write a value once, for use as an argument of many calls.
 
         Args:
             value: Any value that cloudpickle can pickle.
@@ -98,7 +98,7 @@ class LocalBackend(ABC):
 
         Raises:
             InvalidCallError: The value cannot be pickled.
-            InfrastructureError: There is not enough memory for it.
+            InfrastructureError: No memory or no descriptor is free for the pickled value.
         """
         return SharedArgument(value)
 
@@ -116,20 +116,21 @@ class LocalBackend(ABC):
     ) -> Outcome:
         """Run one call and return its outcome. See `OutcomeBackend.run`.
 
-        On return the call's process is idle or dead, the processes that it started are dead, and its spill
-        file is removed. If the awaiting task is cancelled, the same holds before `CancelledError` is raised.
+        On return, the worker is idle or dead, all processes that the program started are dead, and the spill
+        file of the call is removed. If the awaiting task is cancelled, all this is done before
+        `CancelledError` is raised.
         """
         request = Request(call, deadline_s, queue_timeout_s, self._limits_with(limits))
         return await self._observed(call, functools.partial(self._run, request), _itself)
 
     async def run_encoded(self, call: EncodedCall) -> EncodedOutcome:
-        """Run one call for another machine, without decoding its arguments and its value.
+        """Run one call for another machine, without decoding the arguments and the value.
 
-        It does the same as `run`, except that hooks get the call without its arguments. `Pool.run_encoded`
-        says where the bytes of the value are on return.
+        This method works like `run`, except that hooks get the call without arguments. See `Pool.run_encoded`
+        for the memory or file that contains the value on return.
 
         Raises:
-            ConfigurationError: A deadline or a limit of the call cannot be used.
+            ConfigurationError: A deadline or a limit of the call is not valid.
         """
         request = Request.from_encoded(call, self._limits_with(call.limits))
         return await self._observed(call.call, functools.partial(self._run_encoded, request), _without_value)
@@ -137,7 +138,7 @@ class LocalBackend(ABC):
     async def _observed(
         self, call: WorkerCall, run: Callable[[], Awaitable[_T]], outcome_of: Callable[[_T], Outcome]
     ) -> _T:
-        """Run a call with its hooks and its log line."""
+        """Run a call, call the hooks before and after it, and log the call."""
         metrics: ExecutionMetrics | None = None
         error: BaseException | None = None
         try:
@@ -157,8 +158,8 @@ class LocalBackend(ABC):
         """End all workers. Running and queued calls end as cancelled.
 
         Args:
-            wait: Return when all workers are dead and every spill file is removed. False returns at once, and
-                both happen soon.
+            wait: True to return only when all workers are dead and every spill file is removed. False to
+                return at once, while the workers are still being ended.
         """
         pools = self._begin_shutdown()
         if wait:
@@ -166,10 +167,10 @@ class LocalBackend(ABC):
                 await asyncio.to_thread(pool.join)
 
     def shutdown_now(self, *, wait: bool = False) -> None:
-        """Do the same as `shutdown`, for code without an event loop.
+        """Shut down as `shutdown` does, for code without an event loop.
 
         Args:
-            wait: As in `shutdown`.
+            wait: See `shutdown`.
         """
         for pool in self._begin_shutdown():
             if wait:
@@ -177,7 +178,7 @@ class LocalBackend(ABC):
 
     def close_at_exit(self, timeout_s: float) -> None:
         """Shut down because the interpreter exits. Wait at most `timeout_s` for each pool."""
-        if self._owner_pid == os.getpid():  # the workers belong to the parent of a forked child
+        if self._owner_pid == os.getpid():  # not in a forked child, whose parent owns the workers
             for pool in self._begin_shutdown():
                 pool.join(timeout_s)
 
@@ -188,7 +189,7 @@ class LocalBackend(ABC):
     def on_complete(self, handler: CompleteHandler) -> None:
         """Register `handler(call, metrics or None, exception or None)`. See `LifecycleObservable`.
 
-        It runs on the thread that awaits the call.
+        The handler runs on the thread that awaits the call.
         """
         self._hooks.add_complete(handler)
 
@@ -211,8 +212,8 @@ class LocalBackend(ABC):
     def _check(self, limits: Limits) -> None:
         if limits.scratch_bytes is not None and not self.config.sandbox.confines:
             raise ConfigurationError(
-                "scratch_bytes limits a scratch folder, and only a sandboxed call has one: "
-                "use ForkserverBackend with a SandboxPolicy"
+                "scratch_bytes limits a scratch folder, but only a sandboxed call has a scratch folder; "
+                "use ForkserverBackend with a SandboxPolicy, or remove this limit"
             )
 
     def _limits_with(self, limits: Limits | None) -> Limits:
@@ -231,7 +232,7 @@ class LocalBackend(ABC):
         return await pool.run_encoded(request) if isinstance(pool, Pool) else EncodedOutcome(pool)
 
     def _pool_for(self, request: Request) -> Pool | Outcome:
-        """Return the pool that runs a call, or the outcome of a call that cannot be run."""
+        """Return the pool for a call. If the call cannot be run, return the outcome of the call."""
         if request.limits.sampled and not can_sample():
             names = " and ".join(request.limits.sampled)
             error = LimitNotAppliedError(
@@ -245,7 +246,7 @@ class LocalBackend(ABC):
 
     def _live_pool(self) -> Pool:
         if self._owner_pid != os.getpid():
-            self._become_owner()  # in a forked child: the pool belongs to the parent
+            self._become_owner()  # this is a forked child, whose parent owns the pool
         with self._lock:
             if self._pool is not None and self._pool.has_failed:
                 self._retire_pool()
@@ -259,7 +260,7 @@ class LocalBackend(ABC):
                         self._hooks,
                         names_results=self._names_results,
                     )
-                except (OSError, RuntimeError) as error:  # no descriptor or thread is left
+                except (OSError, RuntimeError) as error:  # no file descriptor or no thread is available
                     raise WorkerStartError(f"the pool could not be started: {error}") from error
                 self._is_shutdown_announced = False
                 close_at_exit(self)

@@ -1,12 +1,12 @@
-"""A backend that runs every call in a fresh process, forked from a warm template. It can confine programs.
+"""A backend that runs every call in a fresh process. The backend can confine programs.
 
-    caller (any thread, any loop) --- Dispatcher (a thread) --- worker      one call
-                                        |                   --- worker      the next one, ready
-                                        '--- launcher --- template, forks them all
+    caller (any thread, any loop) --- Dispatcher (a thread) --- worker      runs one call
+                                        |                   --- worker      waits for the next call
+                                        '--- launcher --- template      forks all workers
 
-No state passes from one program to the next, the cost of a call is what its processes used, and every process
-that a program started ends with its call. `worker.forked.launcher` and `worker.forked.template` draw the
-processes; docs/design.md has the reasons.
+No state passes from one program to the next. The metrics of a call cover exactly the processes of the call.
+Every process that a program started ends with the call. `worker.forked.launcher` and `worker.forked.template`
+contain drawings of the processes. docs/design.md explains the design.
 """
 
 from __future__ import annotations
@@ -25,20 +25,22 @@ from gigaexec.sandbox.file_rules import EXECUTABLE_FOLDERS
 
 
 class ForkserverBackend(LocalBackend):
-    """Runs every call in a fresh process, on Linux.
+    """A backend that runs every call in a fresh process, on Linux only.
 
-    The processes are forked from a template that has imported `config.preload`, and confined as
-    `config.sandbox` says. A backend may be used from several threads and event loops at once. A process may
-    have several backends; each has its own template. After a `shutdown`, the next call starts a new template.
+    The processes are forked from a template, a process that has imported the modules in `config.preload`.
+    `config.sandbox` says how programs are confined.
+
+    A backend may be used from several threads and event loops at once, and a process may have several
+    backends. Every backend has its own template. After a `shutdown`, the next call starts a new template.
 
     Args:
-        config: How to run workers. None reads `WorkerConfig.from_env()`. `max_calls_per_worker` and
-            `max_worker_rss_mb` are for reused workers and must be None.
+        config: Configuration of the workers. None for `WorkerConfig.from_env()`. `max_calls_per_worker` and
+            `max_worker_rss_mb` must be None, because workers are not reused.
 
     Raises:
-        UnsupportedPlatformError: This is not Linux.
-        ConfigurationError: A setting for reused workers is set. Or the sandbox names files that do not exist
-            or cannot be written, or lets programs read the spill directory.
+        UnsupportedPlatformError: This platform is not Linux 5.3 or newer, or Python has no `os.pidfd_open`.
+        ConfigurationError: A setting for reused workers is not None. Or the sandbox policy contains files
+            that do not exist or cannot be written, or allows programs to read the spill directory.
     """
 
     _names_results = False
@@ -52,20 +54,23 @@ class ForkserverBackend(LocalBackend):
         for name in ("max_calls_per_worker", "max_worker_rss_mb"):
             if getattr(self.config, name) is not None:
                 raise ConfigurationError(
-                    f"{name} is for reused workers; a worker of ForkserverBackend runs one call"
+                    f"{name} must be None: a worker of ForkserverBackend runs only one call"
                 )
         policy = self.config.sandbox
         for name, places in (("read", policy.read), ("write", policy.write)):
             for place in places:
                 if not Path(place).exists():
-                    raise ConfigurationError(f"{name} of the sandbox names {place!r}, which does not exist")
+                    raise ConfigurationError(f"SandboxPolicy.{name} contains {place!r}, which does not exist")
 
         if policy.confines:
             self._require_private_spill_dir()
             self._require_writable_places()
 
     def _require_private_spill_dir(self) -> None:
-        """Refuse a spill directory that confined programs can read: it holds scratch folders and results."""
+        """Raise ConfigurationError if confined programs can read the spill directory.
+
+        The spill directory contains the scratch folders and the results of all calls.
+        """
         spill_dir = self.config.spill_dir
         places = (
             *EXECUTABLE_FOLDERS,
@@ -78,17 +83,23 @@ class ForkserverBackend(LocalBackend):
         for place in places:
             if spill_dir.is_relative_to(Path(place).resolve()):
                 raise ConfigurationError(
-                    f"the spill directory {spill_dir} is in {place}, which confined programs can read: "
-                    "they would see the files of other calls. Set another spill_dir."
+                    f"the spill directory {spill_dir} is in {place}, which confined programs can read, so "
+                    "programs could read the results of other calls. Set another spill_dir."
                 )
 
     def _require_writable_places(self) -> None:
-        """Refuse writable places on a read-only mount: a mount namespace cannot make them writable."""
+        """Raise ConfigurationError if a place in `SandboxPolicy.write` is on a read-only mount.
+
+        A mount namespace cannot make such a place writable.
+        """
         for place in self.config.sandbox.write:
-            # Devices, pipes and sockets are writable on any mount.
+            # Other places need no check: devices, pipes and sockets are writable on any mount.
             is_stored = Path(place).is_dir() or Path(place).is_file()
             if is_stored and os.statvfs(place).f_flag & os.ST_RDONLY:
-                raise ConfigurationError(f"write of the sandbox names {place!r}, which is mounted read-only")
+                raise ConfigurationError(
+                    f"SandboxPolicy.write contains {place!r}, which is on a read-only mount; remove it, or "
+                    "mount it read-write"
+                )
 
     def _new_starter(self, spill: SpillDirectory) -> ForkserverStarter:
         return ForkserverStarter(self.config, spill.new_scratch, worker_was_started)

@@ -1,11 +1,13 @@
 """Shut backends down before the exiting interpreter joins its threads.
 
-`atexit` is too late: the interpreter joins all threads, the pool's included, before it calls those functions.
-concurrent.futures and loky have the same problem and use the same hook, `threading._register_atexit`. loky's
-hook would join its threads before this module could end their tasks, so loky's workers are hidden from it.
+`atexit` is too late: before the interpreter calls atexit functions, it joins all threads, including those of
+the pools. concurrent.futures and loky have the same problem, and use the same hook as this module:
+`threading._register_atexit`. loky's hook would join loky's threads before this module could end the tasks of
+these threads. So loky's workers are hidden from loky's hook.
 
-A process that multiprocessing started joins its children, which include the workers, even before that hook
-runs. In such a process a finalizer of multiprocessing shuts the backends down.
+A process that multiprocessing started joins its child processes, which include the workers, even before
+`threading._register_atexit` hooks run. In such a process, a finalizer of multiprocessing shuts the backends
+down.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _BEFORE_ALL_OTHERS = 1_000_000
 
 
 class Closing(Protocol):
-    """A backend, as this module uses it."""
+    """The interface of a backend that this module needs."""
 
     def close_at_exit(self, timeout_s: float) -> None: ...
 
@@ -38,13 +40,13 @@ _finalizer_pid = 0
 
 
 def close_at_exit(backend: Closing) -> None:
-    """Register a backend whose `close_at_exit(timeout_s)` is called when the interpreter begins to exit."""
+    """Register a backend. Its `close_at_exit(timeout_s)` is called when the interpreter begins to exit."""
     with _lock:
         _open.add(backend)
 
 
 def worker_was_started() -> None:
-    """Register the hook if it is not registered yet. Call this after each start of a worker.
+    """Register the exit hook, unless already registered. Call this after each start of a worker.
 
     Raises:
         RuntimeError: The interpreter has begun to exit.
@@ -54,13 +56,13 @@ def worker_was_started() -> None:
         if not _is_registered:
             _register(_close_all)
             _is_registered = True
-        if _finalizer_pid != os.getpid():  # multiprocessing clears the parent's finalizers in a child
+        if _finalizer_pid != os.getpid():  # multiprocessing removes inherited finalizers in a child
             Finalize(None, _close_all, exitpriority=_BEFORE_ALL_OTHERS)
             _finalizer_pid = os.getpid()
 
 
 def interpreter_is_exiting() -> bool:
-    """True if the interpreter has begun to exit: then no thread and no process can be started."""
+    """True if the interpreter has begun to exit. Then no thread and no process can be started any more."""
     try:
         _register(_do_nothing)
     except RuntimeError:
@@ -80,6 +82,6 @@ def _close_all() -> None:
     for backend in tuple(_open):
         try:
             backend.close_at_exit(_JOIN_LIMIT_S)
-        except Exception:  # the other backends must still be closed
+        except Exception:  # an error of one backend must not keep the others open
             logger.exception("a backend could not be shut down at exit")
     stop_all(_JOIN_LIMIT_S)

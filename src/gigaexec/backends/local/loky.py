@@ -1,12 +1,13 @@
-"""A backend with reused workers, started by loky: for code that may be wrong but is not hostile.
+"""A backend that reuses its workers, which loky starts. Only for programs that are not hostile.
 
     caller (any thread, any loop) --- Dispatcher (a thread) --- a loky executor with one worker --- process
                                                             --- a loky executor with one worker --- process
 
-loky cannot kill one call: killing a worker breaks its whole executor, and every call queued there fails. So
-each worker has its own executor and runs a single task until it ends: `worker.reused.loop.serve`, which
-answers calls on a private socket. Through that socket the dispatcher sees a call begin and end without loky's
-queues and threads in between, and it can kill each call separately.
+loky cannot kill a single call: killing a worker breaks the whole executor, and every call that is queued in
+the executor fails. So each worker has its own executor, and runs a single task for its whole life:
+`worker.reused.loop.serve`, which answers calls on a private socket. Through this socket, the dispatcher sees
+the start and the end of a call without loky's queues and threads in between, and can kill each call
+separately.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gigaexec.pool.starters.loky import LokyStarter
 
 
 class LokyBackend(LocalBackend):
-    """Runs calls in reused worker processes of this machine.
+    """A backend that runs calls in reused worker processes on this machine.
 
     Workers start with the first call. A backend may be used from several threads and event loops at once, and
     a process may have several backends. After a `shutdown`, the next call starts new workers.
@@ -28,10 +29,10 @@ class LokyBackend(LocalBackend):
     Reused workers are no sandbox: a program can leave changes in its worker that a later program sees.
 
     Args:
-        config: How to run workers. None reads `WorkerConfig.from_env()`.
+        config: Configuration of the workers. None for `WorkerConfig.from_env()`.
 
     Raises:
-        UnsupportedPlatformError: This is Windows.
+        UnsupportedPlatformError: This platform is Windows.
         ConfigurationError: The configuration asks for a sandbox.
     """
 

@@ -1,8 +1,10 @@
-"""Calls and outcomes as versioned bytes, for other machines. docs/reference/remote-format.md has every field.
+"""Encode calls and outcomes as versioned bytes, for other machines.
 
-message   magic, version, header and content: the frame of both kinds
-fields    the header's fields, checked
-calls     `EncodedCall` -> bytes -> `EncodedCall`
-outcomes  `EncodedOutcome` -> bytes -> `EncodedOutcome`
-failures  errors -> records -> errors of the same class
+docs/reference/remote-format.md describes all fields.
+
+message   encodes and decodes the frame of a message: magic, version, header and content
+fields    reads and checks the fields of a header
+calls     encodes and decodes an `EncodedCall`
+outcomes  encodes and decodes an `EncodedOutcome`
+failures  encodes and decodes an error of gigaexec
 """

@@ -1,4 +1,4 @@
-"""`EncodedCall` -> bytes -> `EncodedCall`."""
+"""Encode an `EncodedCall` as a message of bytes, and decode such a message."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LIMIT_NAMES = frozenset(each.name for each in dataclass_fields(Limits))
 
 
 def encode_call(encoded: EncodedCall) -> list[Message]:
-    """Return the message of a call in parts, to be sent one after the other.
+    """Return the message of a call as parts. Send the parts one after the other.
 
     Raises:
         ValueNotDataError: `env` and `python_path` together have more than a million entries.
@@ -43,20 +43,20 @@ def encode_call(encoded: EncodedCall) -> list[Message]:
 def decode_call(
     message: Message, *, allow_pickle: bool = False, max_bytes: int = DEFAULT_MAX_BYTES
 ) -> EncodedCall:
-    """Decode the message of a call. Its arguments stay encoded and refer to the message's memory.
+    """Decode the message of a call. The arguments stay encoded, and use the memory of `message`.
 
-    Nothing in the message is run or imported. Memory is at most four times the size of the header, and 400 MB
-    for headers of very many entries.
+    Decoding runs and imports nothing from the message. Memory: at most 4 bytes per byte of the header, plus
+    400 MB for a header with the maximum number of entries.
 
     Args:
         message: The whole message.
-        allow_pickle: True to accept pickled arguments. They run code of the sender in the worker, where its
-            program runs too, but before the program is loaded.
-        max_bytes: Largest size to accept.
+        allow_pickle: True to accept pickled arguments. Unpickling runs the sender's code in the worker,
+            before the program is loaded.
+        max_bytes: Maximum size of the message.
 
     Raises:
-        RemoteFormatError: The bytes are not a call of a version that this gigaexec reads, hold a limit that
-            it does not know, exceed `max_bytes`, or hold a pickle that is not allowed.
+        RemoteFormatError: The message is not a valid call, has an unsupported version, contains an unknown
+            limit, exceeds `max_bytes`, or contains pickled arguments that are not allowed.
     """
 
     def read(fields: Fields, content: memoryview) -> EncodedCall:
@@ -86,7 +86,7 @@ def decode_call(
 
 
 def require_kind(fields: Fields, expected: str) -> None:
-    """Raise ProtocolError for a message of another kind."""
+    """Raise ProtocolError if the message is not of the expected kind."""
     kind = fields.read("kind", require_str)
     if kind != expected:
         raise ProtocolError(f"expected a message of kind {expected!r}, got {kind!r:.80}")
@@ -98,7 +98,7 @@ def _read_environment(fields: Fields) -> dict[str, str | None]:
 
 
 def _read_limits(fields: Fields) -> Limits:
-    # Unlike other fields an unknown limit is not skipped: the sender relies on every limit being enforced.
+    # Other unknown fields are ignored. An unknown limit is refused, because the sender relies on all limits.
     unknown = [name for name, _ in fields.items() if name not in _LIMIT_NAMES]
     if unknown:
         raise ProtocolError(f"limits.{unknown[0]:.80} is not a limit that this gigaexec knows")

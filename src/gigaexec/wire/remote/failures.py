@@ -1,4 +1,4 @@
-"""Errors of gigaexec -> plain records -> errors of the same class. No other class is ever looked up."""
+"""Encode errors of gigaexec as records, and decode records. Classes of other packages are never looked up."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _CLASSES: dict[str, type[GigaexecError]] = {
 
 
 def failure_as_record(error: GigaexecError) -> dict[str, Any]:
-    """Return the record of an error. Its cause and its notes are left out."""
+    """Return the record of an error, without the cause and the notes of the error."""
     kind = type(error)
     names = [base.__name__ for base in kind.__mro__ if _CLASSES.get(base.__name__) is base]
     record: dict[str, Any] = {
-        # Most specific first: a receiver that does not know the class takes the first base that it knows.
+        # The most specific class first. A receiver uses the first class in this list that it knows.
         "classes": names,
         "message": str(error.args[0]) if error.args else "",
-        # The outcome already holds both; they are sent once.
+        # Output and metrics are sent only once, in the outcome's own fields.
         "has_output": getattr(error, "output", None) is not None,
         "has_metrics": getattr(error, "metrics", None) is not None,
     }
@@ -47,15 +47,15 @@ def failure_as_record(error: GigaexecError) -> dict[str, Any]:
 def failure_from_record(
     fields: Fields, output: CapturedOutput, metrics: ExecutionMetrics | None
 ) -> GigaexecError:
-    """Return the error of a record.
+    """Return the error that a record describes.
 
     Args:
         fields: The record.
-        output: Output of its outcome.
-        metrics: Metrics of its outcome.
+        output: Captured output of the outcome with this error.
+        metrics: Metrics of the outcome with this error.
 
     Raises:
-        ProtocolError: The record is not valid, or names no class of gigaexec.
+        ProtocolError: The record is not valid, or contains no class of gigaexec.errors.
     """
     names = fields.read("classes", list_of(require_str))
     kind = next((_CLASSES[name] for name in names if name in _CLASSES), None)
@@ -72,7 +72,7 @@ def failure_from_record(
 
 
 def hit_as_record(hit: LimitHit) -> dict[str, Any]:
-    """Return the record of a limit that was hit."""
+    """Return the record of a `LimitHit`."""
     return {"name": hit.name, "limit": hit.limit, "measured": hit.measured}
 
 
@@ -93,7 +93,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "deadline_s": require_time_limit,
     "run_time_s": require_amount,
 }
-"""A check for every keyword of the constructors in gigaexec.errors, except `output` and `metrics`."""
+"""A check for each keyword argument of the errors in gigaexec.errors, except `output` and `metrics`."""
 
 
 def _fields_of(kind: type[GigaexecError]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Fields of a message's header, read with checks. Unknown fields are never looked at."""
+"""Read and check the fields of a message's header. Unknown fields are ignored."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _T = TypeVar("_T")
 
 
 class Fields:
-    """A dict of a message.
+    """A dict in the header of a message. Its fields are checked when they are read.
 
     Args:
-        path: The dict's place in the header, for messages; "" for the header itself.
-        record: The dict.
+        path: Path of the dict in the header, for error messages; "" for the header itself.
+        record: The dict, not checked yet.
 
     Raises:
         ProtocolError: `record` is not a dict, or has keys that are not str.
@@ -33,7 +33,7 @@ class Fields:
         return name in self._record
 
     def read(self, name: str, check: Callable[[Any], _T]) -> _T:
-        """Return a field. Raises ProtocolError with the field's name if it is missing or not valid."""
+        """Return a checked field. Raises ProtocolError if the field is missing or not valid."""
         if name not in self._record:
             raise ProtocolError(f"{self._path}{name} is missing")
         try:
@@ -42,23 +42,23 @@ class Fields:
             raise ProtocolError(f"{self._path}{name}: {error}") from None
 
     def read_if_any(self, name: str, check: Callable[[Any], _T]) -> _T | None:
-        """Return a field, or None if it is missing or None. Raises ProtocolError if it is not valid."""
+        """Return a checked field; None if it is missing or None. Raises ProtocolError if it is not valid."""
         return None if self._record.get(name) is None else self.read(name, check)
 
     def section(self, name: str) -> Fields:
-        """Return a field that is a dict. Raises ProtocolError if it is missing or not a dict."""
+        """Return a field that is a dict. Raises ProtocolError if the field is missing or not a dict."""
         return Fields(f"{self._path}{name}", self.read(name, lambda value: value))
 
     def section_if_any(self, name: str) -> Fields | None:
-        """Return a field that is a dict, or None if it is missing or None."""
+        """Return a field that is a dict, or None if the field is missing or None."""
         return None if self._record.get(name) is None else self.section(name)
 
     def known(self, names: Iterable[str]) -> dict[str, Any]:
-        """Return the fields with these names, unchecked."""
+        """Return the fields with these names, without checks. Missing fields are left out."""
         return {name: self._record[name] for name in names if name in self._record}
 
     def items(self) -> Iterable[tuple[str, Any]]:
-        """Return all names and values, unchecked."""
+        """Return the names and values of all fields, without checks."""
         return self._record.items()
 
 
@@ -68,12 +68,12 @@ def nullable(check: Callable[[Any], _T]) -> Callable[[Any], _T | None]:
 
 
 def list_of(check: Callable[[Any], _T]) -> Callable[[Any], list[_T]]:
-    """Return a check of a list and its items."""
+    """Return a check that accepts a list whose items pass `check`."""
     return lambda value: [check(item) for item in require_list(value)]
 
 
 def layout_as_record(layout: ValueLayout) -> dict[str, Any]:
-    """Return the record of a layout. Its buffers are one flat list: offset, size, offset, size ..."""
+    """Return the record of a layout. The buffers become one flat list: offset, size, offset, size ..."""
     return {
         "format": layout.format,
         "head_bytes": layout.head_bytes,
@@ -83,19 +83,19 @@ def layout_as_record(layout: ValueLayout) -> dict[str, Any]:
 
 
 def read_value(fields: Fields, content: memoryview, where: str) -> ValueBytes:
-    """Return the encoded value that is a message's content.
+    """Return the content of a message as an encoded value.
 
     Args:
-        fields: The record of its layout.
-        content: The content.
-        where: A name of the value, for messages.
+        fields: The record of the value's layout.
+        content: The content of the message.
+        where: Subject of error messages, such as "the arguments".
 
     Raises:
         ProtocolError: The layout is not valid, or does not fit the content.
     """
     numbers = fields.read("buffers", require_list)
     if len(numbers) % 2:
-        raise ProtocolError("a buffer has an offset and no size")
+        raise ProtocolError("the last buffer has an offset, but no size")
     spans = [numbers[index : index + 2] for index in range(0, len(numbers), 2)]
     layout = require_layout(
         fields.read("format", require_str),

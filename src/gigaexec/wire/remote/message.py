@@ -1,13 +1,13 @@
-"""The frame of a message: magic and version, a header of plain data, and content that stays encoded.
+"""The frame of a message: magic, version, a header in the data format, and content that stays encoded.
 
     offset 0   b"GXEC"
            4   version, 32 bits
            8   size of the header in bytes, 64 bits
-          16   header: a dict as data, see wire/data/format.py
+          16   header: a dict in the data format, see wire/data/format.py
                zeros up to the next multiple of 64
                content: the encoded arguments or value
 
-Numbers are little-endian. The content is aligned, and so are the arrays in it.
+Numbers are little-endian. The content, and the arrays in the content, start at multiples of 64.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from gigaexec.wire.values_in import ValueBytes
 VERSION = 1
 
 DEFAULT_MAX_BYTES = 1 << 30
-"""Larger messages are refused unless the receiver allows more."""
+"""Default for the maximum size of a message that a receiver accepts."""
 
 _MAGIC = b"GXEC"
 _PREFIX = struct.Struct("<4sIQ")
 _ALIGNMENT_BYTES = 64
 
-# A header is a few dicts deep. Its largest parts are texts, the environment, and two numbers for each buffer.
+# Limits of a header. Real headers have a few levels of dicts. Their largest parts are texts, the environment
+# and two numbers for each buffer.
 _MAX_DEPTH = 8
 _MAX_COUNT = 1_000_000
 
@@ -42,11 +43,11 @@ Message = bytes | bytearray | memoryview
 
 
 class RemoteFormatError(ProtocolError):
-    """The bytes are not a message of a known version and kind, or exceed a limit; the message says why."""
+    """The received bytes are not a valid message of a known version and kind, or exceed a limit."""
 
 
 def encode_message(header: dict[str, Any], value: ValueBytes | None) -> list[Message]:
-    """Return a message in parts, to be sent one after the other. `b"".join(parts)` is the message.
+    """Return a message as parts. Send the parts one after the other, or join them with `b"".join(parts)`.
 
     Raises:
         ValueNotDataError: The header has more than a million entries.
@@ -59,19 +60,20 @@ def encode_message(header: dict[str, Any], value: ValueBytes | None) -> list[Mes
 
 
 def decode_message(message: Message, max_bytes: int, read: Callable[[Fields, memoryview], _T]) -> _T:
-    """Check the frame of a message and read its fields.
+    """Check the frame of a message, and return the result of `read`.
 
     Args:
         message: The whole message.
-        max_bytes: Largest size to accept.
-        read: Gets the header's fields and the content; raises anything for fields that are not valid.
+        max_bytes: Maximum size of the message.
+        read: Function that gets the header's fields and the content. May raise any exception for invalid
+            fields.
 
     Raises:
         RemoteFormatError: The message is not valid.
     """
     view = memoryview(message).cast("B")
     if view.nbytes > max_bytes:
-        raise RemoteFormatError(f"the message has {view.nbytes} bytes; the limit is {max_bytes}")
+        raise RemoteFormatError(f"the message has {view.nbytes} bytes; the limit is {max_bytes} bytes")
     if view.nbytes < _PREFIX.size or view[: len(_MAGIC)] != _MAGIC:
         raise RemoteFormatError("not a gigaexec message: the first bytes must be GXEC")
     _, version, header_bytes = _PREFIX.unpack_from(view)
@@ -79,14 +81,16 @@ def decode_message(message: Message, max_bytes: int, read: Callable[[Fields, mem
         raise RemoteFormatError(f"the message has version {version}; this gigaexec reads version {VERSION}")
     end = _PREFIX.size + header_bytes
     if end > view.nbytes:
-        raise RemoteFormatError(f"the message is truncated: its header ends at {end} of {view.nbytes} bytes")
+        raise RemoteFormatError(
+            f"the message is truncated: its header ends at byte {end}, but only {view.nbytes} bytes arrived"
+        )
     content_start = min(end + -end % _ALIGNMENT_BYTES, view.nbytes)
     try:
         header = decode_plain(view[_PREFIX.size : end], max_depth=_MAX_DEPTH, max_count=_MAX_COUNT)
         return read(Fields("", header), view[content_start:])
     except (BadDataError, ProtocolError) as error:
         raise RemoteFormatError(f"the message is not valid: {error}") from None
-    except Exception as error:  # malformed, but passed all checks
+    except Exception as error:  # a malformed message that passed all checks
         raise RemoteFormatError(
             f"the message is not valid: {type(error).__name__}: {error!s:.300}"
         ) from error

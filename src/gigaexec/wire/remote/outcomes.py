@@ -1,4 +1,4 @@
-"""`EncodedOutcome` -> bytes -> `EncodedOutcome`."""
+"""Encode an `EncodedOutcome` as a message of bytes, and decode such a message."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ _METRICS_NAMES = tuple(each.name for each in dataclass_fields(ExecutionMetrics))
 
 
 def encode_outcome(encoded: EncodedOutcome) -> list[Message]:
-    """Return the message of an outcome in parts, to be sent one after the other.
+    """Return the message of an outcome as parts. Send the parts one after the other.
 
-    The last part is the value itself, which may be a map of a large file: send it before it is released.
+    The last part is the value itself, which may be a map of a large file. Send this part before the map is
+    closed.
 
     Raises:
-        ValueError: The outcome is ok and has no encoded value, or the reverse.
+        ValueError: The outcome is ok and has no encoded value, or is not ok and has a value.
     """
     outcome, value = encoded.outcome, encoded.value
     if outcome.ok != (value is not None):
@@ -56,17 +57,17 @@ def encode_outcome(encoded: EncodedOutcome) -> list[Message]:
 
 
 def decode_outcome(message: Message, *, max_bytes: int = DEFAULT_MAX_BYTES) -> EncodedOutcome:
-    """Decode the message of an outcome. Its value stays encoded and refers to the message's memory.
+    """Decode the message of an outcome. The value stays encoded, and uses the memory of `message`.
 
-    Nothing in the message is run or imported. Memory is at most four times the size of the header, and 400 MB
-    for headers of very many entries.
+    Decoding runs and imports nothing from the message. Memory: at most 4 bytes per byte of the header, plus
+    400 MB for a header with the maximum number of entries.
 
     Args:
         message: The whole message.
-        max_bytes: Largest size to accept.
+        max_bytes: Maximum size of the message.
 
     Raises:
-        RemoteFormatError: The bytes are not an outcome of a version that this gigaexec reads, or exceed
+        RemoteFormatError: The message is not a valid outcome, has an unsupported version, or exceeds
             `max_bytes`.
     """
 
@@ -80,11 +81,12 @@ def decode_outcome(message: Message, *, max_bytes: int = DEFAULT_MAX_BYTES) -> E
         status = fields.read("status", require_str)
         layout = fields.section_if_any("value")
         if len({status == OutcomeStatus.OK, error is None, layout is not None}) != 1:
-            raise ProtocolError("an outcome has either the status ok and a value, or an error")
+            raise ProtocolError("expected an outcome with either the status ok and a value, or an error")
         if layout is None and content.nbytes:
             raise ProtocolError(f"{content.nbytes} bytes follow an outcome without a value")
         outcome = Outcome(
-            # By the error's class and not by `status`, which a newer sender may have split up.
+            # From the error's class, not from the field `status`: a newer sender may use a status that is
+            # unknown here.
             status=OutcomeStatus.OK if error is None else error.status,
             error=error,
             output=output,

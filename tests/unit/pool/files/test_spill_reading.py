@@ -134,7 +134,7 @@ def test_r23_an_empty_file_is_reported(tmp_path: Path) -> None:
 def test_r23_a_file_of_another_size_than_written_is_reported(spilled: Path, change_bytes: int) -> None:
     written = spilled.stat().st_size
     os.truncate(spilled, written + change_bytes)
-    with pytest.raises(SpillError, match=f"holds {written + change_bytes} bytes; the worker wrote {written}"):
+    with pytest.raises(SpillError, match=f"has {written + change_bytes} bytes; the worker wrote {written}"):
         read(spilled, written)
 
 

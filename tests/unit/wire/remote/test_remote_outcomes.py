@@ -165,7 +165,7 @@ def test_a_pickled_value_is_not_decoded_unless_it_was_asked_for() -> None:
     received = over_the_wire(EncodedOutcome(Outcome(OutcomeStatus.OK, index=3), value))
     refused = received.decode(ResultFormat.DATA)
     assert isinstance(refused.error, ValueNotReadableError)
-    assert str(refused.error) == "the result has the format 'pickle'; 'data' was asked for"
+    assert str(refused.error) == "expected the result in the format 'data', got 'pickle'"
     assert (refused.status, refused.index, refused.value) == (OutcomeStatus.ERROR, 3, None)
     assert received.decode(ResultFormat.PICKLE).value == [1]
 
