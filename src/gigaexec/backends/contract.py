@@ -49,15 +49,15 @@ class ExecutorBackend(Protocol):
 
         Args:
             call: The call to run.
-            deadline_s: Maximum run time of the call, seconds, from the moment that a worker takes it.
+            deadline_s: Maximum run time of the call, seconds. The wait for a worker does not count.
 
         Raises:
             ExecRunnerError: The program failed, or its process crashed.
             TimeoutError: The call ran longer than its deadline and was killed (a `CallTimeoutError`).
             CallCancelledError: The backend was shut down during the call.
-            ConfigurationError: The call or the deadline cannot be used; nothing was started.
+            ConfigurationError: The call or the deadline is not valid. Nothing was started.
             InfrastructureError: gigaexec or the machine failed.
-            asyncio.CancelledError: The awaiting task was cancelled; the call was killed.
+            asyncio.CancelledError: The awaiting task was cancelled, and the call was killed.
         """
         ...
 
@@ -88,13 +88,13 @@ class OutcomeBackend(ExecutorBackend, Protocol):
 
         Args:
             call: The call to run.
-            deadline_s: Maximum run time of the call, seconds, from the moment that a worker takes it.
+            deadline_s: Maximum run time of the call, seconds. The wait for a worker does not count.
             queue_timeout_s: Longest wait for a worker, seconds; None is no limit.
             limits: Limits of the call. In these limits, None keeps the backend's limit.
 
         Raises:
-            ConfigurationError: The call, the deadline or a limit cannot be used; nothing was started.
-            asyncio.CancelledError: The awaiting task was cancelled; the call was killed.
+            ConfigurationError: The call, the deadline or a limit is not valid. Nothing was started.
+            asyncio.CancelledError: The awaiting task was cancelled, and the call was killed.
         """
         ...
 

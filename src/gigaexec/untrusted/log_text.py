@@ -60,7 +60,7 @@ def sanitize_for_log(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return `text` with every unsafe character written as an escape. Newlines and tabs are unsafe here."""
+    """Return `text` with every unsafe character, every newline and every tab written as an escape."""
     return _escape_unsafe(text, kept="")
 
 

@@ -1,8 +1,8 @@
 """Find the type of a program's value without running code of the value's class.
 
 `isinstance` reads the `__class__` of a value, `hash` and `==` of a type call the metaclass, and `repr` calls
-the class. Code of the program there can raise `SystemExit` in the driver, or never return. So this module
-compares types only by identity.
+a method of the class. This may run code of the program, which can raise `SystemExit` in the driver, or never
+return. So this module compares types only by identity.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ SEPARATE_BUFFER_BYTES = 64 * 1024
 _ALIGNMENT_BYTES = 64
 
 _FAILED = ctypes.c_void_p(-1).value
-_MAP_FIXED = 0x10  # replace the map at the address; linux/mman.h, and sys/mman.h of macOS
+_MAP_FIXED = 0x10  # from linux/mman.h, and sys/mman.h of macOS: replace the map at the address
 
 
 def pickle_into(sink: Any, value: object, *, separate_bytes: int | None = None) -> list[memoryview]:

@@ -1,4 +1,4 @@
-"""Calls and outcomes whose values are still encoded, for backends that run calls for other machines.
+"""Calls with encoded arguments, and outcomes with encoded values, for calls of other machines.
 
     driver                          agent                            worker
     EncodedCall.from_call           runs an EncodedCall              decodes the arguments, runs the call,

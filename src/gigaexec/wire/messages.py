@@ -51,8 +51,7 @@ MAX_INLINE_BYTES = 64 * 1024
 A larger value is in a file, and is decoded on another thread than the event loop's.
 """
 
-# Created at import, because a program may replace `json.dumps`, and the answer must not depend on the
-# replacement.
+# Created at import, because a program may replace `json.dumps`. Answers must not use the replacement.
 _encode_json = json.JSONEncoder().encode
 
 

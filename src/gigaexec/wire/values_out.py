@@ -99,8 +99,7 @@ class UnnamedResultFile:
         try:
             return _open(self.place, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            # EISDIR: kernel without O_TMPFILE. EOPNOTSUPP: filesystem without O_TMPFILE, such as some network
-            # ones.
+            # EISDIR: kernel without O_TMPFILE. EOPNOTSUPP: some network filesystems, without O_TMPFILE.
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
                 raise
         path = f"{self.place}/{uuid.uuid4().hex}.unnamed"
@@ -147,7 +146,7 @@ def encode_pickled(
         BaseException: An exception of pickling, or of a class that is pickled.
     """
     if type(value) in _SCALARS:
-        # Takes a sixth of the time of the code below, which creates a pickler.
+        # This branch takes a sixth of the time of the code below, which creates a pickler.
         return _encode("pickle", lambda sink: _write_plainly(value, sink), file, max_bytes)
 
     def write_head(sink: _SpillingSink) -> list[memoryview]:

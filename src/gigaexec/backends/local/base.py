@@ -178,7 +178,7 @@ class LocalBackend(ABC):
 
     def close_at_exit(self, timeout_s: float) -> None:
         """Shut down because the interpreter exits. Wait at most `timeout_s` for each pool."""
-        if self._owner_pid == os.getpid():  # not in a forked child, whose parent owns the workers
+        if self._owner_pid == os.getpid():  # false in a forked child, whose parent owns the workers
             for pool in self._begin_shutdown():
                 pool.join(timeout_s)
 

@@ -20,7 +20,7 @@ def take_dict(value: dict[Any, Any], _: EncodingContext) -> tuple[int, Sequence[
     """Return the op code and the items of a dict.
 
     Raises:
-        UnfitValueError: Keys that differ here would be equal or unhashable in the driver.
+        UnfitValueError: Keys that differ in this process would be equal or unhashable in the driver.
     """
     _check_keys(value)
     return fmt.DICT, [*value, *value.values()]
@@ -60,9 +60,9 @@ _KEPT_TYPES = LEAF_TYPES | {bytes} | {each.kind for each in SIMPLE_TYPES} | CONT
 
 
 def _check_keys(keys: Iterable[Any]) -> None:
-    """Raise UnfitValueError for keys that differ here, but are equal or unhashable in the driver.
+    """Raise UnfitValueError for keys that would be equal or unhashable in the driver.
 
-    In the driver, each instance is a DataRecord. Two instances that differ here only by identity can become
+    In the driver, each instance is a DataRecord. Two instances that differ only by identity can become
     equal records.
     """
     if LEAF_TYPES.issuperset(map(type, keys)):

@@ -1,4 +1,6 @@
-"""Decode a value from the data format. The bytes may come from a hostile process. See format.py.
+"""Decode a value from the data format. The bytes may come from a hostile process.
+
+format.py describes the format.
 
 Attacks and defences:
 

@@ -1,4 +1,4 @@
-"""Encode a value in the data format, without pickle. See format.py.
+"""Encode a value in the data format, without pickle. format.py describes the format.
 
 Results are encoded in the process of the program, which may have changed this code. So the decoder trusts
 nothing in the encoded bytes.

@@ -78,4 +78,4 @@ class UnfitValueError(Exception):
 
 
 class BadDataError(Exception):
-    """The bytes are not valid in the data format. `decode_data` raises ValueNotReadableError instead."""
+    """The bytes are not valid in the data format. `decode_data` turns this into ValueNotReadableError."""

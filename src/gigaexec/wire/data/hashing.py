@@ -15,8 +15,8 @@ class HashingBudget:
     A program that chooses ints also chooses their hashes, and the hashes of containers of ints. Inserting n
     colliding keys costs n * n / 2 comparisons. Counting equal hashes would not help: keys with different
     hashes can be made to probe the same slots one after the other. So the CPU time of inserting is measured,
-    for this thread only. Decoding fails when the CPU time exceeds the budget, which is at least ten times the
-    time that honest keys need.
+    for this thread only. Decoding fails when the CPU time exceeds the budget. The budget is at least ten
+    times the time that honest keys need.
 
     Each level of nested frozensets multiplies the time of a comparison, by at most the time of building that
     level. Therefore small sets of such keys are measured too. So inserting one slice of keys never takes much
@@ -31,8 +31,7 @@ class HashingBudget:
     # Keys per measurement, if all keys are leaves. In a slice of 64 keys, each key costs at most 32
     # comparisons on average, so the time is linear.
     LEAF_KEYS_PER_STEP = 64
-    # Keys per measurement otherwise. Not 1, because reading the clock takes as long as inserting a few
-    # tuples.
+    # Keys per measurement otherwise. Not 1: reading the clock takes as long as inserting a few tuples.
     OTHER_KEYS_PER_STEP = 4
 
     def __init__(self) -> None:
@@ -50,8 +49,8 @@ class HashingBudget:
         Raises:
             BadDataError: The CPU time of inserting keys exceeded the budget.
         """
-        # Large ints need the small slices: comparing two can take as long as reading them. 64 keys of 1 MB
-        # take 0.3 s.
+        # Large ints are inserted in the smaller slices, because comparing two large ints can take as long as
+        # reading them: 64 keys of 1 MB take 0.3 s.
         are_leaves = not self.has_large_int and LEAF_TYPES.issuperset(map(type, keys))
         step = self.LEAF_KEYS_PER_STEP if are_leaves else self.OTHER_KEYS_PER_STEP
         if are_leaves and len(keys) <= step:

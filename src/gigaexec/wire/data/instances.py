@@ -68,7 +68,8 @@ def _slots_of(kind: type) -> list[str]:
         name
         for base in reversed(kind.__mro__)
         for name, member in vars(base).items()
-        if isinstance(member, MemberDescriptorType) and name != "__dict__"  # as in SimpleNamespace
+        # SimpleNamespace has a member descriptor `__dict__`, which is not a slot.
+        if isinstance(member, MemberDescriptorType) and name != "__dict__"
     ]
 
 

@@ -63,7 +63,7 @@ class Fields:
 
 
 def nullable(check: Callable[[Any], _T]) -> Callable[[Any], _T | None]:
-    """Return a check that also accepts None."""
+    """Return a check that accepts None, and values that pass `check`."""
     return lambda value: None if value is None else check(value)
 
 
