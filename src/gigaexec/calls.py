@@ -67,7 +67,7 @@ class WorkerCall:
         _require_type("code", self.code, str, "a string of Python source")
         _require_type("function_name", self.function_name, str, "the name of a function")
         if not self.function_name:
-            raise InvalidCallError("function_name is empty; give the name of a function of the code")
+            raise InvalidCallError("function_name is empty; give the name of a function defined in the code")
         _require_type("args", self.args, list, "a list of positional arguments")
         _require_type("kwargs", self.kwargs, dict, "a dict of keyword arguments")
         for key in self.kwargs:
@@ -173,7 +173,7 @@ class WorkerError:
 
 @dataclass(frozen=True, slots=True)
 class ValueLayout:
-    """Sizes and offsets of the parts of an encoded value. Its bytes are sent inline or in a file.
+    """Sizes and offsets of the parts of an encoded value, whose bytes are sent inline or in a file.
 
     Args:
         format: "pickle", or "data" for the data format of `gigaexec.wire.data`.
@@ -254,14 +254,14 @@ class Outcome:
     """Result of one call: its value or error, its output and its cost. A failure of the call is not raised.
 
     Args:
-        status: How the call ended.
+        status: Final state of the call.
         value: The function's return value if `status` is ok, else None.
         error: The error that `execute` would have raised; None if `status` is ok.
         output: Output that the program wrote.
         metrics: Cost of the call. None if the call never ran, or if a reused worker ended before reporting
             the cost.
         queue_time_s: Seconds that the call waited for a free worker.
-        start_time_s: Seconds that the call waited for a worker process to start; 0 if one was ready.
+        start_time_s: Seconds that the call waited for a worker process to start; 0 if a worker was ready.
         run_time_s: Seconds that the call ran, until it ended or was killed; 0 if it never ran.
         index: Position of the call in the calls passed to `map_calls`; 0 for a call made another way.
         confinement: Result of each step of the sandbox for this call, from before the program began. With the

@@ -104,7 +104,7 @@ class WorkerConfig:
             the limit is replaced. None is no limit.
         start_timeout_s: Seconds after which the start of a worker process counts as failed.
         captured_output_bytes: Maximum number of bytes of stdout that are kept for each call; the same maximum
-            applies to stderr. Of a longer stream, its beginning (an eighth of this number) and its end are
+            applies to stderr. Of a longer stream, the beginning (an eighth of this number) and the end are
             kept.
         limits: Limits of each call; the limits given with a call replace them. Default: no limits.
         sandbox: Confinement of programs. Default: off. Only `ForkserverBackend` can confine programs.
@@ -206,7 +206,7 @@ class WorkerConfig:
 
 def _resolved(folder: Any) -> Path:
     if not isinstance(folder, str | Path) or not str(folder) or "\0" in str(folder):
-        raise ConfigurationError(f"spill_dir must be a path, not {folder!r}")
+        raise ConfigurationError(f"spill_dir must be a non-empty path without NUL, not {folder!r}")
     return Path(folder).expanduser().resolve()
 
 

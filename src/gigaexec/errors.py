@@ -76,7 +76,7 @@ class OutcomeStatus(enum.StrEnum):
 
     @property
     def is_inconclusive(self) -> bool:
-        """True if the status is no verdict on the program. Never score it as a failure of the program."""
+        """True if the status is no verdict on the program. Never score such a call as a failed program."""
         return self in (OutcomeStatus.INFRASTRUCTURE, OutcomeStatus.CANCELLED)
 
 
@@ -267,7 +267,7 @@ class ScratchExceededError(LimitExceededError):
 
 
 class CallTimeoutError(CallError, TimeoutError):
-    """The call ran longer than its deadline; its worker was killed.
+    """The call ran longer than its deadline, and the worker was killed.
 
     Args:
         message: The failure in one line. `str()` of the error is this line, followed by the captured output.
@@ -322,7 +322,7 @@ class SpillDirectoryError(ConfigurationError):
 
 
 class MissingExtraError(ConfigurationError, ImportError):
-    """An optional part of gigaexec is not installed; the message names the extra."""
+    """An optional part of gigaexec is not installed. The message names the extra to install."""
 
 
 class UnsupportedPlatformError(ConfigurationError):

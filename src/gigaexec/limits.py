@@ -25,7 +25,7 @@ MIN_OPEN_FILES = 24
 
 _LARGEST_COUNT = 2**60
 _LONGEST_S = 1e9
-"""Largest values of limits: a count and seconds. The kernel cannot represent more. None means no limit."""
+"""Largest allowed counts and seconds, because the kernel cannot represent more. Use None for no limit."""
 
 
 class LimitSpec(NamedTuple):
@@ -34,7 +34,7 @@ class LimitSpec(NamedTuple):
     The unit of the limit is the suffix of its field name: `_bytes`, `_s` (seconds), or no suffix for a count.
 
     Args:
-        error: Error of a call that hit the limit. Its `status` is the status of the outcome.
+        error: Class of the error of a call that hit the limit. The outcome has the `status` of this class.
         verb: Verb of the error message: "used" in "used 1011 MiB of memory, limit 1000 MiB".
         amount: Text of the amount in the error message, with {} for the number: "{} of memory".
         is_sampled: True if the driver must sample the processes of the call to enforce the limit.

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 
 def replace_module(alias: str, original: str, *, merged: Mapping[str, str] | None = None) -> None:
-    """Replace the module `alias` in `sys.modules` by the module `original`, and its submodules too.
+    """Put the module `original` into `sys.modules` under the name `alias`. Do the same for its submodules.
 
-    After that, both paths give the same module object. Without the entries in `sys.modules`, the import
-    system would load each file twice, and the classes of the two module objects would be unequal.
+    The former path and the present path then give the same module object. Otherwise the import system would
+    load each file twice, and the classes of the two module objects would be unequal.
 
     Args:
         alias: Former path of the module: the path that is being imported.

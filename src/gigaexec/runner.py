@@ -28,7 +28,7 @@ from gigaexec.errors import (
 from gigaexec.limits import Limits
 
 # With more than one call in flight per worker, no worker waits for the event loop. If outcomes are yielded in
-# order, calls that ended after a slow call stay in flight until it ends, so more calls are needed.
+# order, more are needed: a slow call keeps all calls after it in flight, even those that have ended.
 _IN_FLIGHT_PER_WORKER = 2
 _IN_FLIGHT_PER_WORKER_ORDERED = 16
 

@@ -28,7 +28,7 @@ class PoolOptions:
         sandbox: Level of the sandbox.
         limits: Limits of each call. In these limits, None keeps the limit of `WorkerConfig.from_env()`.
         preload: Modules that workers import before their first call.
-        max_workers: Maximum number of calls that run at once; None for that of `WorkerConfig.from_env()`.
+        max_workers: Maximum number of calls that run at once; None keeps that of `WorkerConfig.from_env()`.
     """
 
     backend: str = AUTO
@@ -39,7 +39,7 @@ class PoolOptions:
 
     @property
     def backend_name(self) -> str:
-        """Name or URL of the backend. "auto" is resolved: with a sandbox, only forkserver can be used."""
+        """Name or URL of the backend. "auto" becomes "forkserver" on Linux or with a sandbox, else "loky"."""
         if self.backend != AUTO:
             return self.backend
         return "forkserver" if sys.platform == "linux" or self.sandbox is not SandboxLevel.OFF else "loky"
@@ -50,8 +50,8 @@ async def open_pool(options: PoolOptions) -> AsyncIterator[ExecutorBackend]:
     """Create a backend from `WorkerConfig.from_env()` and the options. On exit, all workers have ended.
 
     Raises:
-        SpillDirectoryError: The spill directory cannot be used. Without this check, every call would report
-            the error.
+        SpillDirectoryError: The spill directory cannot be used. Without this early check, every call would
+            fail with the error.
         ConfigurationError: The options contradict each other, or no backend has this name.
     """
     changes: dict[str, Any] = {"preload": options.preload, "sandbox": SandboxPolicy(options.sandbox)}

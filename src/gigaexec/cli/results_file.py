@@ -74,7 +74,7 @@ class ResultsFile:
         except FileExistsError:
             if not overwrite:
                 raise
-            # Mode "w" would delete the earlier results already now, not with the first new line.
+            # Mode "w" would delete the earlier results immediately. They must stay until the first new line.
             return self.path.open("a", encoding="utf-8")
 
     def _open_error_text(self, error: OSError) -> str:

@@ -52,7 +52,7 @@ def log_warnings_to_stderr() -> None:
 
 
 def print_error(message: str) -> None:
-    """Write an error message to stderr, cleaned of control characters. It may have several lines."""
+    """Write an error message of one or more lines to stderr, with control characters escaped."""
     print(f"gigaexec: {block(message)}", file=sys.stderr)
 
 
@@ -94,7 +94,7 @@ def _occupy_closed_descriptors() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            # open() returns the lowest free number, which is this descriptor: all lower ones are open.
+            # open() returns the lowest free number. That is this descriptor, because all lower ones are open.
             os.set_inheritable(os.open(os.devnull, mode), True)
 
 

@@ -1,6 +1,6 @@
 """Evaluate many programs on one problem and rank them.
 
-The subpackages can be used alone: `programs` (the record of a program), `stages` (the steps of an
+The subpackages can be used alone: `programs` (the record of a program), `stages` (the parts of an
 evaluation) and `problems` (problem folders). All but `programs` need the extra `stages`.
 """
 

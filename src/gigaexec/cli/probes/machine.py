@@ -40,7 +40,7 @@ def probe_cpus(config: WorkerConfig) -> Finding:
 
 
 def probe_memory(config: WorkerConfig) -> Finding:
-    """Report the free memory: that of the machine, or of the control group if that is less."""
+    """Report the free memory of the machine, or of the control group if the group has less."""
     free_kb = psutil.virtual_memory().available // 1024
     limit = _cgroup_number("memory.max")
     used = _cgroup_number("memory.current")
@@ -55,7 +55,7 @@ def probe_memory(config: WorkerConfig) -> Finding:
 
 
 def probe_descriptors(config: WorkerConfig) -> Finding:
-    """Report how many files this process may have open."""
+    """Report the limit on the number of open files of this process."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = _DESCRIPTORS_OF_DRIVER + _DESCRIPTORS_PER_WORKER * config.worker_count
     data = {"limit": None if limit == resource.RLIM_INFINITY else limit, "needed": needed}

@@ -85,8 +85,8 @@ def probe_parent_death(config: WorkerConfig) -> Finding:
     """Start a driver with a worker, kill the driver with SIGKILL, and wait for the end of the worker.
 
     Args:
-        config: The result of `WorkerConfig.from_env()`. Its `enable_pdeathsig` says if the worker was to set
-            PR_SET_PDEATHSIG.
+        config: The result of `WorkerConfig.from_env()`. If `enable_pdeathsig` is True, the worker should have
+            set PR_SET_PDEATHSIG.
     """
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "GIGAEVO_EXECUTOR_SPILL_DIR": str(Path(folder) / "spill")}

@@ -32,8 +32,8 @@ class EvaluationProgress:
 
     def __init__(self, total: int, *, is_shown: bool) -> None:
         console = Console(stderr=True)
-        # rich redirects stderr, so that warnings are printed above the bar. It does not redirect stdout,
-        # because it would print the results to stderr.
+        # redirect_stderr, so that warnings are printed above the bar. Not redirect_stdout, because rich would
+        # print the results to stderr.
         self._progress = Progress(
             TextColumn("evaluating"),
             BarColumn(bar_width=_bar_width(console)),

@@ -5,8 +5,8 @@
     -  forgotten       no                        12 ms   12 ms  33 MiB  SyntaxError: '[' was never closed
 
 The class Table of rich was tried and rejected. On a narrow terminal, it shrinks every column; this module
-leaves out the least important columns and lists them in a note. Its cells cannot span columns; here, a reason
-that does not fit beside its row gets a line of its own. It also takes ten times as long per row.
+leaves out the least important columns and lists them in a note. Cells of a Table cannot span columns; here, a
+reason that does not fit beside its row gets a line of its own. A Table also takes ten times as long per row.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _GAP = "  "
 _VALIDITY_METRIC = "is_valid"
 _VALIDITY_STYLES = {"yes": "green", "no": "red", "?": "yellow"}
 _OUT_OF_BOUNDS_MARK = "!"
-# If there are fewer terminal cells beside the rows, reasons get lines of their own.
+# If fewer terminal cells than this are free beside the rows, reasons get lines of their own.
 _MIN_REASON_WIDTH = 60
 _MAX_REASON_WIDTH = 200
 _MIN_PROGRAM_WIDTH = 12
-# In the header, a metric name longer than this is broken at its underscores.
+# In the header, a metric name with more characters than this is broken at its underscores.
 _ONE_LINE_HEADER_WIDTH = 12
 
 

@@ -25,10 +25,10 @@ async def load_context(problem: Problem, *, backend: ExecutorBackend | None = No
     Raises:
         ContextError: `build_context` failed, or its value cannot be pickled to be passed to programs. The
             message contains the reason.
-        ProblemError: The problem has no context, or its file cannot be read.
+        ProblemError: The problem has no context.py.
         InfrastructureError: gigaexec or the machine failed.
         CallCancelledError: The backend was shut down during the call.
-        ConfigurationError: The backend or the timeout cannot be used.
+        ConfigurationError: context.py, the backend or the timeout cannot be used.
     """
     if problem.context_path is None:
         raise ProblemError(f"no context.py in {problem.path}")

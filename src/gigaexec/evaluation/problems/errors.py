@@ -9,8 +9,8 @@ class ProblemError(ConfigurationError):
     """A problem folder cannot be used.
 
     Args:
-        message: Every mistake, one per line; each names the file, the key and what was expected.
-        findings: The same mistakes, one per item. Default: the message alone.
+        message: One line for each mistake, with the file, the key and the expected value.
+        findings: The mistakes in the message, one mistake per item. Default: the message as the only item.
     """
 
     def __init__(self, message: str = "", *, findings: tuple[str, ...] = ()) -> None:

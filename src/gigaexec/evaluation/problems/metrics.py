@@ -88,8 +88,9 @@ class MetricsVerdict:
         is_valid: True if every specified metric is a finite number and the validator did not set `is_valid`
             to 0.
         reason: Why the program is invalid, one line; "" for a valid program.
-        values: First the metrics that metrics.yaml specifies, as floats and in its order; an invalid program
-            has the sentinel values there. Then all other metrics: numbers as floats, other values unchanged.
+        values: First the metrics of metrics.yaml, as floats, in the order of that file. For an invalid
+            program, these are the sentinel values. Then all other metrics: numbers as floats, other values
+            unchanged.
         out_of_bounds: Metric name -> a sentence, for each metric of a valid program that is outside its
             bounds.
     """

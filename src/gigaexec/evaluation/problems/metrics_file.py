@@ -128,7 +128,9 @@ def _read_metric(name: str, entry: object) -> tuple[MetricSpec, list[str]]:
     if low is not None and high is not None and low > high:
         findings.append(f".lower_bound: expected a number <= upper_bound ({high!r}), got {low!r}")
     if not math.isfinite(spec.sentinel_value):
-        findings.append(".sentinel_value: expected a number outside the bounds, got nothing")
+        findings.append(
+            ".sentinel_value: expected a number outside the bounds, got nothing and no default fits them"
+        )
     elif "sentinel_value" in given and not _may_be_sentinel(spec):
         between = " to ".join("no bound" if bound is None else repr(bound) for bound in bounds)
         findings.append(

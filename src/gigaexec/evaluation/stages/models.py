@@ -108,8 +108,8 @@ class ArtifactOutput(StageModel):
 def _must_be(kind: type) -> Callable[[Any], Any]:
     """Return a pydantic validator that refuses every value that is not an instance of `kind`.
 
-    The validator must run before pydantic's own checks. Those run code of the value's class, for example to
-    find out if the value is a mapping, and a class that a program defines can loop forever there.
+    The validator must run before pydantic's own checks, which run code of the value's class, for example to
+    find out if the value is a mapping. A class that a program defines can loop forever in that code.
     """
 
     def check(value: Any) -> Any:
@@ -142,8 +142,8 @@ class RuntimeOutput(StageModel):
     """Output of `RuntimeFitnessStage`.
 
     Attributes:
-        metrics: `execution_time_sec` (the median, seconds), `fitness` (its inverse), `warmup_runs` and
-            `timed_runs`.
+        metrics: `execution_time_sec` (the median, seconds), `fitness` (the inverse of the median),
+            `warmup_runs` and `timed_runs`.
         value: The value that the last timed run returned, so that a validator can check a run that was timed.
         run_times_s: Duration of each timed run, seconds, in order.
     """

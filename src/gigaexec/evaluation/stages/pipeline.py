@@ -1,4 +1,4 @@
-"""A graph of stages that evaluates programs, many of them at the same time if needed."""
+"""A graph of stages that evaluates one program, or many programs at the same time."""
 
 from __future__ import annotations
 
