@@ -1,6 +1,6 @@
 """Run calls in worker processes on this machine, one call at a time per worker.
 
-pool            one life of a local backend: a request in, its outcome out
+pool            runs requests in workers, and returns their outcomes
 dispatcher      the thread that owns a pool's queue, deadlines and workers
 inbox           commands from any thread to the dispatcher's thread
 job_queue       the jobs that wait for a worker
@@ -18,6 +18,6 @@ worker_process  the interfaces of worker processes and of starters, and the disp
 live_pools      every pool of this process whose threads run
 starters        start worker processes
 supervision     measures processes, and kills processes with all their descendants
-endings         turns a worker's answer or death into an outcome
+endings         turn a worker's answer or death into an outcome
 files           the spill directory and scratch folders
 """

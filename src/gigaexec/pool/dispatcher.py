@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 # Longest wait for events. epoll_wait takes milliseconds as a 32-bit integer, and a deadline may be infinite.
 _LONGEST_WAIT_S = 3600.0
 
-# Interval at which processes without a pidfd are checked for their end: the kernel does not report it.
+# Interval for polling processes without a pidfd: the kernel does not report when they end.
 _POLL_S = 0.05
 
 _SHUT_DOWN = "the backend was shut down"
@@ -195,8 +195,8 @@ class Dispatcher:
                 with self._lock:
                     for key, events in ready:
                         self._serve(key.data, key.fd, events)
-                    # Before the timers: a job with a queue_timeout_s of 0 must get a free worker, or have one
-                    # started, before the timers end the job.
+                    # This comes before the timers: a job with a queue_timeout_s of 0 must first get a free
+                    # worker, or have a worker started.
                     self._give_out()
                     self._staffing.start_missing()
                     self._run_timers()
@@ -305,7 +305,7 @@ class Dispatcher:
         """Plan the next wake-up. Returns the longest time to wait for events, in seconds.
 
         A wake-up that was planned for a call's deadline is kept if the call ends early. In a steady stream of
-        calls, the next wake-up is therefore already before the deadline of a new call, and the submitting
+        calls, a wake-up is then already planned before the deadline of each new call, so the submitting
         thread need not wake the dispatcher.
         """
         with self._lock:

@@ -16,7 +16,7 @@ def complete_handshake(
 ) -> int:
     """Take the pidfds out of a worker's first message, and watch for the end of the root process.
 
-    The root process is the init or supervisor above the worker. Its end ends all processes of the call.
+    The root process is the init or supervisor above the worker. If it ends, all processes of the call end.
 
     Args:
         process: The worker's process.

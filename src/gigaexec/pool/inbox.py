@@ -25,7 +25,7 @@ class Inbox:
         self._is_awake = False
         self._is_closed = False
         self.reader, self._writer = os.pipe()
-        """Read end of the pipe. When it is readable, commands wait: call `on_wake`."""
+        """`reader` is the read end of the pipe. If `reader` is readable, commands wait: call `on_wake`."""
 
     def __bool__(self) -> bool:
         """True if commands wait."""
@@ -75,7 +75,7 @@ class Inbox:
         self.close_pipe()
 
     def close_pipe(self) -> None:
-        """Close the pipe without taking the lock, which another thread may have held at a fork."""
+        """Close the pipe. The lock is not taken: after a fork, another thread may have held the lock."""
         os.close(self.reader)
         os.close(self._writer)
 

@@ -52,7 +52,7 @@ class JobQueue:
         return sum(1 for _ in islice(self._waiting(), limit))
 
     def first_expiry(self) -> float:
-        """Return the time at which the next job expires, on the monotonic clock; infinity if none will."""
+        """Return the time at which the next job expires, on the monotonic clock; infinity if no job does."""
         return self._expiries[0][0] if self._expiries else float("inf")
 
     def expire(self, now: float, starting_workers: int) -> None:

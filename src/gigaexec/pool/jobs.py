@@ -49,8 +49,8 @@ class Ending:
     Args:
         kind: The event that ended the job.
         result: The worker's answer, for `ANSWERED`.
-        exit_code: Exit code or minus signal number, for `WORKER_DIED`; None if it is unknown.
-        message: The failure, for `NOT_STARTED`, `ANSWER_LOST`, `POOL_FAILED` and `CANCELLED`.
+        exit_code: Exit code, or minus the signal's number, for `WORKER_DIED`; None if it is unknown.
+        message: Error text, for `NOT_STARTED`, `ANSWER_LOST`, `POOL_FAILED` and `CANCELLED`.
         output: The kept part of the program's output.
         hit: The limit that the call hit, for `LIMIT_HIT`.
         metrics: The metrics of the call; None if they are unknown.
@@ -59,7 +59,7 @@ class Ending:
         steps: The sandbox steps that the worker reported.
         queue_time_s: Seconds that the job waited while all workers were busy.
         start_time_s: Seconds that the job waited for a worker to start.
-        run_time_s: Seconds from the moment when the worker had the whole call to the answer, or to the end.
+        run_time_s: Seconds from when the worker had received the whole call until its answer or death.
     """
 
     kind: EndingKind

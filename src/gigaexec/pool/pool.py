@@ -202,7 +202,7 @@ class Pool:
 
     def _keep(self, encoded: EncodedOutcome) -> EncodedOutcome:
         if encoded.value is not None and encoded.value.layout.format != self._results:
-            return EncodedOutcome(encoded.decode(self._results))  # the wrong format becomes an error
+            return EncodedOutcome(encoded.decode(self._results))  # decode() makes a wrong format an error
         return encoded
 
     async def _ending(self, request: Request, place: str) -> Ending:
@@ -250,7 +250,7 @@ class Pool:
             remove_spill(place)
 
     def _has_file_alone(self, ending: Ending) -> bool:
-        """True if only the call's own processes, all dead by now, can have opened its result file.
+        """True if only the call's processes, all dead by now, can have opened the call's result file.
 
         If programs can write to a common folder, one program can open the result file of another program,
         keep the file open and truncate it later.

@@ -22,29 +22,30 @@ from gigaexec.pool.workers import Workers
 
 logger = logging.getLogger(__name__)
 
-# A pool whose programs never die runs exactly as many workers as calls. Once a worker had to be killed, this
-# many more are kept ready, so that the next replacement does not wait 100 ms for a new interpreter.
+# Number of spare workers to keep ready after a worker was killed, so that the next replacement need not wait
+# 100 ms for a new interpreter. Before the first kill, a pool of reused workers runs exactly as many workers
+# as calls.
 _SPARES_AFTER_FIRST_KILL = 1
 
-# A start briefly takes 8 descriptors; a running worker holds 6.
+# Number of descriptors that a start needs for a short time. A running worker needs only 6.
 _DESCRIPTORS_OF_START = 8
 
 NewHandle = Callable[[str, WorkerProcess, WorkerPipes], WorkerHandle]
 
 
 class Staffing:
-    """Keeps a pool supplied with workers. Used on the dispatcher's thread only, or under its lock.
+    """Starts the workers that a pool needs. Used on the dispatcher's thread only, or under its lock.
 
     Args:
-        pool_id: For the log.
-        max_busy: Number of calls that run at once, at most.
-        start_timeout_s: Seconds that a start may take.
-        starter: Starts the processes.
+        pool_id: The pool's id, for log messages.
+        max_busy: Maximum number of calls that run at once.
+        start_timeout_s: Longest time that a start may take, in seconds.
+        starter: Starts the worker processes.
         workers: The pool's workers.
-        jobs: The calls that wait for a worker.
-        disposer: Disposes of processes that ended.
-        new_handle: Makes the handle of a started process. May raise OSError.
-        kill: Called to kill a worker for a cause.
+        jobs: The jobs that wait for a worker.
+        disposer: Disposes of ended processes.
+        new_handle: Creates the handle of a started process. May raise OSError.
+        kill: Called with a worker to kill, and the cause of its death.
     """
 
     def __init__(
@@ -74,12 +75,12 @@ class Staffing:
         self._last_error = ""
         self._must_start_more = False
         self.is_stopped = False
-        """True once the pool stops: no worker is started any more."""
+        """True after `stop`: no more workers are started."""
         self.orphans = Orphans(has_guard=starter.leaves_orphans)
 
     @property
     def next_start_at(self) -> float:
-        """When `start_missing` must be called, on the monotonic clock; infinity if no worker is missing."""
+        """Time at which to call `start_missing`, on the monotonic clock; infinity if no worker is missing."""
         is_due = self._must_start_more and not self.is_stopped
         return self._failures.next_try_at if is_due else float("inf")
 
@@ -95,7 +96,7 @@ class Staffing:
         return lacks and (wanted > 0 or self._owes_spares)
 
     def start_missing(self) -> None:
-        """Start one missing worker. Not all at once: between two starts, results and deadlines are served."""
+        """Start one worker, if one is missing. Results and deadlines are served before the next start."""
         self._must_start_more = False
         if self.is_stopped or not self.lacks_workers():
             return
@@ -104,17 +105,17 @@ class Staffing:
         self._must_start_more = self.lacks_workers()
 
     def stop(self) -> None:
-        """Start no worker any more."""
+        """Start no more workers."""
         self.is_stopped = True
 
     def keep_spare(self) -> None:
-        """Keep a spare worker ready from now on, because one was killed."""
+        """Keep a spare worker ready from now on, because a worker was killed."""
         self._spares = max(self._spares, _SPARES_AFTER_FIRST_KILL)
 
     def on_call_taken(self, worker: WorkerHandle) -> None:
         """Record that a worker took a call."""
-        # A worker that ends with its call is replaced even if no other call waits. Replacements are not
-        # replaced again, so that the last workers may end of idleness.
+        # A worker that ends with its call is replaced even if no other call waits. If the replacement ends
+        # because it was idle, it is not replaced, so that an idle pool can end all its workers.
         self._owes_spares = worker.supervised is not None
 
     def on_ready(self) -> None:
@@ -122,8 +123,8 @@ class Staffing:
         self._failures.end()
 
     def on_death(self, worker: WorkerHandle) -> None:
-        """Release a dead worker, and kill what it left running. `WorkerHandle.close` was called."""
-        self._must_start_more = True  # this may be the last event for a long time
+        """Release a dead worker, and kill the processes that it left running. Close its handle first."""
+        self._must_start_more = True  # do not wait for the next event: it may come late
         self._starter.forget(worker.process)
         self._disposer.dispose_of(worker.process)
         if self._starter.leaves_orphans:
@@ -131,11 +132,11 @@ class Staffing:
             self.orphans.kill_those_of(worker.worker_id, worker.process.pid, is_tree_dead=worker.is_tree_dead)
 
     def on_idle(self) -> None:
-        """Release resources that no worker needs: the last worker ended because it was idle."""
+        """Release resources that only workers need: the pool's last worker ended because it was idle."""
         self._starter.on_idle()
 
     def on_dead_start(self, worker: WorkerHandle, exit_code: int | None, output: str) -> None:
-        """Handle a worker that died before it was ready: retry, or fail calls."""
+        """Handle a worker that died before it was ready: retry the start, or fail a waiting call."""
         supervised = worker.supervised
         failure = supervised.start_failure() if supervised is not None and exit_code is None else None
         is_shortage = not worker.is_hung and (
@@ -159,7 +160,7 @@ class Staffing:
         )
 
     def retire_template(self, worker: WorkerHandle) -> None:
-        """Start no more workers with the template of `worker`, which hangs, and use none of its idle ones."""
+        """Retire the template of `worker`, because the template hangs, and kill its unused workers."""
         supervised = worker.supervised
         if supervised is None:
             return
@@ -168,14 +169,14 @@ class Staffing:
             is_unused = each.state in (WorkerState.STARTING, WorkerState.IDLE)
             if is_unused and each.supervised is not None and each.supervised.template is supervised.template:
                 each.is_abandoned = True
-                self._kill(each, Death(message="the template that it was forked from hangs"))
+                self._kill(each, Death(message="the template that the worker was forked from hangs"))
 
     def close(self) -> None:
         """Close the starter. Called when the pool's last worker is dead."""
         self._starter.close()
 
     def close_after_fork(self) -> None:
-        """In a forked child: close the inherited descriptors."""
+        """Close the inherited descriptors in a forked child."""
         self._starter.close_after_fork()
         self.orphans.close_after_fork()
 
@@ -184,7 +185,7 @@ class Staffing:
         try:
             self.orphans.expect_from(worker_id)
             worker = self._new_worker(worker_id)
-        except Exception as error:  # noqa: BLE001 - whatever the system refuses; logged and counted
+        except Exception as error:  # noqa: BLE001 - any failure to start; logged and counted
             self.orphans.forget(worker_id)
             shortage = shortage_behind(error)
             cause = error if isinstance(error, WorkerStartError) else shortage or error
@@ -200,7 +201,7 @@ class Staffing:
         process, pipes = self._starter.start_worker(worker_id)
         try:
             return self._new_handle(worker_id, process, pipes)
-        except BaseException:  # for example the user's epoll watches are used up
+        except BaseException:  # for example, the user has no epoll watch left
             process.kill(None)
             pipes.close()
             self._starter.forget(process)
@@ -209,13 +210,13 @@ class Staffing:
 
     def _log(self, error: Exception, cause: BaseException) -> None:
         if repr(error) == self._last_error:
-            return  # once for each cause: the start may be retried very often
+            return  # each cause is logged once, because a start may be retried very often
         self._last_error = repr(error)
         text = cause.strerror if isinstance(cause, OSError) and cause.strerror else cause
         logger.warning(
             "pool %s: a worker did not start (%s); trying again.%s", self._pool_id, text, self._advice(cause)
         )
-        logger.debug("pool %s: the failed start", self._pool_id, exc_info=error)
+        logger.debug("pool %s: details of the failed start", self._pool_id, exc_info=error)
 
     def _advice(self, cause: BaseException) -> str:
         if not isinstance(cause, OSError) or cause.errno != errno.EMFILE:
@@ -226,7 +227,7 @@ class Staffing:
     def _on_failure(
         self, message: str, *, template: object = None, is_shortage: bool = False, is_hung: bool = False
     ) -> None:
-        """Retry, and fail one waiting call if starts have failed too often. See `StartFailures.add`."""
+        """Count a failed start. Fail one waiting call if starts failed too often. See `StartFailures.add`."""
         others = (WorkerState.IDLE, WorkerState.BUSY, WorkerState.ENDING)
         must_fail_a_call = self._failures.add(
             others_serve=self._workers.count(*others) > 0,

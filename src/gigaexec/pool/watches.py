@@ -10,7 +10,7 @@ OnEvent = Callable[[int, int], None]
 
 
 class Watches:
-    """Registers and unregisters descriptors of one worker with a selector. Removing one twice is safe.
+    """Registers and unregisters descriptors of one worker with a selector. Removing twice is safe.
 
     Args:
         selector: The dispatcher's selector. The `data` of each of its keys is the callback.

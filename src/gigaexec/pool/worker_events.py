@@ -65,9 +65,9 @@ class WorkerEvents:
         )
 
     def kill(self, worker: WorkerHandle, death: Death) -> None:
-        """Kill a worker for a cause. A dying worker keeps its first cause, except for a cancellation."""
+        """Kill a worker for a cause. A dying worker keeps its first cause, unless its call is cancelled."""
         if worker.state is WorkerState.DYING:
-            # The call could be requeued after the worker's death, but a cancelled call must not be.
+            # A call whose worker died may be requeued, but a cancelled call must not be.
             if death.kind is EndingKind.CANCELLED and worker.death.kind is EndingKind.WORKER_DIED:
                 worker.death = death
             return
@@ -209,7 +209,7 @@ class WorkerEvents:
             self.staffing.on_dead_start(worker, exit_code, output.as_report())
 
     def _unblock_death(self, worker: WorkerHandle) -> None:
-        """Stop waiting for a killed worker that its hanging template does not reap."""
+        """Stop waiting for the end of a killed worker if its template hangs and does not reap it."""
         worker.clock.restart()
         if worker.supervised is not None and worker.supervised.is_dead_unreaped():
             self.staffing.retire_template(worker)

@@ -31,17 +31,17 @@ class WorkerHandle:
     """Owns one worker process and its descriptors. Used on the dispatcher's thread only.
 
     Args:
-        worker_id: 12 hex digits.
+        worker_id: The worker's id, 12 hex digits.
         process: The started process.
-        pipes: The driver's ends of its channel and pipes.
+        pipes: The driver's ends of the worker's channel and pipes.
         selector: The dispatcher's selector.
-        config: How workers run.
+        config: Settings of the workers.
         on_message: Called with the handle and each message that the worker sends.
-        on_death: Called with the handle once the process is dead.
-        on_limit: Called with the handle and the limit when its call has written more output than it may.
+        on_death: Called with the handle when the process is dead.
+        on_limit: Called with the handle and the limit hit when the call exceeds its output limit.
 
     Raises:
-        OSError: The user's epoll watches are used up.
+        OSError: A descriptor cannot be watched: the user has no epoll watch left.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class WorkerHandle:
         self.worker_id = worker_id
         self.process = process
         self.supervised = process if isinstance(process, SupervisedProcess) else None
-        """The process, if it runs one call and ends; else None."""
+        """`process` if the worker runs one call and then ends; None for a reused worker."""
         self.state = WorkerState.STARTING
         self.call: RunningCall | None = None
         self.calls_done = 0
@@ -67,12 +67,12 @@ class WorkerHandle:
         self.clock = WorkerClock(config, has_template=self.supervised is not None)
         self.death = Death()
         self.is_tree_dead = False
-        """True if everything that the worker started was killed with it."""
+        """True if all processes that the worker started were killed with the worker."""
         self.was_ready = False
         self.is_hung = False
         """True if the worker took too long to start."""
         self.is_abandoned = False
-        """True if the worker was killed because its template hangs: its failed start is not counted."""
+        """True if the worker was killed because its template hangs. The failed start is then not counted."""
         self.is_short_of_resources = False
         """True if a transient shortage of the machine ended the worker."""
         self._config = config
@@ -98,12 +98,12 @@ class WorkerHandle:
     # Commands of the dispatcher.
 
     def send(self, job: Job, pool_not_full_since: float) -> None:
-        """Give the worker a call. Output of the time since its last call is dropped.
+        """Send a call to the worker. Output that was written after the previous call is dropped.
 
         Args:
-            job: The call.
-            pool_not_full_since: When the pool could run one more call. Before that, no call waited for the
-                start of this worker.
+            job: The job of the call.
+            pool_not_full_since: Time since which the pool has not been full, on the monotonic clock. Before
+                that, no call waited for this worker's start.
         """
         self._enter(WorkerState.BUSY)
         self._output.clear()
@@ -118,24 +118,24 @@ class WorkerHandle:
         self.clock.mark_ready()
 
     def become_idle(self) -> None:
-        """Wait for a call."""
+        """Enter the idle state, in which the worker waits for a call."""
         self._enter(WorkerState.IDLE)
 
     def finish_call(self) -> None:
-        """Forget the call that was answered."""
+        """Forget the answered call."""
         self.call = None
 
     def await_end(self, call: RunningCall, answer: Answer) -> None:
-        """Wait for the end of a supervised worker's processes; the answered call ends with them."""
+        """Store a supervised worker's answer. The call ends when all its processes have ended."""
         self._enter(WorkerState.ENDING)
         call.answer = answer
         call.job.mark_answered()
 
     def kill(self, death: Death | None = None) -> None:
-        """Kill the process with everything it started. `on_death` follows when it is dead.
+        """Kill the process and all its descendants. `on_death` is called when the process is dead.
 
         Args:
-            death: The cause. None leaves the cause as it is, and so does a worker that is dying already.
+            death: The cause. Ignored if it is None, or if the worker is dying already.
         """
         if self.state is not WorkerState.DYING:
             self.death = death or self.death
@@ -149,22 +149,22 @@ class WorkerHandle:
 
     @property
     def must_be_polled(self) -> bool:
-        """True if the system does not report the process's end, so that `poll` must be called."""
+        """True if no descriptor reports the end of the process, so that `poll` must be called."""
         return self._pidfd is None and self._handshake is None
 
     def poll(self) -> None:
-        """Check whether the process has ended; if so, call `on_death`."""
+        """Call `on_death` if the process has ended."""
         if self.process.has_ended():
             while self._receive():
                 pass
             self._on_death(self)
 
     def expiry(self) -> float:
-        """Return when the worker's state has lasted too long, on the monotonic clock; infinity for never."""
+        """Return when the worker's state times out, on the monotonic clock; infinity for never."""
         return self.clock.expiry(self.state, self.call.job if self.call is not None else None)
 
     def end_for_lost_channel(self) -> None:
-        """Kill a worker that has lost its channel, unless it is ending already."""
+        """Kill a worker whose channel closed some time ago, unless the worker is ending already."""
         supervised = self.supervised
         if supervised is not None and supervised.is_worker_dead() and not self._is_end_overdue:
             self._is_end_overdue = True
@@ -180,17 +180,17 @@ class WorkerHandle:
         self.kill()
 
     def captured_output(self) -> CapturedOutput:
-        """Return the current call's output up to now."""
+        """Read the output that is in the pipes now, and return the current call's kept output."""
         self.drain_output()
         return self._output.captured()
 
     def drain_output(self) -> None:
-        """Read the call's output up to now. The call may thereby hit its output limit."""
+        """Read the output that is in the pipes now. The current call may then hit its output limit."""
         self._output.read_all()
         self._after_output()
 
     def close(self) -> None:
-        """Close every descriptor. The process must be dead, or dies as its lifeline closes."""
+        """Close all descriptors. A process that is not dead yet dies because its lifeline is closed."""
         self._is_closed = True
         self._watches.remove_all()
         if self._pidfd is not None:
@@ -200,7 +200,7 @@ class WorkerHandle:
         self._channel.close()
 
     def close_after_fork(self) -> None:
-        """In a forked child: close the descriptors, so that the workers end when the parent ends."""
+        """Close the descriptors in a forked child, so that the workers end when the parent ends."""
         self._pipes.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
@@ -219,12 +219,12 @@ class WorkerHandle:
             self.is_tree_dead = self.process.kill(self._pidfd)
 
     def _blame(self, fault: str) -> None:
-        """Set the cause of the worker's death, unless it is set already."""
+        """Set the cause of the worker's death, unless another cause is set already."""
         if self.death == Death():
             self.death = Death(message=fault)
 
-    # Events. One select() may report a worker's death and, after it, its output or its channel. Those are
-    # closed by then, and their numbers may belong to another worker.
+    # Events. One select() may report a worker's death, and then data on its output or channel. These
+    # descriptors are closed by then, and their numbers may already belong to another worker.
 
     def _watch_all(self) -> None:
         self._watches.add(self._channel.number, self._on_channel)
@@ -241,7 +241,7 @@ class WorkerHandle:
             return
         if events & selectors.EVENT_READ:
             self._receive()
-        if events & selectors.EVENT_WRITE and self.state is WorkerState.BUSY:  # a dying one is sent no more
+        if events & selectors.EVENT_WRITE and self.state is WorkerState.BUSY:  # a dying worker gets no more
             self._send(self._channel.send_more)
 
     def _on_output(self, descriptor: int, _: int) -> None:
@@ -251,7 +251,7 @@ class WorkerHandle:
 
     def _on_exit(self, _: int, __: int) -> None:
         while self._receive():
-            pass  # an answer that was sent just before the end counts
+            pass  # an answer that was sent just before the end still counts
         assert self._pidfd is not None
         self._watches.remove(self._pidfd)
         self._on_death(self)
@@ -273,7 +273,7 @@ class WorkerHandle:
             self._on_limit(self, LimitHit("output_bytes", limit, self._output.total_bytes))
 
     def _abort_handshake(self) -> None:
-        """End a process before its handshake: nothing runs in it yet, and it ends with its channels."""
+        """Give up a worker before its handshake. It runs no program yet, and ends when its channels close."""
         assert self._handshake is not None
         self._watches.remove(self._handshake)
         self._handshake = None
@@ -283,7 +283,7 @@ class WorkerHandle:
     # Messages.
 
     def _receive(self) -> bool:
-        """Read once. Returns True if more may wait."""
+        """Read from the channel once. Returns True if more data may wait."""
         try:
             data = self._channel.read()
             if data is None:
@@ -314,7 +314,7 @@ class WorkerHandle:
             self._on_message(self, message)
 
     def _has_shaken_hands(self) -> bool:
-        """Complete the handshake, if one is due. Returns False if the worker cannot be watched; it ends."""
+        """Complete the handshake, if one is due. Returns False if it failed, and the start was aborted."""
         if self._handshake is None or self.supervised is None:
             return True
         files = self._channel.take_files()
@@ -330,7 +330,7 @@ class WorkerHandle:
         return True
 
     def _answer(self, result: WorkerResult) -> Answer:
-        """Combine a result with its file, if it has one. Raises ProtocolError if it is not credible."""
+        """Combine a result with the file of its value. Raises ProtocolError if the result is not credible."""
         files = self._channel.take_files()
         self.reports.check(result, self.call)
         if needs_file(result) and not files and result.file_number is not None:
@@ -346,7 +346,7 @@ class WorkerHandle:
         if self._handshake is not None:
             return  # the handshake descriptor will report end of file, and perhaps the reason
         if self._pidfd is None:
-            self._kill_tree()  # `poll` will find it dead
+            self._kill_tree()  # `poll` will find the process dead
         elif self.state not in (WorkerState.DYING, WorkerState.ENDING):
             self.clock.mark_channel_lost()
 

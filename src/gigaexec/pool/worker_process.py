@@ -62,7 +62,10 @@ class WorkerProcess(ABC):
 
     @abstractmethod
     def open_pidfd(self) -> int | None:
-        """Return a pidfd, which the caller must close. None without pidfds, or before the handshake."""
+        """Return a pidfd of the process, which the caller must close.
+
+        None if the system has no pidfds, or if the handshake brings the pidfd.
+        """
 
     @abstractmethod
     def has_ended(self) -> bool:

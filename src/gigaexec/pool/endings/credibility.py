@@ -15,7 +15,7 @@ from gigaexec.wire.messages import Confined, Ready
 
 
 class WorkerReports:
-    """The reports of one worker so far. Its methods raise `ProtocolError` if a message is not credible.
+    """The reports of one worker so far. Each method raises `ProtocolError` if a message is not credible.
 
     Args:
         level: The sandbox level of the pool.
@@ -40,7 +40,7 @@ class WorkerReports:
         self.steps = report.steps
 
     def check(self, result: WorkerResult, call: RunningCall | None) -> None:
-        """Check that a result is credible: its limit hit, its failure, and that no result came before."""
+        """Refuse a result with an impossible limit hit or failure, or a second result for the same call."""
         require_credible_limit(result, call.job.limits if call is not None else Limits())
         require_credible_failure(result, self._level, self.steps, is_confined=self._is_confined)
         if call is None or call.supervised is None:

@@ -22,7 +22,7 @@ class Death:
 
 
 def ending_by_answer(call: RunningCall, answer: Answer, output: CapturedOutput, steps: Steps) -> Ending:
-    """Return the ending of a call that its worker answered."""
+    """Return the ending of an answered call."""
     return Ending(
         EndingKind.ANSWERED,
         result=answer.result,

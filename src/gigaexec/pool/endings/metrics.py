@@ -1,4 +1,4 @@
-"""The metrics of a call: the worker's own, corrected by measurements that the program cannot tamper with."""
+"""Metrics of a call, reported by the worker and corrected by measurements that a program cannot forge."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def metrics_of(call: RunningCall, result: WorkerResult | None) -> ExecutionMetri
 
     Args:
         call: The ended call.
-            result: The worker's answer; None if the worker gave no answer.
+        result: The worker's answer; None if the worker gave no answer.
 
-        Returns:
-            The metrics. None if there is no answer and the driver has no measurements: the call had not
-            started, or ran in a reused worker.
+    Returns:
+        The metrics. None if there is no answer and the driver has no measurements: the call had not started,
+        or ran in a reused worker.
     """
     metrics = result.metrics if result is not None else _measured_from_outside(call)
     if metrics is None:
@@ -82,7 +82,7 @@ def _measured_from_outside(call: RunningCall) -> ExecutionMetrics | None:
 
 
 def _within(metrics: ExecutionMetrics, job: Job) -> ExecutionMetrics:
-    """Clamp the worker's times to the driver's: a program that controls its worker can report any time."""
+    """Clamp reported times to the driver's clock: a program that controls its worker can report any time."""
     if job.started_at is None or job.answered_at is None:
         return metrics
     earliest_ns, latest_ns = int(job.started_at * 1e9), int(job.answered_at * 1e9)

@@ -41,7 +41,7 @@ def failed_outcome(
         ending: The ending of the call.
         deadline_s: The deadline of the call, for the error message.
         queue_timeout_s: The longest time that the call may wait for a worker, for the error message.
-        unreadable: The error that occurred when the worker's value was read; None if no reading failed.
+        unreadable: The error from reading the worker's value; None if reading did not fail.
     """
     if ending.kind is EndingKind.LIMIT_HIT:
         assert ending.hit is not None

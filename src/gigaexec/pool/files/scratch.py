@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 _PLACE_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-# Each file counts at least this much. An empty file also uses a name and an inode: if it counted as 0 bytes,
+# Minimum size that each entry counts. An empty file also uses a name and an inode: if it counted as 0 bytes,
 # any number of empty files would be allowed.
 _SMALLEST_ENTRY_BYTES = 4096
 
@@ -66,7 +66,7 @@ class Scratch:
 class _Level:
     """A folder on the path to the current folder, and the names of its subfolders that must still be walked.
 
-    `descriptor` is None after it was closed to keep the number of open descriptors small.
+    `descriptor` is None if it was closed. That keeps the number of open descriptors small.
     """
 
     descriptor: int | None
@@ -114,7 +114,7 @@ class _Walk:
         level = _Level(folder, _identity(folder), [])
         self._levels.append(level)
         try:
-            with os.scandir(folder) as entries:  # one entry at a time: there may be a million
+            with os.scandir(folder) as entries:  # one entry at a time, of perhaps a million
                 for entry in entries:
                     self._entries_left -= 1
                     if self._entries_left < 0:
@@ -178,7 +178,8 @@ def remove_folder(path: str) -> None:
                 for inner in _remove_files(folder):
                     moved += 1
                     new_name = f"{prefix}-{moved}"
-                    os.close(_open_folder(folder, inner))  # makes it writable: rename updates its ".."
+                    # _open_folder makes the subfolder writable: rename(2) must update its "..".
+                    os.close(_open_folder(folder, inner))
                     os.rename(inner, new_name, src_dir_fd=folder, dst_dir_fd=top)
                     pending.append(new_name)
             finally:
@@ -201,7 +202,7 @@ def _remove_files(folder: int) -> list[str]:
 
 
 def _open_folder(parent: int | None, name: str) -> int:
-    """Open a folder for reading. If the mode restricts the owner, it is changed to 0700 first.
+    """Open a folder for reading. If the mode restricts the owner, the mode is changed to 0700 first.
 
     The mode is changed through a descriptor, never by name: a program can replace the folder with a link at
     any time, and then the mode of the link's target would be changed.

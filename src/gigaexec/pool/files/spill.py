@@ -1,12 +1,13 @@
-"""The spill directory: a file for each result too large to travel on a socket.
+"""The spill directory: one file for each result that is too large to send on a socket.
 
-    <spill_dir>/pool-<token>.lock          held with flock(2) as long as the pool lives
-    <spill_dir>/pool-<token>-<n>.spill     the result of one call; the driver names it, the worker writes it
+    <spill_dir>/pool-<token>.lock          locked with flock(2) while the pool lives
+    <spill_dir>/pool-<token>-<n>.spill     the result of one call, at a path chosen by the driver
     <spill_dir>/pool-<token>-<n>.scratch/  the scratch folder of one confined call
 
-A pool whose lock can be taken is dead, whatever killed it. The next pool that uses the directory removes its
-files. Process ids in file names were rejected: unlike locks, they mean nothing in another PID namespace, and
-are reused.
+If another pool can lock the lock file, the pool that made the file is dead, whatever killed it. The next pool
+in
+the directory removes all files of the dead pool. Process ids in file names were rejected as a sign of life:
+a process id has no meaning in another PID namespace, and is reused.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ _SCRATCH_SUFFIX = ".scratch"
 
 
 def prepare_directory(path: Path) -> None:
-    """Create the directory with mode 0700 if it is missing, and check that only this user can use it.
+    """Create the directory with mode 0700 if it is missing, and check that only this user has access.
 
     Raises:
-        SpillDirectoryError: It is not a directory, belongs to another user, is open to others, or cannot be
-            created.
+        SpillDirectoryError: The path is not a directory, belongs to another user, is open to others, or
+            cannot be created.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -47,7 +48,7 @@ def prepare_directory(path: Path) -> None:
             "Set spill_dir, or GIGAEVO_EXECUTOR_SPILL_DIR, to a folder on a writable disk."
         ) from error
     if not stat.S_ISDIR(found.st_mode):
-        raise SpillDirectoryError(f"the spill directory {path} is not a directory")
+        raise SpillDirectoryError(f"the spill directory {path} is not a directory: set another spill_dir")
     if found.st_uid != os.getuid():
         raise SpillDirectoryError(
             f"the spill directory {path} belongs to uid {found.st_uid}, this process is uid {os.getuid()}. "
@@ -73,24 +74,24 @@ class SpillDirectory:
         prepare_directory(path)
         self._path = path
         self._numbers = itertools.count(1)
-        # Callers' threads, the dispatcher's thread and the event loop repair and close.
+        # `repair` and `close` are called on the dispatcher's thread and on threads of callers.
         self._repairing = threading.Lock()
         try:
             self._token, self._lock = _take_lock(path)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise  # the directory is not the cause
+                raise  # out of descriptors: the directory is not the cause
             raise SpillDirectoryError(
                 f"the spill directory {path} is not writable: {error.strerror}. "
                 "Set spill_dir, or GIGAEVO_EXECUTOR_SPILL_DIR, to a folder on a writable disk."
             ) from error
         try:
             _sweep(path)
-        except OSError as error:  # harmless for this pool; the next one tries again
+        except OSError as error:  # harmless for this pool; the next pool tries again
             logger.warning("files of dead pools in %s could not be removed: %s", path, error)
 
     def new_path(self) -> str:
-        """Return the path of a file that does not exist yet, for one call's result."""
+        """Return a new path for the spill file of one call. The file does not exist yet."""
         return f"{self._path}/pool-{self._token}-{next(self._numbers)}{_SPILL_SUFFIX}"
 
     @property
@@ -99,7 +100,7 @@ class SpillDirectory:
         return str(self._path)
 
     def new_scratch(self) -> Scratch:
-        """Create a folder for one call's files. Raises OSError."""
+        """Create the scratch folder of one call. Raises OSError if the folder cannot be created."""
         try:
             return self._make_scratch()
         except FileNotFoundError:
@@ -112,7 +113,7 @@ class SpillDirectory:
     def repair(self) -> None:
         """Recreate the directory if it was removed, for example by a cleaner of temporary files.
 
-        May be called by several threads.
+        Several threads may call this method at the same time.
         """
         with self._repairing:
             if self._lock is None or (self._path / f"pool-{self._token}{_LOCK_SUFFIX}").exists():
@@ -135,13 +136,13 @@ class SpillDirectory:
             lock, self._lock = self._lock, None
         try:
             _remove_pool(self._path, self._token)
-        except OSError as error:  # for example no free descriptor to list it; the next pool tries again
+        except OSError as error:  # for example, no descriptor is free; the next pool tries again
             logger.warning("files in %s could not be removed: %s", self._path, error)
         os.close(lock)
 
     def close_after_fork(self) -> None:
-        """Close the lock's descriptor in a forked child. The files and the lock remain the parent's."""
-        self._repairing = threading.Lock()  # another thread of the parent may have held the first one
+        """Close the lock's descriptor in a forked child. The files and the lock belong to the parent."""
+        self._repairing = threading.Lock()  # another thread may have held the old lock at the fork
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -150,7 +151,7 @@ class SpillDirectory:
 def remove_spill(path: str) -> None:
     """Remove a spill file if it exists. Does not raise."""
     try:
-        os.unlink(path)  # noqa: PTH108 - runs for every call; pathlib doubles its cost
+        os.unlink(path)  # noqa: PTH108 - runs for every call; pathlib takes twice as long
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -168,7 +169,8 @@ def _take_lock(directory: Path) -> tuple[str, int | None]:
                 return token, descriptor
         except BlockingIOError:
             pass
-        # Another pool locked the file before this one could, and removed it as that of a dead pool.
+        # Before this pool could lock the file, another pool locked it, and removed it as the file of a dead
+        # pool. Try again with a new file.
         os.close(descriptor)
 
 

@@ -33,7 +33,7 @@ _children_of_multiprocessing: set[Any] = vars(multiprocessing.process)["_childre
 
 
 class LokyProcess(WorkerProcess):
-    """The process of a loky executor with one worker. The executor's only task runs as long as the worker."""
+    """The process of a loky executor with one worker. The executor's only task runs until the worker ends."""
 
     def __init__(self, executor: Any, process: Any) -> None:
         self.pid: int = process.pid
@@ -190,7 +190,8 @@ def _pipe(reader_owner: ExitStack, writer_owner: ExitStack) -> tuple[int, int]:
 class _StartedProcesses(dict[int, Any]):
     """The dict in which a loky executor stores its processes by pid.
 
-    loky may remove a process right after the start, if the process ended at once. `last` keeps the process.
+    loky may remove a process right after the start, if the process ended at once. `last` still refers to this
+    process.
     """
 
     last: Any = None

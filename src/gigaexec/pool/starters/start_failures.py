@@ -10,18 +10,18 @@ from gigaexec.sandbox.shortages import SHORTAGES
 # One or two failures in a row may be chance. The third failure in a row fails a call.
 _FAILURES_ALLOWED = 3
 
-# Pauses before the next start, after the second and later failures in a row. They keep a pool whose workers
-# cannot start from busy retries, and are short enough to report the failure soon.
+# Pauses before the next start, after the second and later failures in a row. Without pauses, a pool whose
+# workers cannot start would retry in a busy loop. The pauses are short enough to report the failure soon.
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 
-# Transient errors: processes, descriptors, memory or disk space are short until other programs release some.
+# Errors of a transient shortage: processes, descriptors, memory or disk space may become free again.
 _SHORTAGES = SHORTAGES | {errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT}
 _SHORTAGE_PATIENCE_S = 10.0
 
 
 def shortage_behind(error: BaseException | None) -> OSError | None:
-    """Return the transient shortage that `error` reports or was caused by; None if there is none."""
+    """Return the first error among `error` and its causes that reports a transient shortage, or None."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _SHORTAGES:
             return error
@@ -66,8 +66,8 @@ class StartFailures:
 
         Args:
             others_serve: True if other workers run calls or are ready to. No call fails then.
-            others_start: True if other workers are starting. After a shortage no call fails then, because the
-                other workers may have got the resource that is short.
+            others_start: True if other workers are starting. If a shortage made the start fail, no call fails
+                then, because the other workers may have got the resource.
             template: The template that failed, or None. Failures in a row of the same template count as one.
             is_shortage: True if the cause was a transient shortage of the machine. Then a call fails only
                 after 10 s, or after `start_timeout_s` if that is shorter.

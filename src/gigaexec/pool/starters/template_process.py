@@ -16,7 +16,8 @@ from gigaexec.wire.descriptors import send_with_descriptors
 
 _STDERR_BYTES = 8 * 1024
 
-# Seconds to wait until a template ends by itself, and again to wait after its lifeline is closed.
+# Seconds to wait for a template to end by itself. Then its lifeline is closed, and the same wait starts
+# again.
 _END_LIMIT_S = 1.0
 
 # sys.path is set first, because a bare interpreter may not find the driver's site-packages. Before that,
@@ -97,7 +98,7 @@ class TemplateProcess:
         send_with_descriptors(self._requests, [request.encode()], descriptors)
 
     def has_ended(self) -> bool:
-        """True if the launcher is dead; the launcher ends after the template."""
+        """True if the launcher is dead. The launcher ends after the template."""
         return self._process.poll() is not None
 
     def drain_reason(self) -> bytes | None:

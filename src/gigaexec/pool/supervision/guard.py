@@ -80,7 +80,7 @@ def _wait_for_driver_end() -> set[str]:
 
 def main() -> None:
     """Run the guard process: wait for end of file on stdin, then kill all processes of watched workers."""
-    # Imported by file name instead of as a module of the package: importing the package takes ten times as
+    # process_tree is imported as a top-level module: importing the whole package would take ten times as
     # long.
     sys.path.insert(0, str(Path(__file__).parent))
     import process_tree  # type: ignore[import-not-found]  # a file in this folder

@@ -51,7 +51,8 @@ class LimitWatch:
             calls: All running calls, including answered calls: a program may forge an answer and continue.
         """
         self.next_sample_at = float("inf")
-        # Calls that have waited longest for an exact sample come first: the last round may have had no time.
+        # Calls whose last exact sample is oldest come first: the previous round may have had no time for
+        # them.
         watched = sorted(
             (call for call in calls if _is_watched(call.job)), key=lambda call: call.exact_sample_at
         )

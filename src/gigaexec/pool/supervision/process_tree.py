@@ -21,7 +21,8 @@ _PROC = Path("/proc")
 _CAN_LIST_CHILDREN = Path("/proc/self/task")
 
 # A program that forks endlessly may fork faster than its processes are found. Each round stops the processes
-# that the previous round missed. A second round is rare. Without a maximum, the loop could be endless.
+# that the previous round missed. A second round is rare. After the last round, an error is logged instead of
+# looping forever.
 _MAX_ROUNDS = 200
 
 _MARKER = b"GIGAEVO_WORKER_ID="

@@ -53,7 +53,7 @@ class RunningCall:
             return None
         sample = sample_tree(root_pid, self.process.pid, self.job.shared_inodes)
         if sample is not None:
-            if self._needs_baseline:  # the first sample that succeeds, usually before the call
+            if self._needs_baseline:  # the first successful sample is the baseline
                 self._needs_baseline = False
                 self.cpu_time_before_s = sample.cpu_time_s
                 self.memory_before_bytes = sample.memory_bytes

@@ -12,7 +12,7 @@ from gigaexec.pool.supervision.process_tree import children_of_thread
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
-# Starts of the link targets in /proc/<pid>/fd of memfds, and of POSIX and System V shared memory.
+# Prefixes of link targets in /proc/<pid>/fd: memfds, POSIX shared memory, System V shared memory.
 _MEMORY_FILES = ("/memfd:", "/dev/shm/", "/SYSV")
 
 # Suffix of the link target in /proc/<pid>/fd if the file was removed (proc(5)).
@@ -28,7 +28,7 @@ _MOST_THREADS_SAMPLED = 512
 
 # To count each page once, the kernel walks the page tables: 5 ms for 16 MiB of tables. A program can make
 # gigabytes of nearly empty tables. So tables above 16 MiB are walked only if the memory is at least 100 times
-# as large as the tables: normally it is 500 times as large.
+# as large as the tables. Memory in use is about 500 times as large as its tables.
 _MOST_TABLES_WALKED_BYTES = 16 * 2**20
 _DENSE_TABLES_SHARE = 100
 _LONGEST_EXACT_SAMPLE_S = 0.1
@@ -119,8 +119,8 @@ def sample_tree(root: int, worker: int, shared_inodes: frozenset[int]) -> TreeSa
         worker: Pid of the worker.
         shared_inodes: Inodes of the memfds with shared arguments, which are not counted.
 
-        Returns:
-            The sample; None if nothing can be read, because the processes have ended or /proc is missing.
+    Returns:
+        The sample; None if nothing can be read, because the processes have ended or /proc is missing.
     """
     pids = _tree({root, worker})
     measured = {pid: found for pid in pids if (found := _measure(pid, shared_inodes)) is not None}
@@ -153,7 +153,7 @@ def sample_tree(root: int, worker: int, shared_inodes: frozenset[int]) -> TreeSa
 
 
 def _tree(roots: set[int]) -> set[int]:
-    """Return the pids in `roots` and of all descendants. Children of all threads are included."""
+    """Return `roots` and the pids of all descendants. The children of every thread are included."""
     # Functions of os are faster than pathlib: this function runs 50 times a second per watched worker.
     unvisited, found = list(roots), set(roots)
     threads_left = _MOST_THREADS_SAMPLED
@@ -232,7 +232,7 @@ def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
 
 
 def _open_files(place: str) -> tuple[dict[int, int], dict[int, int]]:
-    """Return the open memfds and shared memory objects, and the open removed files: inode -> used bytes."""
+    """Return two dicts, inode -> used bytes: open memfds and shared memory, and open removed files."""
     memory_files: dict[int, int] = {}
     deleted_files: dict[int, int] = {}
     folder = f"{place}/fd"
@@ -278,7 +278,7 @@ def _proportional_bytes(pid: int, shared_inodes: frozenset[int], end_s: float) -
 
 
 def _mapped_bytes(pid: int, inodes: Collection[int], end_s: float) -> int:
-    """Return the proportional share (PSS) of a process in the pages of the files with these inodes.
+    """Return the proportional share (PSS) of a process in the memory mapped from files with these inodes.
 
     Reading stops when the CPU time of this thread passes `end_s`. The remaining mappings are then not
     counted.
