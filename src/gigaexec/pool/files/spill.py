@@ -137,7 +137,7 @@ class SpillDirectory:
         try:
             _remove_pool(self._path, self._token)
         except OSError as error:  # for example, no descriptor is free; the next pool tries again
-            logger.warning("files in %s could not be removed: %s", self._path, error)
+            logger.warning("files of this pool in %s could not be removed: %s", self._path, error)
         os.close(lock)
 
     def close_after_fork(self) -> None:
