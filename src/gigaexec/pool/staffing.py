@@ -119,7 +119,7 @@ class Staffing:
         self._owes_spares = worker.supervised is not None
 
     def on_ready(self) -> None:
-        """Record that a worker has started."""
+        """Reset the count of failed starts, because a worker has started."""
         self._failures.end()
 
     def on_death(self, worker: WorkerHandle) -> None:

@@ -47,7 +47,7 @@ class KernelAccount:
 
     Args:
         peak_rss_kb: Peak resident memory of the process with the largest peak, KiB.
-        used: Resources that all processes used together.
+        used: CPU time, context switches and page faults of all processes together.
     """
 
     peak_rss_kb: int

@@ -36,10 +36,10 @@ _LONGEST_EXACT_SAMPLE_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class TreeSample:
-    """One sample of a tree of processes.
+    """One measurement of the processes of a call.
 
     Args:
-        pids: The processes.
+        pids: Ids of the processes.
         parts_bytes: Bytes of private memory (with swap), shared memory and page tables of each process, in
             the order of `pids`.
         memory_bytes: Upper bound of the memory of all processes: private memory, page tables, shared memory
