@@ -49,7 +49,7 @@ def require_seconds(
         name: Name of the argument, for the message.
         value: The value to check.
         most: The largest allowed value. Infinity is allowed by default.
-        allow_zero: True if 0 is allowed.
+        allow_zero: True to allow 0.
         expected: Description of the allowed values, for the message.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Every error that gigaexec raises, and the status that each gives to an outcome.
+"""Every error that gigaexec raises, and the outcome status of each error.
 
 The branches of the tree say whose fault an error is.
 

@@ -81,7 +81,7 @@ class HookDispatcher:
     def completed(
         self, call: WorkerCall, metrics: ExecutionMetrics | None, error: BaseException | None
     ) -> None:
-        """Tell the handlers that a call has ended. This must be reported once per submitted call."""
+        """Tell the handlers that a call has ended. Must be called once per submitted call."""
         _notify("on_complete", self._complete, call, metrics, error)
 
     def shut_down(self) -> None:

@@ -199,7 +199,7 @@ async def map_calls(
 
 
 def _reports_outcomes(backend: ExecutorBackend) -> TypeGuard[OutcomeBackend]:
-    # isinstance(backend, OutcomeBackend) would take 15 us, because it is a protocol: a tenth of a whole call.
+    # OutcomeBackend is a protocol, so isinstance() would take 15 us, a tenth of a whole call.
     return callable(getattr(backend, "run", None))
 
 

@@ -31,7 +31,7 @@ def run(
     limits: Limits | None = None,
     backend: ExecutorBackend | str | None = None,
 ) -> Any:
-    """Run a function of a program and return its value. Blocks the thread, also inside a running event loop.
+    """Run a function of a program and return its value. Blocks the thread, even inside a running event loop.
 
     Args:
         code: Python source.
@@ -69,7 +69,7 @@ def run(
         )
 
 
-def map(  # noqa: A001 - `gigaexec.map` reads as what it is
+def map(  # noqa: A001 - the public name is `gigaexec.map`
     calls: Iterable[WorkerCall],
     *,
     deadline_s: float = DEFAULT_DEADLINE_S,

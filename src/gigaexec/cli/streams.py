@@ -61,8 +61,8 @@ class _Stdout(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            # From now on, stdout is /dev/null: otherwise Python's flush at exit would write the buffered text
-            # and fail again.
+            # Replace stdout by /dev/null. Otherwise Python's flush at exit would write the buffered text and
+            # fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT_FD)
             if error.errno == errno.EPIPE:
                 raise Interrupted(signal.SIGPIPE) from None

@@ -1,4 +1,4 @@
-"""Problem folders: the tasks that programs are evaluated on, and the verdict on their metrics.
+"""Problem folders: the tasks that programs are evaluated on, and the verdict on a program's metrics.
 
 Needs the extra `stages`.
 """

@@ -15,7 +15,7 @@ from gigaexec.evaluation.problems.errors import ProblemError
 from gigaexec.evaluation.problems.files import read_yaml
 from gigaexec.evaluation.problems.metrics import MetricSpec, MetricsSpec, default_sentinel
 
-_MAX_DECIMALS = 30  # a float has 17 significant digits
+_MAX_DECIMALS = 30  # more than useful: a float has only 17 significant digits
 # PyYAML reads YAML 1.1, in which 1e-5 is text because it has no dot. Users mean the number.
 _NUMBER_WITHOUT_DOT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 

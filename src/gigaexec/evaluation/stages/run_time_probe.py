@@ -22,8 +22,8 @@ def _gigaexec_time_runs(
     import importlib.util
     import pickle
 
-    # cloudpickle has no type stubs. mypy reports that only where it meets the import first, so the ignore
-    # comment may be unused here.
+    # cloudpickle has no type stubs. mypy reports the missing stubs only at the first import that it checks,
+    # so the ignore comment may be unused here.
     import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
     module_names = builtins.globals()
