@@ -148,7 +148,7 @@ def test_imports_inside_worker_point_one_way(path: Path) -> None:
     [
         ("call", "from gigaexec.worker.reused.scope import Baseline", True),
         ("call", "def f():\n    import gigaexec.worker.forked.child", True),
-        ("forked", "from gigaexec.worker.reused.descriptors import RestoredStreams", True),
+        ("forked", "from gigaexec.worker.reused.scope import RestoredStreams", True),
         ("reused", "from gigaexec.worker.forked.inherited import InheritedState", True),
         ("forked", "from gigaexec.worker.call.run import CallRunner", False),
     ],

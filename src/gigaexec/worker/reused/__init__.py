@@ -2,8 +2,7 @@
 
 start          turns a fresh interpreter into a worker
 loop           serves a channel: one call in, one `WorkerResult` out
-scope          restores what a call changed in the process, and unloads its modules
+scope          restores what a call changed: streams, environment, imports, signals, limits
 interpreter    restores the interpreter's own parts
 library_state  restores state of standard libraries
-descriptors    restores descriptors 0, 1 and 2, and detects a leak
 """

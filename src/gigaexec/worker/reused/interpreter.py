@@ -27,7 +27,7 @@ _GUARDED_MODULES = (
     *("_frozen_importlib", "_frozen_importlib_external"),
 )
 
-# Attributes of `sys` that `scope` and `descriptors` restore.
+# Attributes of `sys` that `scope` restores.
 _NOT_OF_SYS = {"stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__", "argv", "path"}
 
 

@@ -30,8 +30,7 @@ from gigaexec.worker.call.run import CallRunner, apply_call_limits
 from gigaexec.worker.call.seed import draw_seed, seed_generators
 from gigaexec.worker.child_processes import end_child_processes
 from gigaexec.worker.death import exit_broken
-from gigaexec.worker.reused.descriptors import RestoredStreams, descriptors_run_low
-from gigaexec.worker.reused.scope import Baseline, RestoredScope
+from gigaexec.worker.reused.scope import Baseline, RestoredScope, RestoredStreams, descriptors_run_low
 from gigaexec.worker.reused.start import WorkerSettings, become_worker
 
 

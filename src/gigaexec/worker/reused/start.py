@@ -15,7 +15,7 @@ from typing import NamedTuple
 from gigaexec.worker.bootstrap import prepare_interpreter, raise_oom_score
 from gigaexec.worker.child_processes import adopt_orphans
 from gigaexec.worker.death import die_with_driver
-from gigaexec.worker.reused.descriptors import RestoredStreams
+from gigaexec.worker.reused.scope import RestoredStreams
 
 
 class WorkerSettings(NamedTuple):

@@ -9,7 +9,7 @@ _RUN = r"""
 import json, os, pickle, sys, tempfile
 from gigaexec.worker.call.accounting import Accountant
 from gigaexec.wire.messages import CallHeader, ReceivedCall
-from gigaexec.worker.reused.descriptors import RestoredStreams
+from gigaexec.worker.reused.scope import RestoredStreams
 from gigaexec.worker.reused.loop import Worker
 
 answers = os.dup(1)

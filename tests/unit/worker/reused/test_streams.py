@@ -8,7 +8,7 @@ from tests.process.scripts import json_of_script
 def test_descriptors_run_low_when_more_than_half_are_open() -> None:
     script = """
 import json, os, resource
-from gigaexec.worker.reused.descriptors import descriptors_run_low
+from gigaexec.worker.reused.scope import descriptors_run_low
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 at_start = descriptors_run_low()
