@@ -66,7 +66,7 @@ class Dispatcher:
     """The queue and the workers of one pool, with the thread that serves them, from creation to `stop`.
 
     Args:
-        config: Settings of the workers.
+        config: Configuration of the workers.
         starter: Starts the worker processes.
         resources: Files of the pool, such as the spill directory. Closed after the last worker has ended.
         hooks: Called when a worker starts or ends.

@@ -121,7 +121,7 @@ class Pool:
     """The workers, queue and files of a local backend, from its first call to its shutdown.
 
     Args:
-        config: Settings of the workers.
+        config: Configuration of the workers.
         make_starter: Creates the starter of the workers. Called once, with the pool's spill directory.
         hooks: Called when a worker starts or ends.
         names_results: True if the driver chooses the path of the spill file for a large result. False if the

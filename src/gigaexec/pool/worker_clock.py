@@ -35,7 +35,7 @@ class WorkerClock:
     """The times of one worker's states, in seconds on the monotonic clock. Created when the worker starts.
 
     Args:
-        config: Settings of the workers.
+        config: Configuration of the workers.
         has_template: True if a template reaps the worker; False if the driver does.
     """
 

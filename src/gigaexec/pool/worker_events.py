@@ -27,7 +27,7 @@ class WorkerEvents:
     """Handles the events of one pool's workers. Used on the dispatcher's thread only.
 
     Args:
-        config: Settings of the workers.
+        config: Configuration of the workers.
         starter: Starts the worker processes.
         workers: The pool's workers.
         jobs: The jobs that wait for a worker.

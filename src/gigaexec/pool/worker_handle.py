@@ -35,7 +35,7 @@ class WorkerHandle:
         process: The started process.
         pipes: The driver's ends of the worker's channel and pipes.
         selector: The dispatcher's selector.
-        config: Settings of the workers.
+        config: Configuration of the workers.
         on_message: Called with the handle and each message that the worker sends.
         on_death: Called with the handle when the process is dead.
         on_limit: Called with the handle and the limit hit when the call exceeds its output limit.

@@ -156,11 +156,11 @@ class WorkerStarter(ABC):
     def start_worker(self, worker_id: str) -> tuple[WorkerProcess, WorkerPipes]:
         """Start a worker with the given id. May raise any exception; nothing is left behind then."""
 
-    def retire_template(self, process: SupervisedProcess) -> None:  # noqa: ARG002 - most starters ignore it
+    def retire_template(self, process: SupervisedProcess) -> None:  # noqa: ARG002 - does nothing by default
         """Start no more workers from the template of `process`, because the template hangs."""
         return
 
-    def forget(self, process: WorkerProcess) -> None:  # noqa: ARG002 - most starters ignore it
+    def forget(self, process: WorkerProcess) -> None:  # noqa: ARG002 - does nothing by default
         """Forget a worker that is dead or did not start."""
         return
 

@@ -55,7 +55,7 @@ def load_decoder(arguments: ValueLayout | None) -> None:
     of the program instead of the standard library's.
     """
     if arguments is not None and arguments.format == "data":
-        import gigaexec.wire.data.decoder  # noqa: F401
+        import gigaexec.wire.data.decoder  # noqa: F401 - loaded before the call starts
 
 
 def _decode(contents: bytearray, layout: ValueLayout) -> tuple[list[Any], dict[str, Any]]:

@@ -30,7 +30,7 @@ class ForkserverStarter(WorkerStarter):
     of these calls.
 
     Args:
-        config: Settings of the workers.
+        config: Configuration of the workers.
         new_scratch: Creates the scratch folder of one call.
         on_started: Called after each start of a template. If `on_started` raises, the template is ended.
     """

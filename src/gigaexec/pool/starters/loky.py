@@ -97,7 +97,7 @@ class LokyStarter(WorkerStarter):
     """Starts the workers of a LokyBackend.
 
     Args:
-        config: Settings of the workers.
+        config: Configuration of the workers.
         on_started: Called after each start of a worker. If `on_started` raises, the worker is ended.
     """
 

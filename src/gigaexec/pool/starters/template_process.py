@@ -37,7 +37,7 @@ class TemplateProcess:
     signal fires when the thread ends.
 
     Args:
-        config: Settings of the workers.
+        config: Configuration of the workers.
 
     Raises:
         OSError: A process or descriptor cannot be created. Nothing is left behind.
@@ -177,4 +177,4 @@ def _is_path(text: str) -> bool:
 def _interpreter_flags() -> list[str]:
     # multiprocessing uses the same function to start interpreters. typeshed lacks the function: it is
     # private.
-    return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]
+    return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]  # private

@@ -158,7 +158,7 @@ def _make_timedelta(items: Sequence[Any], _: DecodingContext) -> datetime.timede
 def _take_timezone(value: datetime.timezone, _: EncodingContext) -> Sequence[Any]:
     # Only __getinitargs__ shows if a name was given. tzname() derives a name from the offset if none was
     # given.
-    offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]
+    offset, *name = value.__getinitargs__()  # type: ignore[attr-defined]  # not in typeshed
     return (offset.days, offset.seconds, offset.microseconds, *name)
 
 
