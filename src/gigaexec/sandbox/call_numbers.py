@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 COLUMNS = {"x86_64": 0, "aarch64": 1}
-"""The column of each architecture in `NUMBERS`."""
+"""The index of each architecture's number in the tuples of `NUMBERS`."""
 
-# asm/unistd_64.h and asm-generic/unistd.h. From 424 on every architecture has the same numbers.
+# asm/unistd_64.h and asm-generic/unistd.h. From 424 on, all architectures have the same numbers.
 NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "acct": (163, 89),
     "add_key": (248, 217),
@@ -114,7 +114,7 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "vhangup": (153, 58),
     "vmsplice": (278, 75),
 }
-"""Name -> number on x86_64 and aarch64; None if the architecture lacks the call."""
+"""For each system call, the numbers on x86_64 and aarch64. None: the architecture lacks the call."""
 
 NEWEST_KNOWN_NUMBER = 466
-"""The highest number in Linux 6.13 (removexattrat)."""
+"""The highest system call number in Linux 6.13 (removexattrat)."""

@@ -1,11 +1,14 @@
-"""The system calls that a confined process is denied, in groups with their reasons.
+"""The system calls that the seccomp filter denies to a confined process, grouped by reason.
 
-The list denies calls instead of allowing some, because the next release of a numerical library may make calls
-that no allow list of today contains. Calls newer than the table of numbers fail with ENOSYS.
+This is a deny list, not an allow list: the next release of a numerical library may make system calls that an
+allow list of today would lack. System calls newer than the table in `call_numbers` fail with ENOSYS.
 
-Not in the list, because a filter sees numbers and no paths: chmod, chown, utime and setxattr on files outside
-of the scratch folder (`namespaces.remount_read_only` stops them). Not in the list, because libraries use it:
-sched_setaffinity on another process of the same user (a PID namespace hides those processes).
+Two kinds of calls are left out on purpose:
+
+- chmod, chown, utime and setxattr on files outside of the scratch folder. A seccomp filter sees pointers to
+  paths, but cannot read the paths. `namespaces.remount_read_only` makes these calls fail.
+- sched_setaffinity on another process of the same user. Libraries use sched_setaffinity, and a PID namespace
+  hides the other processes.
 """
 
 from __future__ import annotations
@@ -14,13 +17,14 @@ import errno
 import socket
 from dataclasses import dataclass
 
-# Conditions on an argument; arguments count from 0. All but NotNull test the low 32 bits only, because the
-# kernel reads no more of the arguments below.
+# Conditions on one argument of a system call. Arguments are numbered from 0. All conditions except NotNull
+# test only the low 32 bits, because the kernel ignores the high bits of the arguments that are tested in this
+# module.
 
 
 @dataclass(frozen=True, slots=True)
 class NoneOf:
-    """True if the argument, after `& mask`, is none of these values."""
+    """True if the argument's value, masked with `mask`, equals none of `values`."""
 
     argument: int
     values: tuple[int, ...]
@@ -29,7 +33,7 @@ class NoneOf:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """True if the argument is one of these values."""
+    """True if the argument's value equals one of `values`."""
 
     argument: int
     values: tuple[int, ...]
@@ -37,7 +41,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class AnyBit:
-    """True if the argument has at least one of these bits."""
+    """True if at least one bit of `bits` is set in the argument's value."""
 
     argument: int
     bits: int
@@ -45,7 +49,7 @@ class AnyBit:
 
 @dataclass(frozen=True, slots=True)
 class NotNull:
-    """True if the argument, all 64 bits, is not 0."""
+    """True if any of the argument's 64 bits is set."""
 
     argument: int
 
@@ -58,9 +62,9 @@ class DeniedCall:
     """A rule: the system call fails with `errno` if all conditions of `when` are true.
 
     Args:
-        call: As in its manual page.
-        errno: The errno that the program gets.
-        when: The conditions. Without any, the call always fails.
+        call: Name of the system call, as in its manual page.
+        errno: The errno with which the system call fails.
+        when: Conditions on the arguments. Empty: the system call always fails.
     """
 
     call: str
@@ -68,68 +72,74 @@ class DeniedCall:
     when: tuple[Condition, ...] = ()
 
 
-# Denied with EPERM, whatever the arguments.
+# System calls that fail with EPERM, whatever the arguments.
 _DENIED_ALWAYS = (
-    # Memory, registers and descriptors of other processes of the same user.
+    # Access to memory, registers and descriptors of other processes of the same user.
     *("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "process_mrelease"),
     *("pidfd_getfd", "kcmp", "migrate_pages", "move_pages"),
     # Large kernel subsystems that numerical code does not use, with a history of vulnerabilities.
     *("bpf", "perf_event_open", "userfaultfd", "fanotify_init", "lookup_dcookie", "nfsservctl"),
     # Kernel keyrings, which all processes of the user share.
     *("add_key", "request_key", "keyctl"),
-    # Mounts. They could also undo the read-only mounts.
+    # Mounts: with these calls, a program could undo the read-only mounts.
     *("mount", "umount2", "move_mount", "open_tree", "fsopen", "fsmount", "fsconfig", "fspick"),
     *("mount_setattr", "pivot_root", "chroot", "statmount", "listmount"),
     # Namespaces: in a new user namespace a process has every capability again.
     *("unshare", "setns"),
-    # Files by handle instead of by path, which bypasses every check of folders.
+    # Opening a file by handle instead of by path bypasses the permission checks on its folders.
     *("open_by_handle_at", "name_to_handle_at"),
-    # The machine: kernel modules, power, swap, accounting, quotas, clock, I/O ports, log, console, host name.
+    # Settings of the machine: kernel modules, power, swap, process accounting, quotas, clock, I/O ports,
+    # kernel log, console, host name.
     *("init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot"),
     *("swapon", "swapoff", "acct", "quotactl", "quotactl_fd"),
     *("settimeofday", "clock_settime", "clock_adjtime", "adjtimex"),
     *("iopl", "ioperm", "modify_ldt", "syslog", "vhangup", "sethostname", "setdomainname"),
-    # File events in every folder that this user can read, also in folders that no rule allows.
+    # inotify reports file events in every folder that this user can read, even if no Landlock rule allows it.
     *("inotify_init", "inotify_init1"),
-    # System V IPC and POSIX message queues of the same user, which no rule covers. Python uses neither.
+    # System V IPC and POSIX message queues are shared by all processes of the user, and Landlock does not
+    # control them. Python uses neither.
     *("shmget", "shmat", "shmctl", "shmdt", "semget", "semop", "semtimedop", "semctl"),
     *("msgget", "msgsnd", "msgrcv", "msgctl", "mq_open", "mq_unlink"),
 )
 
-# Denied with ENOSYS, for which libraries have fallbacks. io_uring can make sockets and open files without
-# system calls that a filter sees. clone3 passes its flags in memory, which a filter cannot read. A memory
-# file that is queued in a socket is open in no process, so the limits miss it; programs can use /dev/shm
-# instead, whose size is limited.
+# System calls that fail with ENOSYS, because libraries have fallbacks for a missing system call.
+# io_uring can create sockets and open files without system calls that a seccomp filter sees. clone3 takes its
+# flags from memory, which a filter cannot read. A memfd that is queued in a socket is open in no process, so
+# the memory limits miss it. Programs can use /dev/shm instead of a memfd: the size of /dev/shm is limited.
 _DENIED_AS_MISSING = (
     *("io_uring_setup", "io_uring_enter", "io_uring_register", "clone3"),
     *("memfd_create", "memfd_secret"),
-    # vmsplice pins whole pages of memory in pipes, where the limits miss them.
+    # vmsplice pins whole pages of memory in pipes, where the memory limits miss these pages.
     "vmsplice",
-    # The number of asynchronous I/O requests is limited for the whole machine.
+    # Asynchronous I/O requests have one limit for the whole machine (fs.aio-max-nr); a program could use it
+    # up.
     "io_setup",
 )
 
-# linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. And CLONE_PARENT, which
-# makes the child a child of the caller's parent, that is of our supervisor or init, which expects no further
-# child.
+# linux/sched.h: CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. With CLONE_PARENT, the new
+# process becomes a child of the caller's parent. That parent is our supervisor or init, which expects no
+# second child.
 _CLONE_NEW = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 _CLONE_PARENT = 0x00008000
-# asm-generic/ioctls.h and linux/tty.h: insert input into a terminal, or into the console.
+# asm-generic/ioctls.h and linux/tty.h: TIOCSTI inserts input into a terminal, TIOCLINUX into the console.
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _ASK_PERSONALITY = 0xFFFFFFFF
-# linux/socket.h and linux/in.h: two ways to connect that Landlock does not control.
+# linux/socket.h and linux/in.h. Landlock does not control TCP connections made by MSG_FASTOPEN or MPTCP.
 _MSG_FASTOPEN = 0x20000000
 _IPPROTO_MPTCP = 262
-# linux/net.h: type without SOCK_NONBLOCK and SOCK_CLOEXEC.
+# linux/net.h: this mask removes SOCK_NONBLOCK and SOCK_CLOEXEC from a socket type.
 _SOCK_TYPE_MASK = 0xF
 _PRIO_PROCESS = 0
 _IOPRIO_WHO_PROCESS = 1
 
-# asm-generic/mman-common.h. Shared anonymous memory is charged to no process, and has no descriptor.
+# asm-generic/mman-common.h. Shared anonymous memory is charged to no process and has no descriptor, so the
+# memory limits miss it.
 _MAP_SHARED, _MAP_ANONYMOUS = 0x01, 0x20
-# linux/prctl.h: hides a process's memory maps and open files from the driver that watches its limits.
+# linux/prctl.h: a process that is not dumpable hides its memory maps and open files from the driver, which
+# reads them to enforce the limits.
 _PR_SET_DUMPABLE = 4
-# linux/fcntl.h: leases and delegations block other processes that open a file; F_NOTIFY watches a folder.
+# linux/fcntl.h: a lease or delegation on a file blocks other processes that open the file. F_NOTIFY reports
+# events in a folder.
 _F_SETLEASE, _F_NOTIFY, _F_SETDELEG = 1024, 1026, 1040
 
 _DENIED_BY_ARGUMENT = (
@@ -140,7 +150,8 @@ _DENIED_BY_ARGUMENT = (
     DeniedCall("ioctl", errno.EPERM, (OneOf(1, (_TIOCSTI, _TIOCLINUX)),)),
     # personality can turn off address randomisation and other protections of the next executed program.
     DeniedCall("personality", errno.EPERM, (NoneOf(0, (0, _ASK_PERSONALITY)),)),
-    # A datagram socket of a pair can be reconnected, for example to the system's log; the other types cannot.
+    # A datagram socket from socketpair() can be connected elsewhere later, for example to the system's log.
+    # Stream and seqpacket sockets cannot.
     DeniedCall("socketpair", errno.EACCES, (NoneOf(0, (socket.AF_UNIX,)),)),
     DeniedCall(
         "socketpair",
@@ -150,7 +161,7 @@ _DENIED_BY_ARGUMENT = (
     DeniedCall("sendto", errno.EOPNOTSUPP, (AnyBit(3, _MSG_FASTOPEN),)),
     DeniedCall("sendmsg", errno.EOPNOTSUPP, (AnyBit(2, _MSG_FASTOPEN),)),
     DeniedCall("sendmmsg", errno.EOPNOTSUPP, (AnyBit(3, _MSG_FASTOPEN),)),
-    # Limits and priorities of other processes of the same user. 0 is the caller itself.
+    # A program may not change limits and priorities of other processes. Process id 0 means the caller itself.
     DeniedCall("prlimit64", errno.EPERM, (NoneOf(0, (0,)), NotNull(2))),
     DeniedCall("sched_setscheduler", errno.EPERM, (NoneOf(0, (0,)),)),
     DeniedCall("sched_setparam", errno.EPERM, (NoneOf(0, (0,)),)),
@@ -163,13 +174,15 @@ _DENIED_BY_ARGUMENT = (
 
 
 def denied_calls(*, allow_network: bool = False) -> tuple[DeniedCall, ...]:
-    """Return all rules.
+    """Return all rules of the seccomp filter.
 
     Args:
-        allow_network: Allow IPv4 and IPv6 sockets. Name resolution works without AF_NETLINK.
+        allow_network: True to allow IPv4 and IPv6 sockets. AF_NETLINK stays denied: name resolution works
+            without AF_NETLINK.
 
     Returns:
-        The rules. The order matters only between rules for one call, which apply one after the other.
+        The rules. Rules for the same system call are tested in this order. Otherwise the order does not
+        matter.
     """
     families = (socket.AF_INET, socket.AF_INET6) if allow_network else ()
     return (
@@ -177,7 +190,8 @@ def denied_calls(*, allow_network: bool = False) -> tuple[DeniedCall, ...]:
         *(DeniedCall(call, errno.ENOSYS) for call in _DENIED_AS_MISSING),
         *_DENIED_BY_ARGUMENT,
         DeniedCall("socket", errno.EACCES, (NoneOf(0, families),) if families else ()),
-        # A program could bind a socket of a pair to an abstract name, which other calls could connect to.
+        # With bind, a program could give a socket from socketpair() an abstract name for other calls to
+        # connect to.
         *(DeniedCall(call, errno.EACCES) for call in (() if families else ("bind", "listen"))),
         DeniedCall("socket", errno.EPROTONOSUPPORT, (OneOf(2, (_IPPROTO_MPTCP,)),)),
     )

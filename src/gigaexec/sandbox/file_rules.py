@@ -1,4 +1,4 @@
-"""The files that confined programs may use, as rules for Landlock."""
+"""Makes Landlock rules for the files that confined programs may use."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _READABLE_FOR_NETWORK = (
 _READABLE_WITHOUT_OWN_PROC = ("/proc/self", "/proc/meminfo", "/proc/cpuinfo", "/proc/stat")
 
 SHARED_MEMORY = "/dev/shm"
-"""The folder in which the C library makes POSIX semaphores and shared memory."""
+"""The folder in which the C library creates POSIX semaphores and shared memory."""
 
 
 class FileRules:
-    """Makes the rules for one template and its calls.
+    """Makes the Landlock rules for one template and its calls.
 
     Args:
         policy: The sandbox policy.
@@ -60,13 +60,15 @@ class FileRules:
         has_private_proc: bool,
         has_private_shared_memory: bool,
     ) -> Iterator[FileRule]:
-        """Yield the further rules of one call.
+        """Yield the rules that only one call needs, in addition to the rules of the template.
 
         Args:
-            scratch: The call's scratch folder.
-            python_path: The call's folders to import from.
-            has_private_proc: /proc shows only the PID namespace of the call.
-            has_private_shared_memory: /dev/shm is a file system of this call only.
+            scratch: The call's scratch folder. The program may write to it.
+            python_path: Folders from which the program may import.
+            has_private_proc: True if /proc shows only processes of this call. The program may then read all
+                of /proc.
+            has_private_shared_memory: True if /dev/shm belongs to this call only. The program may then write
+                to /dev/shm.
         """
         yield scratch, Access.WRITE
         if has_private_proc:
@@ -82,9 +84,9 @@ class FileRules:
     def _import_rules(self, folder: str) -> Iterator[FileRule]:
         """Yield rules for importing from a folder, without access to private folders below it.
 
-        `python -m` puts the current folder on sys.path, and the folder of a program is on its python_path.
-        Each can contain the home folder or the spill directory. Then programs can only list the folder and
-        read the modules directly in it.
+        The folder can contain the home folder or the spill directory. For example, `python -m` puts the
+        current folder on sys.path, and the folder of a program's file is on the call's python_path. Programs
+        can then only list the folder and read the modules directly in it.
         """
         real = os.path.realpath(folder)
         if not any(os.path.commonpath([real, place]) == real for place in self._private):
@@ -96,7 +98,7 @@ class FileRules:
         try:
             entries = list(os.scandir(folder))
         except OSError:
-            return  # missing, or not readable by this user
+            return  # the folder is missing, or not readable by this user
         for entry in entries:
             if entry.name.endswith(".py") and entry.is_file():
                 yield entry.path, Access.READ

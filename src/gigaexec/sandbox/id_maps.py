@@ -1,4 +1,4 @@
-"""Maps all user and group ids into a new user namespace, which only a process outside of it may do."""
+"""Maps all user and group ids into a new user namespace. Only a process outside of it may do so."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gigaexec.sandbox import namespaces
 class IdMapper:
     """A child process that stays in the old user namespace and writes this process's id maps from there.
 
-    Make it before this process enters the new user namespace.
+    Create the `IdMapper` before this process enters the new user namespace.
 
     Raises:
         OSError: The child process cannot be started.
@@ -27,14 +27,17 @@ class IdMapper:
         os.close(reader)
 
     def map_all(self) -> bool:
-        """Map all ids to themselves. Return False if this user lacks the privilege. The child has ended."""
+        """Map all ids to themselves. Return False if this user lacks the privilege.
+
+        On return, the child process has ended.
+        """
         os.write(self._start, b"\0")
         _, status = os.waitpid(self._pid, 0)
         self._pid = 0
         return status == 0
 
     def close(self) -> None:
-        """Close the pipe, and wait for the end of the child."""
+        """Close the pipe, and wait until the child has ended."""
         os.close(self._start)
         if self._pid:
             os.waitpid(self._pid, 0)

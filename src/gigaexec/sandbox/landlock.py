@@ -1,8 +1,14 @@
-"""Landlock rules on files, on TCP, and on signals and abstract sockets outside of the sandbox.
+"""Restricts a process with Landlock: files, TCP, and signals and abstract sockets outside of the sandbox.
 
-As of ABI 9, Landlock does not control stat, chmod, chown, utime and setxattr (`remount_read_only` stops the
-last four), descriptors that are open already, UDP, and TCP by MSG_FASTOPEN or MPTCP (seccomp stops these
-two). Before ABI 9 a process can connect to sockets in the file system, unless seccomp refuses AF_UNIX.
+As of ABI 9, Landlock does not control:
+
+- stat
+- chmod, chown, utime and setxattr; `remount_read_only` makes these calls fail
+- descriptors that are already open
+- UDP
+- TCP by MSG_FASTOPEN or MPTCP; the seccomp filter denies MSG_FASTOPEN and MPTCP
+
+Before ABI 9, a process can connect to Unix sockets in the file system, unless seccomp denies AF_UNIX sockets.
 """
 
 from __future__ import annotations
@@ -18,12 +24,12 @@ from gigaexec.calls import ConfinementStep
 from gigaexec.sandbox.shortages import SHORTAGES
 from gigaexec.sandbox.system_calls import set_no_new_privileges, system_call
 
-# linux/landlock.h. Rights over files, by the ABI that introduced them.
+# linux/landlock.h. Rights over files, grouped by the ABI version that introduced them.
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _MAKE_CHAR, _MAKE_BLOCK = 1 << 6, 1 << 11
 _REFER, _TRUNCATE, _IOCTL_DEV, _RESOLVE_UNIX = 1 << 13, 1 << 14, 1 << 15, 1 << 16
 _FILE_RIGHTS_BY_ABI = ((1, (1 << 13) - 1), (2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV), (9, _RESOLVE_UNIX))
-# The kernel accepts only these rights in a rule for a file.
+# In a rule for a file that is not a folder, the kernel accepts only these rights.
 _RIGHTS_OVER_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV | _RESOLVE_UNIX
 _NOT_CONTROLLED_BEFORE = (
     (2, "moves between folders (all are refused)"),
@@ -38,19 +44,22 @@ _SCOPES_ABI = 6
 
 _CREATE_RULESET_VERSION = 1
 _RULE_PATH_BENEATH = 1
-# struct landlock_ruleset_attr (files, network, scopes), and struct landlock_path_beneath_attr.
+# struct landlock_ruleset_attr (files, network, scopes), and struct landlock_path_beneath_attr (rights, file).
 _RULESET = struct.Struct("=QQQ")
 _PATH_BENEATH = struct.Struct("=Qi")
 
 
 class Access(enum.Enum):
-    """The rights that a rule gives beneath a folder, or on one file.
+    """The rights that a rule gives to one file, or to everything in a folder.
 
-    LIST allows listing folders. READ adds reading files, EXECUTE adds executing them.
+    LIST allows listing folders. READ also allows reading files. EXECUTE also allows executing files.
 
-    WRITE allows everything except making devices. It includes executing, because programs compile helpers.
-    Denying execution would protect nothing: a loader or interpreter can run any readable file. The rights to
-    use a device's ioctl, and to connect to a socket, need a rule for that file itself.
+    WRITE allows everything except creating devices. WRITE includes execution, because programs may compile
+    and run other programs. Denying execution would protect nothing: a loader or interpreter can run any
+    readable file.
+
+    A rule for a folder allows neither ioctl on devices in the folder nor connecting to sockets in the folder.
+    These rights need a rule for the device or socket itself.
     """
 
     LIST = _READ_DIR
@@ -59,16 +68,16 @@ class Access(enum.Enum):
     WRITE = (1 << 15) - 1 & ~(_MAKE_CHAR | _MAKE_BLOCK)
 
 
-# A path, or an open descriptor of it, and the rights.
+# The path or an open descriptor of a file or folder, and the rights to it.
 FileRule = tuple[str | int, Access]
 
 
 def abi_version() -> int:
-    """Return the ABI version of the kernel's Landlock; 0 if it is missing, off or refused by a container."""
+    """Return the ABI version of Landlock; 0 if Landlock is missing, off or refused by a container."""
     try:
         return system_call("landlock_create_ruleset", None, 0, _CREATE_RULESET_VERSION)
     except OSError as error:
-        # EPERM is the answer of a container's seccomp filter that does not know the call.
+        # EPERM comes from a container's seccomp filter that does not know the system call.
         if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM):
             return 0
         raise
@@ -78,9 +87,9 @@ class LandlockRuleset:
     """A ruleset that is made in the parent, and applied in each child together with the child's own rules.
 
     Args:
-        rules: The allowed files. A path that cannot be opened is left out. Descriptors in rules belong to
-            this object afterwards.
-        allow_network: Do not restrict TCP. Otherwise no TCP port can be connected to or bound.
+        rules: Rules that all children share. A rule whose path cannot be opened is left out. This object
+            takes ownership of descriptors in the rules.
+        allow_network: True to leave TCP unrestricted. False to deny connecting to and binding any TCP port.
 
     Raises:
         OSError: A transient shortage of descriptors or memory.
@@ -91,7 +100,7 @@ class LandlockRuleset:
         self._files = sum(rights for abi, rights in _FILE_RIGHTS_BY_ABI if abi <= self.abi)
         network = _BIND_TCP | _CONNECT_TCP if self.abi >= _NETWORK_ABI and not allow_network else 0
         scopes = _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL if self.abi >= _SCOPES_ABI else 0
-        # An older kernel accepts a longer structure if the fields that it does not know are zero.
+        # An older kernel accepts this structure, longer than its own, if the fields unknown to it are zero.
         self._ruleset = _RULESET.pack(self._files, network, scopes)
         self._rules: list[bytes] = []
         self._steps = _steps(self.abi, allow_network)
@@ -107,16 +116,18 @@ class LandlockRuleset:
             raise
 
     def restrict_self(self, rules: Iterable[FileRule] = ()) -> tuple[ConfinementStep, ...]:
-        """Confine this thread and everything that it starts, irrevocably. Call it in the child.
+        """Confine this thread, and the threads and processes that it starts later, irrevocably.
 
-        On return this process's copies of the descriptors are closed, also those in `rules`: a program could
-        use them to bypass read-only mounts. The parent's descriptors stay open, for the next child.
+        Called in the child. On return this process has closed its copies of all descriptors, including the
+        descriptors in `rules`: a program could use a descriptor to bypass read-only mounts. The parent's
+        copies stay open for the next child.
 
         Args:
-            rules: Further files that only this child may use. A path that cannot be opened is left out.
+            rules: Additional rules for this child only. A rule whose path cannot be opened is left out.
 
         Returns:
-            The steps landlock_files, landlock_network (unless the network is allowed) and landlock_scopes.
+            The results of the steps landlock_files, landlock_network (unless the network is allowed) and
+            landlock_scopes.
 
         Raises:
             OSError: The thread is not confined.
@@ -149,11 +160,11 @@ class LandlockRuleset:
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """The descriptors that `restrict_self` needs."""
+        """The open descriptors that `restrict_self` needs."""
         return tuple(self._descriptors)
 
     def close(self) -> None:
-        """Close this process's copies of the descriptors. Applied rules do not need them."""
+        """Close this process's copies of the rules' descriptors. Rules that are in force do not need them."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
@@ -177,11 +188,13 @@ def _steps(abi: int, allow_network: bool) -> tuple[ConfinementStep, ...]:
     if not allow_network:
         held = abi >= _NETWORK_ABI
         steps.append(
-            ConfinementStep("landlock_network", held, "" if held else f"ABI {abi}; TCP needs {_NETWORK_ABI}")
+            ConfinementStep(
+                "landlock_network", held, "" if held else f"ABI {abi}; TCP needs ABI {_NETWORK_ABI}"
+            )
         )
     held = abi >= _SCOPES_ABI
     steps.append(
-        ConfinementStep("landlock_scopes", held, "" if held else f"ABI {abi}; scopes need {_SCOPES_ABI}")
+        ConfinementStep("landlock_scopes", held, "" if held else f"ABI {abi}; scopes need ABI {_SCOPES_ABI}")
     )
     return tuple(steps)
 
@@ -193,5 +206,5 @@ def _open(place: str | int) -> int | None:
         return os.open(place, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in SHORTAGES:
-            raise  # without its rule, a program could not read a file that the policy allows
-        return None  # the path is missing or not readable by this user; leaving it out only removes rights
+            raise  # leaving the rule out would deny programs a file that the policy allows
+        return None  # the file is missing or not accessible; leaving the rule out takes no right away

@@ -1,6 +1,6 @@
 """Enters and sets up namespaces of users, processes, mounts, network and System V IPC.
 
-This order gives each step the privileges that it needs at the lowest cost:
+Make the calls in this order. It is the cheapest order in which each call has the privileges that it needs:
 
     ids = user_and_group()
     unshare(NEW_USER | NEW_PID | NEW_NETWORK | NEW_IPC | NEW_MOUNTS)
@@ -41,12 +41,13 @@ _ALL_PRIVATE_AND_READ_ONLY = _MOUNT_ATTR.pack(_MOUNT_ATTR_RDONLY, 0, _MS_PRIVATE
 _WITHOUT_DEVICES = _MOUNT_ATTR.pack(_MOUNT_ATTR_NODEV, 0, 0, 0)
 _WRITABLE = _MOUNT_ATTR.pack(_MOUNT_ATTR_NOSUID | _MOUNT_ATTR_NODEV, _MOUNT_ATTR_RDONLY, 0, 0)
 
-_ALL_IDS = 0xFFFFFFFF  # ids have 32 bits; the highest value, -1, is not an id
+_ALL_IDS = 0xFFFFFFFF  # the number of ids: 2**32 - 1, because the highest 32-bit value means "no id"
 
-# The kernel's limit on user namespaces. With 0 it refuses each with ENOSPC.
+# The sysctl that limits the number of user namespaces. If the limit is 0, unshare(2) fails with ENOSPC.
 _LIMIT = "user.max_user_namespaces"
-# Settings of distributions, with the value by which they refuse user namespaces to ordinary users, with EPERM
-# or EACCES. A container's filter can refuse them for another reason at the same time.
+# Distribution sysctls that disable unprivileged user namespaces, and the value that does so; unshare(2) or
+# the write of the id map then fails with EPERM or EACCES. A container's seccomp filter may deny unshare(2) as
+# well.
 _RESTRICTIONS = (
     ("kernel.unprivileged_userns_clone", "0"),
     ("kernel.apparmor_restrict_unprivileged_userns", "1"),
@@ -54,41 +55,44 @@ _RESTRICTIONS = (
 
 
 def unshare(flags: int) -> None:
-    """Move this process into new namespaces; with NEW_PID, its next child.
+    """Move this process into new namespaces. NEW_PID affects only children that are forked later.
 
-    With NEW_USER, the process has all capabilities over the other new namespaces.
+    With NEW_USER, this process has all capabilities in the other new namespaces.
 
     Args:
-        flags: Any of the NEW_ constants.
+        flags: One or more NEW_ constants, combined with `|`.
 
     Raises:
-        OSError: EPERM if the system forbids it, EINVAL for NEW_USER while a second thread runs, ENOSPC at
-            the limit of namespaces.
+        OSError: EPERM if the system forbids new namespaces, EINVAL for NEW_USER while a second thread runs,
+            ENOSPC if the limit on namespaces is reached.
     """
     library_call("unshare", flags)
 
 
 def setns(descriptor: int, kind: int) -> None:
-    """Move this process into an existing namespace; with NEW_PID, its next child.
+    """Move this process into an existing namespace. NEW_PID affects only children that are forked later.
 
     Args:
         descriptor: An open file of /proc/PID/ns, or a pidfd.
-        kind: The NEW_ constant of that file; for a pidfd, any combination.
+        kind: For a file of /proc/PID/ns, the NEW_ constant of the file. For a pidfd, any combination of the
+            NEW_ constants.
 
     Raises:
-        OSError: EINVAL if the namespace is of another kind, EPERM without privileges over it.
+        OSError: EINVAL if the namespace is not of that kind, EPERM if this process lacks privileges over the
+            namespace.
     """
     library_call("setns", descriptor, kind)
 
 
 def reason_for_no_user_namespace(error: OSError) -> str:
-    """Return the reason why a user namespace was refused, for people.
+    """Return the reason why the kernel refused a user namespace, as a text for people.
 
     Args:
-        error: The error of `unshare` or of `write_identity_map`.
+        error: The error raised by `unshare` or `write_identity_map`.
 
     Returns:
-        The setting that certainly caused the error, or else the error's text and the settings that may have.
+        The sysctl that caused the error, if certain. Otherwise the error's text, followed by the sysctls that
+        may have caused the error.
     """
     if error.errno == errno.ENOSPC and _is_setting(_LIMIT, "0"):
         return f"user namespaces are not allowed ({_LIMIT} is 0)"
@@ -101,22 +105,25 @@ def reason_for_no_user_namespace(error: OSError) -> str:
 
 
 def user_and_group() -> tuple[int, int]:
-    """Return the ids for `write_identity_map`. Call before `unshare`, which sets both to the overflow id."""
+    """Return the user id and group id for `write_identity_map`.
+
+    Call it before `unshare`: afterwards this process sees the overflow id instead of its user and group id.
+    """
     return os.geteuid(), os.getegid()
 
 
 def write_identity_map(user: int, group: int) -> None:
-    """Map this process's ids to themselves in its new user namespace. Needs no privilege.
+    """Map this process's user and group id to themselves in its new user namespace. Needs no privilege.
 
-    Files of all other users then belong to `nobody`, and no capability gives access to them.
+    Then the files of all other users belong to `nobody`, and no capability gives access to these files.
 
     Args:
         user: The effective user id outside of the namespace.
         group: The effective group id outside of the namespace.
 
     Raises:
-        OSError: The kernel refused. EACCES also if the process is not dumpable (PR_SET_DUMPABLE), for
-            example after it changed its user id.
+        OSError: The kernel refused. EACCES may also mean that this process is not dumpable (PR_SET_DUMPABLE),
+            for example because it changed its user id.
     """
     # Deny setgroups first: only then may an unprivileged process write the group map.
     _write("/proc/self/setgroups", "deny")
@@ -127,21 +134,22 @@ def write_identity_map(user: int, group: int) -> None:
 def write_full_identity_map(pid: int) -> None:
     """Map all ids to themselves in another process's new user namespace.
 
-    The process's capabilities then give access to the files of all users: it must drop them before it runs
-    untrusted code.
+    Then the other process's capabilities give access to the files of all users. The other process must drop
+    its capabilities before it runs untrusted code.
 
     Args:
-        pid: The process. The caller must be in the parent namespace, with CAP_SETUID and CAP_SETGID.
+        pid: Id of the other process. This process must be in the parent user namespace, and have CAP_SETUID
+            and CAP_SETGID there.
 
     Raises:
-        OSError: EPERM without these capabilities.
+        OSError: EPERM if this process lacks CAP_SETUID or CAP_SETGID.
     """
     _write(f"/proc/{pid}/uid_map", f"0 0 {_ALL_IDS}")
     _write(f"/proc/{pid}/gid_map", f"0 0 {_ALL_IDS}")
 
 
 def make_mounts_private() -> None:
-    """Stop the propagation of mounts into and out of this namespace. Call after unshare(NEW_MOUNTS).
+    """Stop the propagation of mounts into and out of this mount namespace. Call after unshare(NEW_MOUNTS).
 
     Raises:
         OSError: The kernel refused.
@@ -150,19 +158,19 @@ def make_mounts_private() -> None:
 
 
 def mount_proc(target: str = "/proc", *, is_read_only: bool = False) -> None:
-    """Mount the /proc of this process's PID namespace. Call it as a process in that namespace.
+    """Mount a /proc that shows this process's PID namespace.
 
-    In a new user namespace, mounts do not propagate out of a new mount namespace. Otherwise call
-    `make_mounts_private` first.
+    Without a new user namespace, call `make_mounts_private` first: otherwise the mount propagates out of this
+    mount namespace.
 
     Args:
         target: Mount point.
-        is_read_only: Protect the kernel's settings in /proc: user 0 needs no capability to change many of
-            them.
+        is_read_only: True to protect the kernel settings in /proc. User 0 can change many kernel settings
+            without any capability.
 
     Raises:
-        OSError: EPERM also if other mounts cover parts of the current /proc, as in containers: an
-            unprivileged process must not uncover them.
+        OSError: The kernel refused. EPERM may also mean that other mounts hide parts of the current /proc, as
+            in containers: an unprivileged process may not mount a /proc that shows the hidden parts.
     """
     flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC | (_MS_RDONLY if is_read_only else 0)
     library_call("mount", b"proc", os.fsencode(target), b"proc", flags, None)
@@ -171,28 +179,30 @@ def mount_proc(target: str = "/proc", *, is_read_only: bool = False) -> None:
 def remount_read_only() -> None:
     """Make every mount read-only and private. Call only after a successful unshare(NEW_MOUNTS).
 
-    This stops chmod, chown, utime and setxattr, which Landlock does not control. A folder descriptor that was
-    opened before unshare still refers to the writable mount: close all such descriptors. Existing devices,
-    pipes and sockets stay writable.
+    Read-only mounts make chmod, chown, utime and setxattr fail, which Landlock does not control. A folder
+    descriptor that was opened before unshare still refers to the writable mount: close all such descriptors.
+    Existing devices, named pipes and sockets stay writable.
 
     Raises:
-        OSError: No mount was changed; ENOSYS before Linux 5.12.
+        OSError: The kernel refused, and changed no mount. ENOSYS before Linux 5.12.
     """
     _set_attributes(b"/", _AT_RECURSIVE, _ALL_PRIVATE_AND_READ_ONLY)
 
 
 def make_writable(folder: str) -> None:
-    """Make a folder writable again after `remount_read_only`, without setuid programs and devices.
+    """Make a folder writable again after `remount_read_only`, and disable setuid programs and devices in it.
 
-    This changes only the process's mount namespace and later copies of it. Mounts below the folder stay
+    Only this process's mount namespace and later copies of the namespace change. Mounts below the folder stay
     read-only.
 
     Raises:
-        OSError: EPERM if the folder's mount was read-only outside. The error names the folder.
+        OSError: EPERM if the folder's mount was read-only before `remount_read_only`. The error names the
+            folder.
     """
     path = os.fsencode(folder)
     try:
-        # Recursive: a user namespace may not uncover mounts of its parent below the folder.
+        # MS_REC is required: in a user namespace, the kernel refuses a bind mount that would uncover
+        # inherited mounts below the folder.
         library_call("mount", path, path, None, _MS_BIND | _MS_REC, None)
         _set_attributes(path, 0, _WRITABLE)
     except OSError as error:
@@ -200,7 +210,7 @@ def make_writable(folder: str) -> None:
 
 
 def close_device(path: str) -> None:
-    """Make a device impossible to open, in this process's mount namespace and later copies of it.
+    """Make a device impossible to open in this process's mount namespace and in later copies of it.
 
     Raises:
         OSError: The kernel refused, or the file is missing (ENOENT).
@@ -211,7 +221,7 @@ def close_device(path: str) -> None:
 
 
 def mount_memory(target: str, size_bytes: int) -> None:
-    """Mount an empty tmpfs, which ends with this mount namespace.
+    """Mount an empty tmpfs in this mount namespace. The kernel removes the tmpfs with the namespace.
 
     Args:
         target: Mount point.

@@ -12,23 +12,24 @@ from gigaexec.errors import ConfigurationError
 
 
 class SandboxLevel(enum.StrEnum):
-    """The degree to which a program is confined."""
+    """The level of confinement of a program."""
 
     OFF = "off"
-    """No confinement: the program may do what the user may. Its processes still end with its call."""
+    """No confinement: the program has all rights of the user. All its processes still end with the call."""
     STANDARD = "standard"
-    """Every protection that this machine offers. `Outcome.confinement` lists which ones held."""
+    """Every protection that this machine offers. `Outcome.confinement` lists the protections in force."""
     STRICT = "strict"
-    """Every protection. If one is missing, no program is run and calls end with `SandboxError`."""
+    """Every protection. If any protection is missing, no program runs and calls end with `SandboxError`."""
 
 
 class ResultFormat(enum.StrEnum):
-    """The format of a return value on its way to the driver."""
+    """The format in which a worker sends return values to the driver."""
 
     PICKLE = "pickle"
-    """Any value that cloudpickle can pickle. Reading it runs code that the program chose, in the driver."""
+    """Any value that cloudpickle can pickle. Unpickling can run any code of the program in the driver."""
     DATA = "data"
-    """Plain data only. Reading it runs no code of the program."""
+    """The data format: numbers, texts, containers, arrays and other plain types. Decoding runs no code of the
+    program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +40,29 @@ class SandboxPolicy:
     `SandboxPolicy.standard(read=["/data"])`.
 
     Under `standard` and `strict` a program can read the interpreter and its libraries, everything on the
-    driver's `sys.path`, the call's `python_path` and the paths in `read`. It can write to a scratch folder,
-    which is its current folder, HOME and TMPDIR, and is removed after the call. It has no network and no
-    capabilities, and sees no other processes. If a folder of `sys.path` or `python_path` contains the home
-    folder or the spill directory, the program can only list that folder and read the modules directly in it;
-    `/` is ignored.
+    driver's `sys.path`, the call's `python_path` and the paths in `read`. The program can write to a scratch
+    folder, which is its current folder, HOME and TMPDIR. The scratch folder is removed after the call. The
+    program has no network and no capabilities, and sees no other processes.
+
+    A folder of `sys.path` or `python_path` may contain the home folder or the spill directory. The program
+    can then only list that folder and read the modules directly in it. The folder `/` is ignored.
 
     Args:
         level: A `SandboxLevel` or its value, such as "strict". Default: `off`.
         read: Further files and folders that the program may read, with everything below them. Strings or
-            `os.PathLike`; they are made absolute on creation. Paths that do not exist are ignored. Default:
+            `os.PathLike`; relative paths are made absolute on creation. Paths that do not exist are ignored.
+            Default: none.
+        write: Files and folders that the program may read and write, with everything below them. Every path
+            must exist: otherwise the step `read_only_mounts` fails, and `strict` runs no program. Default:
             none.
-        write: Files and folders that the program may read and write, with everything below them. Each must
-            exist: otherwise the step `read_only_mounts` does not hold, and `strict` runs no program. Default:
-            none.
-        network: Allow the whole network (IPv4 and IPv6), loopback included. Unix sockets stay forbidden.
-            Default: no network.
-        results: A `ResultFormat` or its value. None means `data` for a confined program, otherwise `pickle`.
+        network: True to allow the whole network (IPv4 and IPv6), loopback included. Unix sockets stay
+            forbidden. Default: no network.
+        results: A `ResultFormat` or its value, such as "data". None means `data` for the levels `standard`
+            and `strict`, and `pickle` for `off`.
 
     Raises:
-        ConfigurationError: A value is invalid, or `read`, `write` or `network` is set for the level `off`. It
-            is a `ValueError` too.
+        ConfigurationError: A value is invalid, or `read`, `write` or `network` is set for the level `off`. A
+            `ConfigurationError` is also a `ValueError`.
     """
 
     level: SandboxLevel = SandboxLevel.OFF
@@ -80,7 +83,7 @@ class SandboxPolicy:
         object.__setattr__(self, "results", _choice("results", results, ResultFormat))
         if not self.confines and (self.read or self.write or self.network):
             raise ConfigurationError(
-                "read, write and network need a sandbox; choose the level standard or strict"
+                "read, write and network cannot be set at the level off; choose the level standard or strict"
             )
 
     @property
@@ -90,7 +93,7 @@ class SandboxPolicy:
 
     @property
     def format_of_results(self) -> ResultFormat:
-        """The format of return values, with the default resolved."""
+        """The format of return values: `results`, which is never None after creation."""
         assert self.results is not None
         return self.results
 
@@ -99,7 +102,7 @@ class SandboxPolicy:
         """Return a policy without confinement, for code that may be wrong but is not hostile.
 
         Args:
-            **changes: Other fields, by name.
+            **changes: Values for fields of the policy other than `level`.
         """
         return cls(SandboxLevel.OFF, **changes)
 
@@ -108,36 +111,39 @@ class SandboxPolicy:
         """Return a policy with every protection that this machine offers.
 
         Args:
-            **changes: Other fields, by name.
+            **changes: Values for fields of the policy other than `level`.
         """
         return cls(SandboxLevel.STANDARD, **changes)
 
     @classmethod
     def strict(cls, **changes: Any) -> SandboxPolicy:
-        """Return a policy with every protection. If one is missing, no program is run.
+        """Return a policy with every protection. If any protection is missing, no program runs.
 
         Args:
-            **changes: Other fields, by name.
+            **changes: Values for fields of the policy other than `level`.
         """
         return cls(SandboxLevel.STRICT, **changes)
 
     @classmethod
     def named(cls, name: str) -> SandboxPolicy:
-        """Return a preset.
+        """Return the preset policy of a level.
 
         Args:
-            name: "off", "standard" or "strict".
+            name: The level: "off", "standard" or "strict".
 
         Raises:
-            ConfigurationError: There is no preset of that name.
+            ConfigurationError: No level has that name.
         """
         return cls(_choice("level", name, SandboxLevel))
 
     def replace(self, **changes: Any) -> SandboxPolicy:
-        """Return a copy with changed fields. `results` keeps its value, even if it came from the default.
+        """Return a copy with changed fields.
+
+        A copy with another `level` keeps the `results` of this policy, even if `results` was chosen by
+        default.
 
         Args:
-            **changes: The changed fields, by name.
+            **changes: New values of fields.
         """
         return replace(self, **changes)
 
@@ -151,7 +157,7 @@ def _choice(name: str, value: Any, choices: type[enum.StrEnum]) -> Any:
 
 
 def _folders(name: str, paths: Any) -> tuple[str, ...]:
-    # A str is iterable too, letter by letter.
+    # A str must be refused explicitly: it is iterable, and each letter would become a path.
     if isinstance(paths, str) or not isinstance(paths, Iterable):
         raise ConfigurationError(f"{name} must be a list of paths, not {type(paths).__name__}: {paths!r:.80}")
     found = []
@@ -160,9 +166,9 @@ def _folders(name: str, paths: Any) -> tuple[str, ...]:
             text = os.fsdecode(os.fspath(path))
         except TypeError:
             raise ConfigurationError(
-                f"{name} must hold paths, not {type(path).__name__}: {path!r:.80}"
+                f"{name} must contain only paths, not {type(path).__name__}: {path!r:.80}"
             ) from None
         if not text or "\0" in text:
-            raise ConfigurationError(f"{name} must hold paths, not {text!r:.80}")
+            raise ConfigurationError(f"{name} must contain non-empty paths without NUL, not {text!r:.80}")
         found.append(os.path.abspath(text))
     return tuple(found)

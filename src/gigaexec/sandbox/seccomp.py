@@ -1,12 +1,13 @@
-"""Compiles the denied system calls to a seccomp filter, and installs it.
+"""Compiles the denied system calls to a seccomp filter, and installs the filter.
 
-The filter is a search tree over ranges of call numbers. At installation the kernel runs it once for every
-number, to skip it later for calls that are always allowed; so its depth determines the cost of installing.
+The filter is a search tree over ranges of call numbers. At installation the kernel runs the filter once for
+every call number. Later the kernel skips the filter for calls that are always allowed. So the depth of the
+tree determines the cost of installing.
 
-    load architecture    another one: kill the process (32-bit calls have other numbers)
+    load architecture    if not the expected one: kill the process (32-bit calls have other numbers)
     load call number
     tree over ranges     allow | fail with errno | test arguments, then allow or fail
-                         the last range, numbers of x32 and of calls newer than the table: ENOSYS
+                         last range (x32 calls, and calls newer than the table): fail with ENOSYS
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from gigaexec.sandbox.system_calls import (
     this_machine,
 )
 
-# linux/audit.h: ELF machine, 64 bits, little endian.
+# linux/audit.h: the ELF machine number, with the flags for 64 bits and little endian.
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 # linux/bpf_common.h: load a word at a fixed offset, compare with a constant, return a constant, mask.
 _LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT, _RETURN, _AND = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
 _LONGEST_JUMP = 255
-# linux/seccomp.h: struct seccomp_data has the number at 0, the architecture at 4, six arguments from 16.
+# linux/seccomp.h: byte offsets in struct seccomp_data of the call number, the architecture and six arguments.
 _NUMBER_OFFSET, _ARCHITECTURE_OFFSET, _ARGUMENTS_OFFSET = 0, 4, 16
 _ALLOW, _FAIL, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 _SET_MODE_FILTER, _FLAG_TSYNC = 1, 1
@@ -44,35 +45,38 @@ _NOT_DENIED = -1
 
 
 class SeccompFilter:
-    """A seccomp program, made in the parent and installed in each child.
+    """A seccomp filter that is built in the parent and installed in each child.
 
     Args:
-        program: From `build_program`.
+        program: The filter's BPF instructions, from `build_program`.
     """
 
     def __init__(self, program: bytes) -> None:
         self._program = ctypes.create_string_buffer(program, len(program))
-        # struct sock_fprog: number and address of the instructions. Fork keeps addresses.
+        # struct sock_fprog: number and address of the instructions. The address is also valid in forked
+        # children.
         instructions = len(program) // 8
         self._argument = struct.pack("@HP", instructions, ctypes.addressof(self._program))
 
     def install(self) -> None:
-        """Confine all threads of this process, and everything that they start and execute, irrevocably.
+        """Install the filter in all threads of this process, irrevocably.
+
+        Threads and processes that are started later, and programs that are executed, inherit the filter.
 
         Raises:
-            OSError: No thread is confined. ESRCH if a thread has another filter already.
+            OSError: The filter was installed in no thread. ESRCH if a thread has a different filter already.
         """
         set_no_new_privileges()
         thread = system_call("seccomp", _SET_MODE_FILTER, _FLAG_TSYNC, self._argument)
         if thread:
-            raise OSError(errno.ESRCH, f"thread {thread} has another filter", "seccomp")
+            raise OSError(errno.ESRCH, f"thread {thread} has a different filter already", "seccomp")
 
 
 def build_program(denied: Iterable[DeniedCall], machine: str | None = None) -> bytes:
-    """Return a filter that fails the denied calls and kills a process that makes 32-bit calls.
+    """Return a filter that makes the denied calls fail, and kills a process that makes 32-bit calls.
 
     Args:
-        denied: From `denied_calls.denied_calls`. Calls that the architecture lacks are left out.
+        denied: The rules, from `denied_calls.denied_calls`. Calls that the architecture lacks are left out.
         machine: "x86_64" or "aarch64"; None for this machine.
 
     Raises:
@@ -97,7 +101,7 @@ def build_program(denied: Iterable[DeniedCall], machine: str | None = None) -> b
 
 
 def _ranges(actions: list[_Code]) -> list[tuple[int, _Code]]:
-    """Return the first number of each run of equal actions, and the action."""
+    """Group consecutive call numbers with equal actions. Return each group's first number and action."""
     runs = groupby(enumerate(actions), key=lambda numbered: numbered[1])
     return [(next(run)[0], action) for action, run in runs]
 
@@ -108,12 +112,12 @@ def _tree(ranges: list[tuple[int, _Code]]) -> _Code:
     middle = len(ranges) // 2
     below, above = _tree(ranges[:middle]), _tree(ranges[middle:])
     if len(below) > _LONGEST_JUMP:
-        raise ValueError(f"a jump over {len(below)} instructions; the most is {_LONGEST_JUMP}")
+        raise ValueError(f"the filter needs a jump over {len(below)} instructions, limit {_LONGEST_JUMP}")
     return [(_JUMP_AT_LEAST, len(below), 0, ranges[middle][0]), *below, *above]
 
 
 def _action(denied: list[DeniedCall]) -> _Code:
-    """Return the instructions for one call: its rules one after the other, then allow."""
+    """Return the instructions for one system call: test its rules one after the other, otherwise allow it."""
     code: _Code = []
     for each in denied:
         body = [instruction for condition in each.when for instruction in _test(condition)]
@@ -129,12 +133,12 @@ def _action(denied: list[DeniedCall]) -> _Code:
                 )
             )
         if not each.when:
-            return code  # unconditional: no later rule matters
+            return code  # the rule is unconditional, so no later rule is reached
     return [*code, (_RETURN, 0, 0, _ALLOW)]
 
 
 def _test(condition: Condition) -> _Code:
-    """Return instructions that fall through if the condition holds, and otherwise jump past the rule."""
+    """Return instructions that fall through if the condition is true, and otherwise jump past the rule."""
     low = _ARGUMENTS_OFFSET + 8 * condition.argument
     load = (_LOAD, 0, 0, low)
     match condition:
@@ -142,7 +146,8 @@ def _test(condition: Condition) -> _Code:
             equal = [(_JUMP_EQUAL, _NOT_DENIED, 0, value) for value in values]
             return [load, (_AND, 0, 0, mask), *equal]
         case OneOf(_, values):
-            # A match jumps over the remaining comparisons; the last comparison decides.
+            # A match jumps over the remaining comparisons. If the last comparison also fails, jump past the
+            # rule.
             last = len(values) - 1
             equal = [(_JUMP_EQUAL, last - i, 0, value) for i, value in enumerate(values[:-1])]
             return [load, *equal, (_JUMP_EQUAL, 0, _NOT_DENIED, values[-1])]

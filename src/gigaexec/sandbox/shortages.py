@@ -1,11 +1,12 @@
-"""The errors by which the kernel reports a transient shortage. Not in `system_calls`, which loads ctypes."""
+"""The errnos of transient shortages. A separate module, because importing `system_calls` loads ctypes."""
 
 from __future__ import annotations
 
 import errno
 
 SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS})
-"""Shortages of processes, memory or descriptors: retry, do not disable a step permanently.
+"""Errnos of a shortage of processes, memory or descriptors: retry, do not disable a step permanently.
 
-ENOSPC is not among them: unshare reports the limit of namespaces by it, and a limit of 0 is permanent.
+ENOSPC is not included: unshare(2) fails with ENOSPC at the limit on namespaces, and a limit of 0 is
+permanent.
 """

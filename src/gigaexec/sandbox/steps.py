@@ -1,4 +1,4 @@
-"""The steps of the sandbox: their names, and a record of those that were tried."""
+"""The names of the sandbox steps, and the record of the steps that were tried."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ STEP_NAMES = (
     "landlock_scopes",
     "seccomp",
 )
-"""In the order in which the steps are taken."""
+"""All sandbox steps, in the order in which they are applied."""
 
 Steps = tuple[ConfinementStep, ...]
 
 
 class StepRecord:
-    """The steps that were tried in this process, and before that in the processes that it was forked from."""
+    """The steps that were tried, by this process and by the processes that it was forked from."""
 
     def __init__(self) -> None:
         self._steps: list[ConfinementStep] = []
@@ -43,21 +43,23 @@ class StepRecord:
         self._steps += steps
 
     def add_missing(self, reason: str, *names: str) -> None:
-        """Record steps that failed for the same reason."""
+        """Record steps as missing, all for the same reason."""
         self.add(ConfinementStep(name, False, reason) for name in names)
 
     def replace_by_missing(self, name: str, reason: str) -> None:
-        """Record that a step that held no longer holds."""
+        """Mark a step that had succeeded as missing."""
         self._steps = [step for step in self._steps if step.name != name]
         self.add_missing(reason, name)
 
     @contextmanager
     def attempt(self, name: str, *, is_reported: bool = True) -> Iterator[None]:
-        """Record a step as missing if the block raises OSError, else as held.
+        """Record a step as missing if the `with` block raises OSError, otherwise as successful.
+
+        The OSError is not propagated.
 
         Args:
             name: The step's name.
-            is_reported: Record the step also if it holds.
+            is_reported: True to record a step that succeeded, too.
         """
         try:
             yield
@@ -68,7 +70,7 @@ class StepRecord:
                 self.add([ConfinementStep(name, True)])
 
     def has(self, name: str) -> bool:
-        """Return True if the step was tried and holds."""
+        """Return True if the step was tried and succeeded."""
         return any(step.name == name and step.held for step in self._steps)
 
     @property
@@ -77,7 +79,7 @@ class StepRecord:
         return sum(not step.held for step in self._steps)
 
     def describe_missing(self) -> str:
-        """Return the reasons with the names of the steps that failed for them; "" if none failed."""
+        """Return the failed steps as text, grouped by reason; "" if no step failed."""
         steps_by_reason: dict[str, list[str]] = {}
         for step in self._steps:
             if not step.held:

@@ -1,6 +1,7 @@
-"""System calls, by number and through the C library. A failure is an OSError that names the call.
+"""Makes system calls, by number or through the C library. A failure raises an OSError that names the call.
 
-The module can be imported everywhere: on macOS and on other processors the functions raise OSError(ENOSYS).
+The module can be imported on every platform. Functions that macOS or an unknown processor lacks raise
+OSError(ENOSYS).
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ def number_of(name: str, machine: str | None = None) -> int | None:
     """Return the number of a system call.
 
     Args:
-        name: As in its manual page.
+        name: Name of the system call, as in its manual page.
         machine: "x86_64" or "aarch64"; None for this machine.
 
     Returns:
-        None if the architecture lacks the call.
+        The number; None if the architecture lacks the call.
 
     Raises:
-        OSError: ENOSYS, on an operating system or architecture whose numbers are not known here.
+        OSError: ENOSYS if the system is not Linux, or the architecture is neither x86_64 nor aarch64.
     """
     machine = machine or this_machine()
     if sys.platform != "linux" or machine not in COLUMNS:
@@ -51,19 +52,19 @@ def system_call(name: str, *arguments: int | bytes | ctypes.Array[Any] | None) -
     """Make a system call by number.
 
     Args:
-        name: As in its manual page.
+        name: Name of the system call, as in its manual page.
         *arguments: At most six. Bytes and ctypes arrays are passed as the address of their first byte.
 
     Returns:
         The kernel's result, 0 or more.
 
     Raises:
-        OSError: The call failed. It holds errno and the call's name.
+        OSError: The call failed. The exception contains errno and the call's name.
     """
     number = number_of(name)
     if number is None:
         raise _failure(name, errno.ENOSYS)
-    # The result decides, not errno: a successful call leaves an old errno.
+    # Test the result, not errno: a successful call does not reset the errno of an earlier failure.
     result: int = _LIBRARY.syscall(number, *arguments, *_ZEROES[len(arguments) :])
     if result < 0:
         raise _failure(name, ctypes.get_errno())
@@ -96,10 +97,10 @@ def prctl(option: int, *arguments: int) -> int:
 
 
 def prctl_each(option: int, values: Iterable[int]) -> tuple[int, int]:
-    """Call prctl(2) with each value until a call fails. Three times faster than separate calls.
+    """Call prctl(2) with each value, until a call fails. Three times faster than calling `prctl` in a loop.
 
     Returns:
-        Number of calls that succeeded, and errno of the call that failed, or 0.
+        The number of calls that succeeded, and the errno of the failed call; errno 0 if no call failed.
     """
     function = _LIBRARY.prctl
     done = 0
@@ -111,9 +112,9 @@ def prctl_each(option: int, values: Iterable[int]) -> tuple[int, int]:
 
 
 def set_no_new_privileges() -> None:
-    """Set PR_SET_NO_NEW_PRIVS: no executed program gains privileges by setuid bits or file capabilities.
+    """Set NO_NEW_PRIVILEGES: no executed program gains privileges by setuid bits or file capabilities.
 
-    Landlock and seccomp require it of a process without CAP_SYS_ADMIN. It cannot be undone.
+    Landlock and seccomp require this flag if the process lacks CAP_SYS_ADMIN. The flag cannot be cleared.
 
     Raises:
         OSError: The kernel refused.
@@ -126,7 +127,8 @@ _ZEROES = (0,) * 6
 
 def _load_library() -> ctypes.CDLL:
     library = ctypes.CDLL(None, use_errno=True)
-    # Pointers, because ctypes converts integers, bytes, arrays and None to them, each as a full register.
+    # Declare the arguments as pointers: ctypes converts integers, bytes, arrays and None to pointers, and
+    # each pointer fills a whole register.
     library.syscall.argtypes = [ctypes.c_long] + [ctypes.c_void_p] * 6
     library.syscall.restype = ctypes.c_long
     if hasattr(library, "prctl"):
@@ -134,7 +136,7 @@ def _load_library() -> ctypes.CDLL:
     if hasattr(library, "mount"):
         library.mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]
     for name in ("unshare", "setns"):
-        getattr(library, name, None)  # loads the symbol
+        getattr(library, name, None)  # looks up the symbol now, so that forked children need not
     return library
 
 
