@@ -46,7 +46,9 @@ def drop_all_capabilities() -> None:
 
 
 def give_up_capabilities() -> None:
-    """Empty only the effective, permitted and inheritable sets. A program executed as user 0 regains them.
+    """Empty only the effective, permitted and inheritable sets.
+
+    Executing a program as user 0 gives capabilities again.
 
     Raises:
         OSError: The kernel refused.

@@ -150,8 +150,8 @@ _DENIED_BY_ARGUMENT = (
     DeniedCall("ioctl", errno.EPERM, (OneOf(1, (_TIOCSTI, _TIOCLINUX)),)),
     # personality can turn off address randomisation and other protections of the next executed program.
     DeniedCall("personality", errno.EPERM, (NoneOf(0, (0, _ASK_PERSONALITY)),)),
-    # A datagram socket from socketpair() can be connected elsewhere later, for example to the system's log.
-    # Stream and seqpacket sockets cannot.
+    # A datagram socket from socketpair() can be reconnected, for example to the system's log. Stream and
+    # seqpacket sockets cannot be reconnected.
     DeniedCall("socketpair", errno.EACCES, (NoneOf(0, (socket.AF_UNIX,)),)),
     DeniedCall(
         "socketpair",

@@ -27,8 +27,9 @@ from gigaexec.sandbox.seccomp import SeccompFilter, build_program
 from gigaexec.sandbox.steps import StepRecord, Steps
 
 _SHARED_MEMORY_BYTES = 64 * 2**20
-"""Size of a call's /dev/shm: enough for semaphores and small blocks. The memory limits miss the contents of
-/dev/shm, because they are charged to no process. So this size is the only limit."""
+"""Size of a call's /dev/shm: enough for semaphores and small blocks. The contents are charged to no process,
+so
+the memory limits miss them. This size is the only limit."""
 
 # A process that can open /dev/zero for writing can map it shared. That memory is charged to no process, so
 # the memory limits miss it. Landlock lets programs only read /dev/zero. A read-only mount would not prevent
@@ -155,7 +156,7 @@ class Isolation:
     def isolate_call(self, scratch: str) -> None:
         """Give the call its own mounts, /proc, System V IPC and /dev/shm. Set `has_expected_steps`.
 
-        Called first of all in the worker.
+        Called in the worker, before the worker receives the call.
         """
         missing_before = self._record.missing_count
         self._isolate_call(scratch)
@@ -177,7 +178,7 @@ class Isolation:
             return
         with self._record.attempt("ipc_namespace"):
             namespaces.unshare(namespaces.NEW_IPC)
-        if self._are_mounts_read_only:  # also true if the step failed later, at a folder of `write`
+        if self._are_mounts_read_only:  # also true if make_writable() then failed for a folder of `write`
             namespaces.make_writable(scratch)
             with self._record.attempt("private_shared_memory", is_reported=False):
                 namespaces.mount_memory(SHARED_MEMORY, _SHARED_MEMORY_BYTES)

@@ -136,7 +136,7 @@ def _load_library() -> ctypes.CDLL:
     if hasattr(library, "mount"):
         library.mount.argtypes = [ctypes.c_char_p] * 3 + [ctypes.c_ulong, ctypes.c_char_p]
     for name in ("unshare", "setns"):
-        getattr(library, name, None)  # looks up the symbol now, so that forked children need not
+        getattr(library, name, None)  # looks up the symbol once, before any fork
     return library
 
 

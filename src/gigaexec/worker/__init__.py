@@ -1,15 +1,15 @@
-"""Everything that runs inside a worker process.
+"""The code that runs inside worker processes.
 
-Every process pays for the import time. So these modules import only the standard library, cloudpickle, the
-records, `untrusted/`, `wire/` and `sandbox/`, and their records are NamedTuples: creating the class of a
-frozen dataclass takes five times as long.
+Every worker process pays for the import time of these modules. So they import only the standard library,
+cloudpickle, the records, `untrusted/`, `wire/` and `sandbox/`. Records defined here are NamedTuples, because
+creating the class of a frozen dataclass takes five times as long.
 
-call             the steps of one call, for both kinds of worker
-reused           a process that runs one call after another, and everything that restores it
-forked           a process for every call, forked from a template
-bootstrap        steps that turn a fresh process into a worker or a template
-death            death with the driver, and after a failure of the engine
-child_processes  killing and reaping the descendants of this process
+call             runs one call, in both kinds of worker
+reused           a worker that runs one call after another, and restores its state after each call
+forked           a worker that runs one call, forked from a template
+bootstrap        prepares a fresh process to become a worker or a template
+death            ends this process with its driver, or after a failure of the engine
+child_processes  kills and reaps the descendants of this process
 
-`reused` and `forked` import all the others, and not each other.
+`reused` and `forked` import the other modules, but not each other.
 """

@@ -1,4 +1,4 @@
-"""The steps that turn a fresh process into a worker or a template."""
+"""Prepares a fresh process to become a worker or a template."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from typing import Any
 
 from gigaexec.worker.call.report import describe_exception
 
-_HIGHEST_DESCRIPTOR = 1 << 20  # the default of fs.nr_open
+_HIGHEST_DESCRIPTOR = 1 << 20  # default of the sysctl fs.nr_open, the limit on descriptor numbers
 
 
 def prepare_interpreter() -> None:
-    """Reset signals and multiprocessing to the defaults of a fresh interpreter. Disable bytecode files.
+    """Reset signals and multiprocessing, enable faulthandler, and disable the writing of bytecode files.
 
-    Forked processes inherit these settings.
+    Processes that are forked later inherit these settings.
     """
     _reset_signals()
     faulthandler.enable(file=2, all_threads=True)
-    # loky sets its own start method, which does not work in programs.
+    # loky sets its own multiprocessing start method, which does not work in programs.
     multiprocessing.set_start_method(None, force=True)
     if sys.platform == "linux":
-        # The default of Python 3.14 is forkserver: a new interpreter that would import the program, which has
-        # no file.
+        # Python 3.14 defaults to the start method forkserver. A forkserver is a new interpreter, which would
+        # have to import the program, but the program has no file.
         default: Any = multiprocessing.context._default_context
         default._default_context = multiprocessing.get_context("fork")
-    # A helper module that is rewritten within a second, at the same size, would be loaded from a stale
-    # __pycache__.
+    # With bytecode files, a helper module that is rewritten within one second, with the same size, would be
+    # loaded from a stale __pycache__.
     sys.dont_write_bytecode = True
 
 
 def preload(modules: tuple[str, ...]) -> str:
-    """Import the modules of `preload`. Return the error text of the first that fails, or ""."""
+    """Import the modules in order. Return the error text of the first failed import; "" if all succeed."""
     for name in modules:
         try:
             __import__(name)
@@ -53,13 +53,14 @@ def raise_oom_score() -> None:
         os.write(file, b"1000")
         os.close(file)
     except OSError:
-        pass  # not Linux, or a hardened container: the kernel then chooses by size
+        pass  # not Linux, or a hardened container: the kernel then chooses the process by its memory size
 
 
 def close_all_but(wanted: set[int]) -> None:
     """Close all descriptors from 3 on, except `wanted`.
 
-    An object that owns a closed descriptor must not close it later: the number may be in use again.
+    An object that owns a closed descriptor must not close the descriptor later: the number may be in use
+    again.
     """
     first = 3
     for descriptor in sorted(wanted):
@@ -69,9 +70,9 @@ def close_all_but(wanted: set[int]) -> None:
 
 
 def _reset_signals() -> None:
-    # Ignored and blocked signals are inherited from the driver, which may run under nohup.
+    # This process inherits ignored and blocked signals from the driver, which may run under nohup.
     for name in ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGCHLD"):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # CallScope enables SIGINT for a call
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ignored between calls: CallScope enables SIGINT for a call
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -1,7 +1,7 @@
 """Kills and reaps the processes that a call left running.
 
-On Linux a worker is a subreaper: it adopts the processes that its program orphans, so walking its children
-finds daemons as well.
+On Linux a worker is a subreaper: orphans of the program become children of the worker. So the list of the
+worker's children includes daemons.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def adopt_orphans() -> list[str]:
-    """Become a subreaper: adopt the orphans of all descendants. Returns warnings for the log."""
+    """Make this process a subreaper, which adopts orphaned descendants. Returns warnings for the log."""
     if sys.platform != "linux":
         return []
     return prctl("PR_SET_CHILD_SUBREAPER", _PR_SET_CHILD_SUBREAPER, 1)
@@ -31,14 +31,14 @@ def end_child_processes() -> int:
     deadline, when the driver kills the worker.
 
     Returns:
-        Number of processes that were still running.
+        The number of processes that were still running and had to be killed.
     """
     killed = 0
     while _has_children():
         _reap_ended_children()
         running = _children()
         if not running:
-            break  # all reaped, or this kernel cannot list children
+            break  # all children are reaped, or this kernel cannot list children
         for pid in running:
             killed += _end_child(pid)
     return killed
@@ -83,5 +83,5 @@ def _children() -> list[int]:
         try:
             pids.extend(map(int, (thread / "children").read_text(encoding="ascii").split()))
         except FileNotFoundError:
-            continue  # the thread ended in between
+            continue  # the thread ended while its file was opened
     return pids

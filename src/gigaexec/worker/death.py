@@ -1,4 +1,4 @@
-"""The death of a worker process: with its driver, with its parent, or because the engine failed."""
+"""Ends a worker process with its driver, with its parent, or after a failure of the engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NoReturn
 
 # linux/prctl.h
 _PR_SET_PDEATHSIG = 1
-# asm-generic/fcntl.h: sets the signal that O_ASYNC sends. Python's fcntl module has it since 3.12 only.
+# asm-generic/fcntl.h: F_SETSIG sets the signal that O_ASYNC sends. Python's fcntl lacks F_SETSIG before 3.12.
 _F_SETSIG = 10
 
 EXIT_BROKEN = 70
@@ -24,10 +24,11 @@ def die_with_driver(lifeline: int, driver_pid: int, enable_pdeathsig: bool) -> l
     """Have the kernel kill this process when the driver ends, whatever this process is doing.
 
     Args:
-        lifeline: The read end of a pipe. Only the driver holds the write end, and it writes nothing. End of
-            file means that the driver has ended.
-        driver_pid: The driver's process id, to detect that it has ended already.
-        enable_pdeathsig: Use PR_SET_PDEATHSIG as well.
+        lifeline: The read end of a pipe. Only the driver has the write end, and the driver writes nothing.
+            End of file means that the driver has ended.
+        driver_pid: The driver's process id, to detect a driver that has already ended.
+        enable_pdeathsig: True to have the kernel kill this process also as soon as the driver thread that
+            started this process ends (`PR_SET_PDEATHSIG`, Linux only).
 
     Returns:
         Warnings for the log.
@@ -35,7 +36,7 @@ def die_with_driver(lifeline: int, driver_pid: int, enable_pdeathsig: bool) -> l
     os.set_inheritable(lifeline, False)
     warnings = []
     if sys.platform == "linux":
-        # The signal comes from the kernel, so a C loop that holds the GIL cannot delay it.
+        # The kernel sends the signal, so a C loop that holds the GIL cannot delay the kill.
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(lifeline, _F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
@@ -49,9 +50,10 @@ def die_with_driver(lifeline: int, driver_pid: int, enable_pdeathsig: bool) -> l
 
 
 def watch_lifeline_on_thread(lifeline: int) -> None:
-    """Kill this process when the lifeline ends, on systems whose kernel cannot do it.
+    """Start a thread that kills this process at end of file on the lifeline.
 
-    A C loop that holds the GIL delays the kill until the loop ends.
+    For systems whose kernel cannot kill the process. A C loop that holds the GIL delays the kill until the
+    loop ends.
     """
 
     def watch() -> None:
@@ -63,7 +65,7 @@ def watch_lifeline_on_thread(lifeline: int) -> None:
 
 
 def outlive_driver(lifeline: int) -> None:
-    """Undo `die_with_driver`. Linux only. The caller must detect the end of the driver itself."""
+    """Undo `die_with_driver`. Linux only. Afterwards the caller must detect the end of the driver."""
     fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_NONBLOCK)
     prctl("PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, 0)
 
@@ -77,7 +79,7 @@ def exit_broken(process: str, error: BaseException) -> NoReturn:
     """Report a failure of the engine on descriptor 2, and end this process at once.
 
     Args:
-        process: "worker" or "template".
+        process: "worker" or "template", for the message.
         error: The failure.
     """
     try:
@@ -89,7 +91,7 @@ def exit_broken(process: str, error: BaseException) -> NoReturn:
 
 
 def prctl(name: str, option: int, value: int) -> list[str]:
-    """Call prctl(2).
+    """Call prctl(2) with an option that takes one argument.
 
     Args:
         name: Name of the option, for the warning.
@@ -97,7 +99,7 @@ def prctl(name: str, option: int, value: int) -> list[str]:
         value: The option's argument.
 
     Returns:
-        A warning to log if the kernel refused, otherwise nothing.
+        A list with one warning to log if the kernel refused, otherwise an empty list.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, value, 0, 0, 0) == 0:

@@ -1,14 +1,14 @@
-"""The steps of one call in a worker process of either kind.
+"""Runs one call in a worker process, reused or forked.
 
-run         the sequence: arguments, program, function call, value to bytes
+run         the sequence of a call: load arguments, load program, call function, encode value
 program     code string -> module -> function
 scope       environment, folders and signals
 imports     modules that a call imports
 limits      resource limits that the kernel enforces
-seed        random generators
-capture     standard streams
+seed        seeds of the random generators
+capture     standard streams, whose output is captured
 accounting  time, memory and page faults of a call
 report      an exception as text
 
-Nothing here imports `reused` or `forked`.
+No module of this package imports `reused` or `forked`.
 """

@@ -1,4 +1,4 @@
-"""Measures the cost of one call: time, memory, page faults."""
+"""Measures the resource usage of one call: time, memory, page faults."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from gigaexec.measured import Usage
 # Writing this to /proc/self/clear_refs resets VmHWM, the peak resident memory (proc(5), since Linux 4.0).
 _RESET_PEAK = b"5"
 
-# ru_maxrss is in bytes on macOS and in KiB elsewhere (getrusage(2) of each).
+# The unit of ru_maxrss is bytes on macOS, and KiB elsewhere: see getrusage(2) of each system.
 _MAXRSS_PER_KB = 1024 if sys.platform == "darwin" else 1
 
 
 class Accountant:
     """Measures the calls of one worker process.
 
-    Two files of /proc stay open: opening them takes longer than reading them, and a call that uses up all
-    descriptors must not lose its metrics.
+    Two files of /proc stay open, for two reasons. Opening a file takes longer than reading it. And a call
+    that uses up all descriptors must not lose its metrics.
 
     Args:
-        worker_id: 12 hex digits.
+        worker_id: Id of the worker, 12 hex digits.
         node_id: Name of the machine.
-        is_single_use: True if the process runs only one call. Its lifetime peak is then the call's peak.
+        is_single_use: True if the process runs only one call. The lifetime peak of memory is then the peak of
+            the call, and is never reset.
     """
 
     def __init__(self, worker_id: str, node_id: str, *, is_single_use: bool = False) -> None:
@@ -42,27 +43,28 @@ class Accountant:
         self._clear_refs = _open_or_none("/proc/self/clear_refs", os.O_WRONLY)
 
     def start(self) -> Measurement:
-        """Reset the peak of memory and start the clocks of a call."""
+        """Reset the peak of memory, and start measuring a call."""
         if self._clear_refs is not None:
-            # The reset lowers ru_maxrss as well.
+            # The reset also lowers ru_maxrss, so keep the lifetime peak.
             self._peak_before_reset_kb = self._lifetime_peak_rss_kb()
             try:
                 _write(self._clear_refs, _RESET_PEAK)
             except OSError:
-                # The kernel refuses, or the program closed the descriptor: report the lifetime peak.
+                # The kernel refused, or the program closed the descriptor. From now on, report the lifetime
+                # peak.
                 self._clear_refs = None
         return Measurement(self)
 
     def peak_rss_kb(self) -> int:
-        """Return the peak resident memory since the last reset, KiB."""
+        """Return the peak resident memory since the last reset, in KiB; without resets, the lifetime peak."""
         return self._status_field(b"VmHWM:") or self._lifetime_peak_rss_kb()
 
     def rss_kb(self) -> int:
-        """Return the current resident memory, KiB; the lifetime peak on systems without /proc."""
+        """Return the current resident memory, in KiB; without /proc, the lifetime peak."""
         return self._status_field(b"VmRSS:") or self._lifetime_peak_rss_kb()
 
     def metrics(self, started_at_ns: int, finished_at_ns: int, used: Usage) -> ExecutionMetrics:
-        """Return the metrics of a call from its clock readings and the resources that it used."""
+        """Return the metrics of a call, given two readings of the monotonic clock and the resource usage."""
         return ExecutionMetrics(
             peak_rss_kb=self.peak_rss_kb(),
             wall_time_s=(finished_at_ns - started_at_ns) / 1e9,
@@ -96,7 +98,7 @@ class Accountant:
 
 
 class Measurement:
-    """The clocks of one call, from its creation to `stop`."""
+    """Measures one call, from the creation of this object until `stop`."""
 
     def __init__(self, accountant: Accountant) -> None:
         self._accountant = accountant
@@ -104,14 +106,14 @@ class Measurement:
         self._started_at_ns = _monotonic_ns()
 
     def stop(self) -> ExecutionMetrics:
-        """Stop the clocks and return the metrics. Call this method once."""
+        """End the measurement and return the metrics. Call this method only once."""
         finished_at_ns = _monotonic_ns()
         used = usage().since(self._used_before)
         return self._accountant.metrics(self._started_at_ns, finished_at_ns, used)
 
 
 def usage() -> Usage:
-    """Return the resources used by this process and by the children that it waited for."""
+    """Return the resource usage of this process and of the children that it has reaped."""
     return Usage.of(_getrusage(RUSAGE_SELF), _getrusage(RUSAGE_CHILDREN))
 
 

@@ -13,13 +13,13 @@ import sys
 
 
 class Streams:
-    """The objects in `sys` for descriptors 0, 1 and 2. Until `renew` they are the interpreter's own."""
+    """Manages `sys.stdin`, `sys.stdout` and `sys.stderr`. `renew` replaces the interpreter's own objects."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None)
 
     def renew(self) -> None:
-        """Put new objects for descriptors 0 to 2 into `sys`."""
+        """Replace `sys.stdin`, `sys.stdout` and `sys.stderr` by new objects for descriptors 0, 1 and 2."""
         stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
         stdout, stderr = _unbuffered(1, "strict"), _unbuffered(2, "backslashreplace")
         sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc]
@@ -27,11 +27,11 @@ class Streams:
         sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
 
     def flush(self) -> None:
-        """Write out Python's and C's buffers, so that the output precedes the call's result."""
+        """Write out the buffers of Python and of the C library, so that output precedes the call's result."""
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
-            except Exception:  # the program may have put any object there, which may fail in any way
+            except Exception:  # a program may have replaced the stream by an object that fails in any way
                 continue
         self._libc.fflush(None)
 

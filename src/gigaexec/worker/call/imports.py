@@ -1,8 +1,8 @@
-"""The modules that a call imports, from its python_path and from elsewhere.
+"""Sets up and tracks the modules that a call imports.
 
-Modules from folders that were importable before the call stay loaded: importing them again would slow every
-call down. A module from any other folder is the call's own, whether the folder is searched because of
-python_path, the program's own `sys.path.insert`, or a change of the current folder.
+Modules from folders that were importable before the call stay loaded: importing such modules again would slow
+down every call. A module from any other folder is the call's own module. Python may search such a folder
+because of `python_path`, a `sys.path.insert` of the program, or a change of the current folder.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ _OWN_FINDERS: tuple[Any, ...] = (
 
 
 class ImportState:
-    """The folders and hooks that every call can import from."""
+    """The folders and import hooks that every call can import from."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.path_list, self.path = sys.path, list(sys.path)
         self.folders = {os.path.normpath(os.path.join(folder, entry)) for entry in self.path}
-        # For example the hooks of editable installs, whose modules lie outside sys.path.
+        # For example, the hooks of editable installs: modules of an editable install are not on sys.path.
         self.hooks = [finder for finder in sys.meta_path if finder not in _OWN_FINDERS]
 
     def holds(self, name: str, module: types.ModuleType) -> bool:
-        """True if a top-level module comes from a folder or a hook that every call can import from."""
-        # The places of a package are its own folders, which finders found in the parent folders.
+        """True if a top-level module comes from a folder or import hook that every call can import from."""
+        # A module is importable from the folder that contains its file, and a package from the folder that
+        # contains the package's folder.
         places = _package_folders(module) or module_places(module)
         found_in = [os.path.normpath(os.path.dirname(place)) for place in places if os.path.isabs(place)]
         if not found_in or any(folder in self.folders for folder in found_in):
@@ -49,12 +50,12 @@ class ImportState:
 
 
 class CallImports:
-    """The imports of one call.
+    """Sets up and tracks the imports of one call.
 
     Args:
-        state: The folders and hooks that every call can import from.
-        python_path: The call's own folders.
-        modules_before: The modules that were loaded before the call.
+        state: The folders and import hooks that every call can import from.
+        python_path: The call's own folders, searched first.
+        modules_before: The modules that were loaded before the call, by name.
     """
 
     def __init__(
@@ -68,30 +69,31 @@ class CallImports:
         self._modules_before = modules_before
 
     def prepare(self) -> None:
-        """Put python_path at the front of sys.path, and drop the modules that its folders shadow.
+        """Put the folders of python_path first on sys.path, and unload modules that these folders shadow.
 
         Raises:
-            ValueError: An entry is not a path.
-            OSError: An entry is relative, and the current folder was removed.
+            ValueError: An entry of python_path is not a valid path.
+            OSError: An entry of python_path is relative, and the current folder was removed.
         """
         entries = list(dict.fromkeys(os.path.abspath(entry) for entry in self._python_path))
         self._python_path = entries
         rest = [entry for entry in dict.fromkeys(sys.path) if entry not in entries]
         if "" not in rest:
-            # "" stands for the current folder, even after the program has changed folders.
+            # The entry "" has Python search the current folder, even after the program changes that folder.
             rest.insert(0, "")
         sys.path[:] = entries + rest
         for entry in entries:
-            # A finder lists its folder again only if the mtime changed, which misses files written just now.
+            # Drop the cached finder: it lists its folder again only if the folder's mtime changed, and so
+            # misses files written just now.
             sys.path_importer_cache.pop(entry, None)
             for name in _top_level_names(entry):
                 _drop_shadowed(name, entry)
 
     def register_helpers_by_value(self) -> list[types.ModuleType]:
-        """Have cloudpickle pickle the call's own modules by value: the driver cannot import them.
+        """Have cloudpickle pickle the call's own modules by value: the driver cannot import these modules.
 
         Returns:
-            The modules, for `unregister_helpers` after the value was pickled.
+            The registered modules. Pass them to `unregister_helpers` when the value has been pickled.
         """
         helpers = list(self._own_modules().values())
         for module in helpers:
@@ -104,7 +106,7 @@ class CallImports:
             _unregister_by_value(module)
 
     def _own_modules(self) -> dict[str, types.ModuleType]:
-        """Return the call's own modules among those that it loaded, by name."""
+        """Return the modules that the call loaded and that are its own, by name."""
         before = self._modules_before
         loaded = self._loaded_since()
         if not loaded:
@@ -123,7 +125,7 @@ class CallImports:
         return own
 
     def _loaded_since(self) -> dict[str, Any]:
-        """Return the modules that the call loaded, by name. The result may hold other modules as well."""
+        """Return the modules that the call loaded, by name. The result may contain other modules, too."""
         now: dict[str, Any] = sys.modules.copy()
         now.pop(MODULE_NAME, None)
         return now if now != self._modules_before else {}
@@ -139,7 +141,8 @@ class CallImports:
 
 def _drop_shadowed(name: str, entry: str) -> None:
     module = sys.modules.get(name)
-    # A fresh Python does not load these from the folder either: it imports them when it starts.
+    # Keep the interpreter's own modules and gigaexec: a worker imports them when it starts, so no folder of a
+    # call can shadow them.
     if module is None or _is_part_of_interpreter(module) or name == "gigaexec":
         return
     if not any(_is_inside(place, entry) for place in module_places(module)):
@@ -150,7 +153,7 @@ def _drop_shadowed(name: str, entry: str) -> None:
 def _finds(hook: Any, name: str) -> bool:
     try:
         return hook.find_spec(name, None) is not None
-    except Exception:  # a third-party finder may fail in any way for a name that it does not expect
+    except Exception:  # a third-party finder may fail in any way for an unexpected name
         return False
 
 
@@ -174,7 +177,7 @@ def _holds_package(folder: str) -> bool:
 
 
 def module_places(module: types.ModuleType) -> list[str]:
-    """Return the module's file, or the folders of a package without a file."""
+    """Return the file of a module; for a package without a file, its folders."""
     file = getattr(module, "__file__", None)
     return [file] if isinstance(file, str) else _package_folders(module)
 
@@ -182,7 +185,7 @@ def module_places(module: types.ModuleType) -> list[str]:
 def _package_folders(module: types.ModuleType) -> list[str]:
     try:
         return [place for place in getattr(module, "__path__", ()) if isinstance(place, str)]
-    except Exception:  # a namespace package's path calls finders, which may be the program's
+    except Exception:  # reading __path__ of a namespace package may call finders of the program
         return []
 
 

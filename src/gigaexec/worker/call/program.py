@@ -20,31 +20,31 @@ from gigaexec.untrusted.plain_values import type_name
 MODULE_NAME = "user_code"
 FILE_NAME = "user_code.py"
 
-# Search loops call the same program and the same validator many times. Compiling 200 lines takes 2 to 5 ms;
-# code objects are immutable, so calls may share them.
+# The number of compiled programs to keep. Search loops call the same program and the same validator many
+# times, and compiling 200 lines takes 2 to 5 ms. Code objects are immutable, so calls can share them.
 _COMPILED_PROGRAMS_KEPT = 64
 _compiled: OrderedDict[str, types.CodeType] = OrderedDict()
 
-# The globals of the loaded program. Kept here because the program may replace its module in sys.modules.
+# The globals of the loaded program. Kept here, because the program may replace its module in sys.modules.
 _namespace: dict[str, Any] | None = None
 
 
 class ProgramError(Exception):
-    """The program lacks the function. The message is complete; a traceback would add nothing."""
+    """The program does not define the function. Reported without a traceback: the message says everything."""
 
 
 def load_program(code: str) -> types.ModuleType:
     """Compile `code` and run its top level as the module `user_code`.
 
     Raises:
-        BaseException: Anything that the program raises; SyntaxError if it does not compile.
+        BaseException: Any exception of the program; SyntaxError if the program does not compile.
     """
     global _namespace
     _show_in_tracebacks(code)
     compiled = _compile(code)
     module = types.ModuleType(MODULE_NAME)
     module.__file__ = FILE_NAME
-    # Registered before it runs, because dataclasses, enum and typing look their module up by name.
+    # Register the module before its code runs: dataclasses, enum and typing look up the module by name.
     _modules[MODULE_NAME] = module
     _register_by_value(module)
     _namespace = module.__dict__
@@ -53,18 +53,19 @@ def load_program(code: str) -> types.ModuleType:
 
 
 def unload_program() -> None:
-    """Remove the program and its source from this process."""
+    """Remove the program's module, source lines and globals from this process."""
     global _namespace
     _modules.pop(MODULE_NAME, None)
     _source_lines.pop(FILE_NAME, None)
     if _namespace is None:
         return
-    # Functions and their globals form cycles. Clearing the globals frees a large array now, not at the next
-    # full garbage collection.
+    # Functions and their globals form reference cycles. Clearing the globals frees a large array now, and not
+    # only at the next full garbage collection.
     _namespace.clear()
     _namespace = None
-    # cloudpickle looks only at the name. The program may have renamed its own module or changed its class.
-    with suppress(ValueError):  # the program unregistered it
+    # cloudpickle unregisters a module by name. Pass a new module with that name: the program may have renamed
+    # its own module, or changed its class.
+    with suppress(ValueError):  # the program itself has unregistered the module
         _unregister_by_value(types.ModuleType(MODULE_NAME))
 
 
@@ -85,7 +86,7 @@ def find_function(module: types.ModuleType, name: str) -> Callable[..., Any]:
 
 
 def _show_in_tracebacks(code: str) -> None:
-    # The mtime is None: linecache.checkcache() must not look for this file on the disk.
+    # The mtime None keeps linecache.checkcache() from looking for this file on the disk.
     _source_lines[FILE_NAME] = (len(code), None, code.splitlines(keepends=True), FILE_NAME)
 
 

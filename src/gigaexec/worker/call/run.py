@@ -1,4 +1,4 @@
-"""The steps of one call inside a worker process of either kind.
+"""Runs one call inside a worker process, reused or forked.
 
     prepare()          limits and sandbox
     load_arguments()   bytes and files -> args, kwargs
@@ -6,7 +6,7 @@
     function()         args, kwargs -> value
     encode()           value -> bytes
 
-`prepare` and `encode` differ between the two kinds of worker. Metrics cover `load_program` and the function.
+`prepare` and `encode` differ between the two kinds of worker. Metrics measure `load_program` and `function`.
 """
 
 from __future__ import annotations
@@ -40,19 +40,22 @@ EncodeValue = Callable[[Any], EncodedValue]
 
 
 class StepFailedError(Exception):
-    """A step of a call failed in a foreseen way; `error` is its finished report."""
+    """An expected kind of failure while a call was prepared, run or encoded.
+
+    `error` is the complete WorkerError to send.
+    """
 
     def __init__(self, error: WorkerError) -> None:
         self.error = error
 
     @classmethod
     def from_text(cls, text: str, kind: ErrorKind, hit: LimitHit | None = None) -> StepFailedError:
-        """Return the error for a failure that one text describes in full."""
+        """Return an exception whose WorkerError has `text` as its full report and as its summary."""
         return cls(WorkerError(stderr=text, kind=kind, summary=text, hit=hit))
 
 
 class FinishedCall(NamedTuple):
-    """The result of a call: its error or its encoded value, and its metrics."""
+    """The result of a call: an error or an encoded value, and the metrics."""
 
     error: WorkerError | None
     encoded: EncodedValue | None
@@ -62,8 +65,8 @@ class FinishedCall(NamedTuple):
         """Return the message for the driver.
 
         Args:
-            spill_path: Path of the file that holds a large value; None if the file has no name.
-            retire_reason: Why this worker must not run another call, or "".
+            spill_path: Path of the file that contains a large value; None if the file is unnamed (unlinked).
+            retire_reason: The reason why this worker must not run another call; "" if it may.
         """
         encoded = self.encoded
         return WorkerResult(
@@ -77,7 +80,7 @@ class FinishedCall(NamedTuple):
 
 
 class CallRunner:
-    """Runs the steps of a call that are the same in both kinds of worker."""
+    """Runs calls: the part that is the same in reused and forked workers."""
 
     def __init__(self, accountant: Accountant, streams: Streams) -> None:
         self._accountant = accountant
@@ -96,14 +99,15 @@ class CallRunner:
         """Run one call. Never raises, whatever the program does.
 
         Args:
-            call: The call.
-            scope: The prepared scope of the call.
-            seed: Seed of the random generators; None to leave them as they are.
-            prepare: Applies limits and sandbox, before anything of the call is loaded. It may raise
-                `StepFailedError`.
-            encode: Encodes the return value. It may raise `StepFailedError`.
+            call: The call as received from the driver.
+            scope: The scope of the call. Its `prepare` method has been called.
+            seed: Seed of the random generators; None to leave the generators as they are.
+            prepare: Function that applies limits and sandbox. Called before the arguments and the program are
+                loaded. The function may raise `StepFailedError`.
+            encode: Function that encodes the return value. The function may raise `StepFailedError`.
         """
-        # In a copy of the context, which isolates the settings of decimal and numpy from the next call.
+        # Run in a copy of the context: settings of decimal and numpy that the program changes must not reach
+        # the next call.
         finished = copy_context().run(self._run, call, scope, seed, prepare, encode)
         if seed is None:
             return finished
@@ -133,7 +137,7 @@ class CallRunner:
             encoded = _encode(value, encode, scope)
         except StepFailedError as failed:
             error = failed.error
-        except BaseException as raised:  # sys.exit and KeyboardInterrupt are the call's failure, too
+        except BaseException as raised:  # sys.exit and KeyboardInterrupt are also failures of the call
             error = describe_exception(raised)
             if hit := limit_behind(raised, header.limits):
                 error = replace(error, kind=ErrorKind.LIMIT, hit=hit)
@@ -145,7 +149,7 @@ class CallRunner:
         return FinishedCall(error, encoded, metrics)
 
     def _end_forked_child(self, error: WorkerError | None = None) -> None:
-        """End this process if the program forked it. Its answer would be taken for the worker's."""
+        """End this process if the program forked it: only the worker itself may answer the driver."""
         if _getpid() != self._pid:
             if error is not None:
                 print(error.stderr, file=sys.stderr)
@@ -154,7 +158,7 @@ class CallRunner:
 
 
 def apply_call_limits(call: ReceivedCall, *, is_final: bool) -> None:
-    """Apply the call's limits with `apply_limits`. Raises `StepFailedError` if one cannot be applied."""
+    """Apply the call's limits with `apply_limits`. Raises `StepFailedError` if a limit cannot be applied."""
     try:
         apply_limits(call.header.limits, is_final=is_final)
     except LimitFailure as failure:
@@ -163,7 +167,8 @@ def apply_call_limits(call: ReceivedCall, *, is_final: bool) -> None:
 
 def _require_prepared(scope: CallScope) -> None:
     if scope.not_prepared is not None:
-        # No traceback: formatting one reads source lines, and so searches the sys.path that cannot be set.
+        # Report no traceback: formatting it would read source lines from the folders of sys.path, and
+        # sys.path may be the setting that failed.
         name = type(scope.not_prepared).__name__
         text = f"the call's env or python_path cannot be set: {name}: {scope.not_prepared}"
         raise StepFailedError.from_text(text, ErrorKind.ARGUMENTS)

@@ -10,8 +10,8 @@ from typing import Any
 
 from gigaexec.worker.call.imports import CallImports
 
-# `signal.signal` calls this function and converts handlers to enum members, which takes longer than the
-# system call.
+# The C function that `signal.signal` calls. `signal.signal` also converts handlers to enum members, which
+# takes longer than the system call.
 _set_handler: Callable[[int, Any], Any] = importlib.import_module("_signal").signal
 _SIGINT = int(signal.SIGINT)
 
@@ -19,7 +19,8 @@ _SIGINT = int(signal.SIGINT)
 class CallScope:
     """The environment, folders and signal handlers of one call.
 
-    After `prepare`, `not_prepared` is the error because of which the call must not run, or None.
+    If `prepare` fails, `not_prepared` is the error, and the call must not run. If `prepare` succeeds,
+    `not_prepared` is None.
     """
 
     def __init__(self, imports: CallImports, env: dict[str, str | None]) -> None:
@@ -33,7 +34,8 @@ class CallScope:
             self._apply_environment()
             self.imports.prepare()
         except (ValueError, OSError) as error:
-            # A lone surrogate, a NUL, or a relative path in a removed folder.
+            # Causes: a lone surrogate or NUL character, or a relative path after the current folder was
+            # removed.
             self.not_prepared = error
         _set_handler(_SIGINT, signal.default_int_handler)
 
@@ -46,7 +48,10 @@ class CallScope:
 
 
 def require_current_folder() -> str:
-    """Return the current folder. If it was removed, move to "/" first: an interpreter needs one."""
+    """Return the current folder. If the folder was removed, change to "/" first.
+
+    An interpreter needs a current folder that exists.
+    """
     try:
         return os.getcwd()
     except OSError:

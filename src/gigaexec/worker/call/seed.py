@@ -1,7 +1,7 @@
-"""Seeds the random generators of a call, so that two calls differ and each can be repeated.
+"""Seeds the random generators of a call.
 
-A forked process inherits the state of its parent's generators. Unless they are seeded, every call draws the
-same numbers.
+A forked process inherits the state of its parent's generators. Without a new seed, every call would draw the
+same numbers. A call can be repeated with the seed that its metrics contain.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _HASH_SEED_LIMIT = 2**32
 
 
 def draw_seed() -> int:
-    """Return 64 random bits from the system."""
+    """Return a new seed: 64 random bits from the operating system."""
     return int.from_bytes(os.urandom(8), "big")
 
 
 def seed_generators(seed: int) -> None:
-    """Seed `random` and numpy's global generator: at once if numpy is loaded, otherwise when it is loaded."""
+    """Seed `random` and numpy's global generator. If numpy is not loaded, seed numpy when it is loaded."""
     random.seed(seed)
     generators: Any = sys.modules.get(_NUMPY_GENERATORS)
     if generators is not None:
@@ -35,17 +35,17 @@ def seed_generators(seed: int) -> None:
 
 
 def seed_hashing_of_children(seed: int) -> None:
-    """Seed string hashing in interpreters that the program starts. A running interpreter keeps its own."""
+    """Seed string hashing in interpreters that the program starts. This interpreter keeps its hash seed."""
     os.environ["PYTHONHASHSEED"] = str(seed % _HASH_SEED_LIMIT)
 
 
 def _seed_numpy(generators: Any, seed: int) -> None:
-    # numpy takes words of 32 bits.
+    # numpy takes the seed as words of 32 bits, low word first.
     generators.seed([seed % _NUMPY_SEED_LIMIT, seed // _NUMPY_SEED_LIMIT])
 
 
 class _NumpySeeder:
-    """A finder that seeds numpy's global generator as soon as numpy's module of generators is loaded."""
+    """An import finder that seeds numpy's global generator as soon as `numpy.random.mtrand` is loaded."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

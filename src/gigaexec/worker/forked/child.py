@@ -1,4 +1,4 @@
-"""A worker that is forked from the template, runs one call and ends.
+"""A worker that is forked from the template, runs one call, and ends.
 
     template --fork--> run_child()
                          own session, isolation, identity
@@ -43,10 +43,10 @@ class ChildSettings(NamedTuple):
     """The identity, folders and descriptors of one worker.
 
     Args:
-        worker_id: 12 hex digits, new for this process.
+        worker_id: Id of the worker: 12 hex digits, new for every process.
         node_id: Name of the driver's machine.
-        folder: The program's current folder; "" if it is the scratch folder.
-        scratch: The program's scratch folder; "" if it is not confined.
+        folder: The program's current folder; "" for the scratch folder.
+        scratch: The program's scratch folder; "" if the program is not confined.
         results: Format of the return value.
         channel: Descriptor of the socket to the driver.
         stdout: Descriptor of the pipe for standard output.
@@ -64,11 +64,11 @@ class ChildSettings(NamedTuple):
 
     @property
     def descriptors(self) -> tuple[int, int, int]:
-        """All three descriptors."""
+        """The descriptors of the socket and of the two pipes."""
         return self.channel, self.stdout, self.stderr
 
     def close(self) -> None:
-        """Close the descriptors, in a process that does not run the call."""
+        """Close the three descriptors. For a process that does not run the call, such as the supervisor."""
         for descriptor in self.descriptors:
             os.close(descriptor)
 
@@ -80,9 +80,10 @@ def run_child(
 
     Args:
         settings: The worker's identity, folders and descriptors.
-        root_pidfd: Pidfd of the process whose end ends the call: PID 1 of its namespace, or the supervisor.
-        isolation: The namespaces that this process is in.
-        inherited: The state that this process inherits.
+        root_pidfd: Pidfd of the root, the process whose end ends all processes of the call: PID 1 of the
+            call's namespace, or the supervisor.
+        isolation: The sandbox, with the steps that the template has applied.
+        inherited: The state that this process inherits from the template.
     """
     try:
         _attach_output(settings)  # first, so that errors can be reported
@@ -105,8 +106,9 @@ def run_child(
         if received is not None:
             worker.run(received, channel)
     except BaseException as error:
-        # The program closed the channel's descriptor, or broke the engine. Only the end of the process is
-        # sure to reach the driver, which reports a crash with this text.
+        # The program closed the channel's descriptor, or broke the engine. The driver may not receive a
+        # message, but always notices the end of this process. Then the driver reports a crash, with the text
+        # of this error.
         exit_broken("worker", error)
     os._exit(0)
 
@@ -116,8 +118,8 @@ class ChildWorker:
 
     Args:
         settings: The worker's identity, folders and descriptors.
-        isolation: The steps of the sandbox.
-        inherited: The state that this process inherits.
+        isolation: The sandbox, with the steps that have been applied so far.
+        inherited: The state that this process inherits from the template.
     """
 
     def __init__(self, settings: ChildSettings, isolation: Isolation, inherited: InheritedState) -> None:
@@ -165,17 +167,17 @@ class ChildWorker:
         max_bytes = call.header.limits.result_bytes
         if self._settings.results is ResultFormat.PICKLE:
             return encode_pickled(value, file, max_bytes=max_bytes, with_buffers=True)
-        from gigaexec.wire.data.encoder import ValueNotDataError  # loaded only if results are data
+        from gigaexec.wire.data.encoder import ValueNotDataError  # loaded only for the data format
 
         try:
             return encode_as_data(value, file, max_bytes=max_bytes)
         except ValueNotDataError as failure:
-            text = f"the return value of type {type_name(value)} is not plain data: {failure}"
+            text = f"the data format cannot encode the return value of type {type_name(value)}: {failure}"
             raise StepFailedError.from_text(text, ErrorKind.VALUE) from None
 
 
 def _attach_output(settings: ChildSettings) -> None:
-    """Point descriptors 1 and 2 at the pipes, then close the originals."""
+    """Point descriptors 1 and 2 at the pipes, then close the pipes' original descriptors."""
     for pipe, target in ((settings.stdout, 1), (settings.stderr, 2)):
         os.dup2(pipe, target, inheritable=True)
         os.close(pipe)
@@ -203,8 +205,9 @@ def _send_result(finished: FinishedCall, channel: WorkerChannel) -> None:
     try:
         channel.send(encode_message(result), [] if descriptor is None else [descriptor])
     except OSError as error:
-        # As many descriptors of this user are in flight as this process may open: another program sends
-        # descriptors that nobody receives. The driver can open the file through /proc while it is open here.
+        # ETOOMANYREFS: as many descriptors of this user are in flight on sockets as this process may open,
+        # because another program sends descriptors that nobody receives. Send the number of the descriptor
+        # instead: while the file is open in this process, the driver can open the file through /proc.
         if error.errno != errno.ETOOMANYREFS:
             raise
         channel.send(encode_message(replace(result, file_number=descriptor)))

@@ -1,7 +1,7 @@
 """The state that workers inherit from their template.
 
-Memory is copy-on-write: the first write of a worker to a page copies the page, which takes longer than the
-write. So state that all workers need is created in the template, and a worker writes to as little of it as
+Memory is copy-on-write: a worker's first write to a page copies the page, which takes longer than the write.
+So the template creates the state that all workers need, and workers write to as little inherited state as
 possible.
 """
 
@@ -23,12 +23,12 @@ class InheritedState:
         self.streams = Streams()
         self.streams.renew()
         self.usual_ready = b""
-        """The encoded first message of a worker in which every step of the sandbox held."""
+        """The encoded first message of a worker in which every sandbox step succeeded."""
         self._modules = sys.modules.copy()
         self._import_state = ImportState(require_current_folder())
 
     def renew_modules(self) -> None:
-        """In the template: treat all modules loaded so far as loaded before every call."""
+        """In the template: record all modules loaded so far as the modules loaded before each call."""
         self._modules = sys.modules.copy()
 
     def imports(self, python_path: list[str]) -> ForkedImports:
@@ -40,14 +40,15 @@ class InheritedState:
 
 
 class ForkedImports(CallImports):
-    """The imports of a call in a forked process, which ends after the call: nothing is restored.
+    """Sets up and tracks the imports of a call in a forked process.
 
-    Modules that the call did not load are not touched: a new reference to a module copies its page.
+    Nothing is restored, because the process ends after the call. Modules that the call did not load are not
+    touched: a new reference to a module would copy the module's memory page.
 
     Args:
-        state: The folders and hooks that every call can import from.
-        python_path: The call's own folders.
-        modules_before: The modules that were loaded before the fork.
+        state: The folders and import hooks that every call can import from.
+        python_path: The call's own folders, searched first.
+        modules_before: The modules that were loaded before the fork, by name.
     """
 
     def _loaded_since(self) -> dict[str, Any]:

@@ -1,13 +1,15 @@
-"""PID namespaces, one for each call, and the inits (PID 1) that hold them.
+"""Makes a PID namespace for each call, with an init: PID 1 of the namespace.
 
     template --fork--> init maker --clone--> init        PID 1 of a call's namespace: it only waits
        |   <--- pidfd ---'        --clone--> init
        '--fork into the namespace of an init--> worker
 
-When PID 1 of a namespace ends, the kernel kills all other processes of the namespace, however they hide. An
-init runs one system call, pause(2). It ignores SIGCHLD, so the kernel reaps the orphans that it adopts. It
-can therefore share the memory of its maker (CLONE_VM), which takes a tenth of the time of a fork. The maker
-is a separate process without secrets, because programs run in the same namespace as the init.
+When PID 1 of a namespace ends, the kernel kills all other processes of the namespace, daemons included.
+
+An init runs only one system call, pause(2). The init ignores SIGCHLD, so the kernel reaps the orphans that
+the init adopts. So an init can share the memory of the init maker (CLONE_VM), and making an init takes a
+tenth of the time of a fork. The init maker is a separate process without secrets, because programs run in the
+same namespace as the init.
 """
 
 from __future__ import annotations
@@ -28,23 +30,28 @@ from gigaexec.worker.bootstrap import close_all_but
 from gigaexec.worker.death import die_with_parent
 
 _CLONE_VM = 0x00000100  # linux/sched.h
-_STACK_BYTES = 16 * 1024  # an init runs one system call
-_WANTED = b"+"  # from the template: make one more init; from the maker: its pidfd comes along
+_STACK_BYTES = 16 * 1024  # enough for an init, which runs only one system call
+# From the template, a request to make one more init. From the init maker, the message that carries a pidfd.
+_WANTED = b"+"
 _MAKER_LIMIT_S = 5.0
 
 
 class InitsEndedError(Exception):
-    """No more inits can be made, because their maker has ended or hangs."""
+    """No more inits can be made, because the init maker has ended or hangs."""
 
 
 class NamespaceInits:
-    """The template's end of the init maker. Call `start` before anything else is loaded."""
+    """The template's client of the init maker process.
+
+    Call `start` before the template loads anything else, so that the init maker inherits no secrets.
+    """
 
     def __init__(self, maker: socket.socket, maker_pid: int) -> None:
         self._maker_socket = maker
         self._poll = select.poll()
         self._poll.register(maker, select.POLLIN)
-        # The inits hold the maker's socket open as well, so only this pidfd shows that the maker has ended.
+        # Inits also keep the maker's socket open, so the socket reports no end of file when the maker has
+        # ended. Only this pidfd shows that the maker has ended.
         self._maker_pidfd = os.pidfd_open(maker_pid)
         self._poll.register(self._maker_pidfd, select.POLLIN)
         self._own_pidfd = os.pidfd_open(os.getpid())
@@ -52,7 +59,7 @@ class NamespaceInits:
 
     @classmethod
     def start(cls) -> NamespaceInits:
-        """Start the maker.
+        """Start the init maker, and test it by entering the namespace of a first init.
 
         Raises:
             OSError: The system refuses to create a PID namespace or to enter one.
@@ -60,8 +67,8 @@ class NamespaceInits:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         maker_pid = os.fork()
         if maker_pid == 0:
-            # The inits inherit the maker's descriptors. They must not hold open the template's socket to the
-            # driver, because the driver waits for its end of file.
+            # Inits inherit the maker's descriptors. An init must not keep the template's socket to the driver
+            # open, because the driver waits for end of file on that socket.
             close_all_but({theirs.fileno()})
             _make_inits(theirs)
         theirs.close()
@@ -83,19 +90,21 @@ class NamespaceInits:
         return inits
 
     def new(self) -> int:
-        """Return the pidfd of a new init. The caller closes it, with `end_init`.
+        """Return the pidfd of a new init. The caller must end the init with `end_init`.
 
         Raises:
             OSError: A transient shortage.
-            InitsEndedError: The maker has ended, or hangs.
+            InitsEndedError: The init maker has ended, or hangs.
         """
-        # The maker works one init ahead, so a first refusal may be out of date.
+        # The maker makes each init one request in advance, so the first refusal may be outdated: try twice.
         return self._take() or self._take() or self._refused()
 
     def _take(self) -> int | None:
         ready = [number for number, _ in self._poll.poll(_MAKER_LIMIT_S * 1000)]
         if self._maker_socket.fileno() not in ready:
-            raise InitsEndedError("the process that makes PID namespaces has ended or hangs")
+            raise InitsEndedError(
+                f"the process that makes PID namespaces has ended, or did not answer in {_MAKER_LIMIT_S:g} s"
+            )
         try:
             text, descriptors = receive_with_descriptors(self._maker_socket, 4096)
         except DescriptorsLostError:
@@ -110,7 +119,7 @@ class NamespaceInits:
         return None
 
     def _want_another(self) -> None:
-        """Request the next init, so that it is ready when it is needed."""
+        """Request the next init in advance, so that the init is ready when a call needs one."""
         try:
             self._maker_socket.send(_WANTED)
         except OSError as error:
@@ -120,16 +129,16 @@ class NamespaceInits:
         raise self._last_refusal
 
     def enter(self, init: int) -> None:
-        """Have this process's next child start in the namespace of `init`."""
+        """Have the next child of this process start in the PID namespace of `init`."""
         namespaces.setns(init, namespaces.NEW_PID)
 
     def leave(self) -> None:
-        """Have this process's next child start in this process's own namespace again."""
+        """Have the next child of this process start in this process's own PID namespace again."""
         namespaces.setns(self._own_pidfd, namespaces.NEW_PID)
 
 
 def end_init(init: int) -> None:
-    """Kill an init and all processes of its namespace, and close its pidfd."""
+    """Kill an init and all processes of its PID namespace, and close the pidfd `init`."""
     try:
         signal.pidfd_send_signal(init, signal.SIGKILL)
     except ProcessLookupError:
@@ -138,11 +147,12 @@ def end_init(init: int) -> None:
 
 
 def _make_inits(template: socket.socket) -> NoReturn:
-    """Run the maker: make one init, and another for each byte from the template."""
+    """Run the init maker: make one init at once, and one more for each byte from the template."""
     try:
         die_with_parent()
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # every init inherits it
-        # From inside its namespace PID 1 gets only signals that have a handler. Python has one for SIGINT.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # every init inherits the ignored SIGCHLD
+        # A process in the namespace can send PID 1 only signals that have a handler. Python's handler for
+        # SIGINT must not be inherited by inits.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         stacks = _Stacks()
         wait_for_ever = ctypes.cast(ctypes.CDLL(None).pause, ctypes.c_void_p)
@@ -162,7 +172,7 @@ def _send_init(template: socket.socket, wait_for_ever: ctypes.c_void_p, stacks: 
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
-        os.kill(pid, signal.SIGKILL)  # the kernel reaps it
+        os.kill(pid, signal.SIGKILL)  # the kernel reaps the init, because SIGCHLD is ignored
         stacks.abandon_last()
         raise
     stacks.record_user_of_last(pidfd)
@@ -174,7 +184,10 @@ def _send_init(template: socket.socket, wait_for_ever: ctypes.c_void_p, stacks: 
 
 
 def _clone(function: ctypes.c_void_p, stacks: _Stacks) -> int:
-    """Run `function` in a new process that shares this one's memory, in a PID namespace. Return its pid."""
+    """Run `function` in a new process, PID 1 of a new PID namespace. Return the pid of the new process.
+
+    The new process shares the memory of this process.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     flags = _CLONE_VM | namespaces.NEW_PID | signal.SIGCHLD
     pid: int = libc.clone(function, ctypes.c_void_p(stacks.top_of_free()), ctypes.c_int(flags), None)
@@ -185,7 +198,7 @@ def _clone(function: ctypes.c_void_p, stacks: _Stacks) -> int:
 
 
 class _Stacks:
-    """Memory for the stacks of inits. A stack is free again when its init has ended."""
+    """Memory for the stacks of inits. When an init has ended, its stack can be used again."""
 
     def __init__(self) -> None:
         self._free: list[mmap.mmap] = []
@@ -195,7 +208,7 @@ class _Stacks:
         self._poll = select.poll()
 
     def top_of_free(self) -> int:
-        """Return the first address after an unused stack: stacks grow down."""
+        """Return the address just above a free stack, because stacks grow down."""
         for pidfd, _ in self._poll.poll(0):
             self._poll.unregister(pidfd)
             self._free.append(self._used.pop(pidfd))
@@ -204,13 +217,16 @@ class _Stacks:
         return ctypes.addressof(ctypes.c_char.from_buffer(self._last)) + _STACK_BYTES
 
     def abandon_last(self) -> None:
-        """Never reuse the stack that was given out last, because nothing reports the end of its init."""
+        """Never reuse the stack that `top_of_free` returned last. For an init without a pidfd.
+
+        Without a pidfd, nothing reports when the init has ended.
+        """
         assert self._last is not None
         self._abandoned.append(self._last)
         self._last = None
 
     def record_user_of_last(self, pidfd: int) -> None:
-        """Record the init that uses the stack that was given out last."""
+        """Record that the init `pidfd` uses the stack that `top_of_free` returned last."""
         assert self._last is not None
         self._used[pidfd] = self._last
         self._poll.register(pidfd, select.POLLIN)

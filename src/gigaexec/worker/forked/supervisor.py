@@ -1,11 +1,11 @@
-"""The process above a worker on machines without PID namespaces. It kills all processes of its call.
+"""The supervisor: the parent of a worker on machines without PID namespaces.
 
     template --fork--> supervisor --fork--> worker --runs--> the program and its processes
                            |  <--- wait4: exit status, resource use
                            |  ---> report to the driver, on a socket that the worker does not have
 
-A supervisor adopts all orphans of its call. When the worker or the driver ends, the supervisor kills its
-descendants until none is left.
+A supervisor adopts all orphans of its call. When the worker or the driver ends, the supervisor kills all
+processes of the call: it kills its own descendants until no descendant is left.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from gigaexec.worker.forked.inherited import InheritedState
 def supervise_call(
     settings: ChildSettings, control: socket.socket, isolation: Isolation, inherited: InheritedState
 ) -> NoReturn:
-    """Fork a worker for one call, supervise it and end with it. Runs in a process forked for the call.
+    """Fork the worker of a call, supervise it, and end with it. Runs in a process forked for the call.
 
     Args:
         settings: The worker's identity, folders and descriptors.
         control: Socket to the driver. End of file means that the call is over. The driver trusts reports on
-            this socket, because the worker does not have it.
-        isolation: The namespaces that this process is in.
-        inherited: The state that the worker inherits.
+            this socket, because the worker does not have the socket.
+        isolation: The sandbox, with the steps that the template has applied.
+        inherited: The state that the worker inherits from the template.
     """
     adopt_orphans()
     supervisor_pidfd = os.pidfd_open(os.getpid())
@@ -60,7 +60,7 @@ class _DriverEndedError(Exception):
 
 
 def _watch_driver(control: socket.socket) -> None:
-    """From now on, raise `_DriverEndedError` in this process when the driver closes its end of `control`."""
+    """Have `_DriverEndedError` raised in this process as soon as the driver closes its end of `control`."""
 
     def on_end(*_: object) -> None:
         raise _DriverEndedError
@@ -79,7 +79,7 @@ def _watch_driver(control: socket.socket) -> None:
 
 
 def _wait_for(worker: int) -> tuple[int, int]:
-    """Reap every orphan until the worker ends. Returns the worker's wait status and peak memory, KiB."""
+    """Reap orphans until the worker ends. Returns the worker's wait status, and its peak memory in KiB."""
     while True:
         pid, status, used = os.wait4(-1, 0)
         if pid == worker:

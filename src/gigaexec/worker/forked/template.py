@@ -1,4 +1,4 @@
-"""The template: the process that all workers of a pool are forked from.
+"""The template: the process from which all workers of a pool are forked.
 
     driver                       template
       |-- ForkRequest,              |
@@ -7,12 +7,12 @@
       | <------ WorkerReport -------|          (wait4)
       |                             '--- init maker: see `pid_namespaces`
 
-`launcher` starts it. The template imports `preload`, stays single-threaded and forks. No program ever runs in
-it. When a worker ends, the template sends the kernel's account of it to the driver, and ends the worker's
-namespace.
+The launcher starts the template. The template imports the modules of `preload`, stays single-threaded, and
+forks. No program of a call ever runs in the template. When a worker ends, the template sends the worker's
+exit status and resource usage (wait4) to the driver, and ends the worker's namespace.
 
-If the system refuses namespaces, a `supervisor` between template and worker reports instead, and kills every
-process that a call leaves.
+If the system refuses namespaces, a supervisor between template and worker sends this report instead, and
+kills every process that the call left running.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ def run_template(requests: socket.socket, settings: TemplateSettings, isolation:
     """Become the template, and serve requests until the driver ends.
 
     Args:
-        requests: Socket to the driver.
+        requests: Socket on which the driver sends fork requests.
         settings: The settings of the template.
-        isolation: The namespaces that this process is in.
+        isolation: The sandbox. Its `enter_namespaces` method has been called.
     """
     inits: NamespaceInits | None = None
     if isolation.has_namespaces:
         try:
             inits = _start_inits(isolation)
         except OSError as error:
-            text = f"a template process could not make a PID namespace: {error}"
+            text = f"a template process could not create a PID namespace: {error}"
             _send(requests.fileno(), StartRefusal(text, is_shortage=error.errno in SHORTAGES).encode())
             os._exit(EXIT_BROKEN)
     try:
@@ -66,10 +66,10 @@ def run_template(requests: socket.socket, settings: TemplateSettings, isolation:
 
 
 def _start_inits(isolation: Isolation) -> NamespaceInits | None:
-    """Prepare a PID namespace for each call, before the template loads anything; None if calls get none.
+    """Start the init maker, before the template loads anything. Return None if calls get no PID namespaces.
 
     Raises:
-        OSError: A transient shortage, or the template cannot run in its own PID namespace.
+        OSError: A transient shortage, or /proc of the template's PID namespace cannot be mounted.
     """
     try:
         return NamespaceInits.start()
@@ -81,11 +81,11 @@ def _start_inits(isolation: Isolation) -> NamespaceInits | None:
 
 
 class _RunningChild(NamedTuple):
-    """A call whose processes run.
+    """The processes and descriptors of a running call.
 
     Args:
-        pid: Process id of the worker, or of the supervisor above it.
-        control: Socket to the driver for reports on the call; -1 if the supervisor has it.
+        pid: Process id of the worker, or of the supervisor above the worker.
+        control: Socket to the driver for the report on the call; -1 if the supervisor has the socket.
         init: Pidfd of the call's init; -1 if the call has no PID namespace.
     """
 
@@ -118,10 +118,12 @@ class _Template:
         self._poll = select.poll()
         self._poll.register(requests, select.POLLIN)
         gc.collect()
-        gc.freeze()  # a collection in a child would write to every page with an object, and so copy the page
+        # Without freeze, a garbage collection in a child would write to every object, and so copy every
+        # memory page that contains objects.
+        gc.freeze()
 
     def serve(self) -> NoReturn:
-        """Fork workers until the driver ends."""
+        """Fork a worker for each request, and report each ended worker, until the driver ends."""
         while True:
             for descriptor, _ in self._poll.poll():
                 if descriptor == self._requests.fileno():
@@ -133,7 +135,7 @@ class _Template:
         try:
             text, descriptors = receive_with_descriptors(self._requests, _REQUEST_BYTES)
         except DescriptorsLostError:
-            return  # the kernel closed the lost descriptors; the driver sees end of file on its ends
+            return  # the kernel closed the lost descriptors: the driver sees end of file at the other ends
         if not text:  # the driver has ended
             if self._inits is None:
                 end_child_processes()
@@ -146,7 +148,10 @@ class _Template:
             self._drain(f"a template process takes no more calls: {error}")
 
     def _drain(self, reason: str) -> NoReturn:
-        """Take no more requests, and end with the last running call. The driver starts another template."""
+        """Refuse further requests, and end this process after the last running call.
+
+        The driver then starts another template.
+        """
         _send(self._requests.fileno(), StartRefusal(reason, is_shortage=False).encode())
         self._poll.unregister(self._requests)
         self._requests.close()
@@ -173,7 +178,9 @@ class _Template:
             try:
                 self._fork(settings, control)
             except OSError as error:
-                refusal = StartRefusal(f"the template process cannot fork: {error}", is_shortage=True)
+                refusal = StartRefusal(
+                    f"the template process cannot fork a worker: {error}", is_shortage=True
+                )
         for descriptor in (channel, stdout, stderr):
             os.close(descriptor)
         if refusal is not None:
@@ -213,7 +220,7 @@ class _Template:
     def _become_child(self, settings: ChildSettings, control: int, init: int) -> NoReturn:
         isolation, inherited = self._isolation, self._inherited
         try:
-            # Descriptors of the other running calls are closed as well.
+            # This also closes the descriptors of all other running calls.
             close_all_but({*settings.descriptors, *isolation.descriptors, init if init != -1 else control})
             if init == -1:
                 supervise_call(settings, socket.socket(fileno=control), isolation, inherited)
@@ -228,7 +235,7 @@ class _Template:
         ended = self._running.pop(pidfd)
         _, status, used = os.wait4(ended.pid, 0)
         if ended.init == -1:
-            # If a program killed its supervisor, this process has adopted the call's orphans.
+            # Without PID namespaces, a program can kill its supervisor. This process then adopts the orphans.
             end_children_except({running.pid for running in self._running.values()})
             return
         _send(ended.control, WorkerReport(status, used.ru_maxrss, Usage.of(used)).encode())
@@ -246,4 +253,4 @@ def _send(socket_number: int, message: bytes) -> None:
     try:
         os.write(socket_number, message)
     except OSError:
-        pass  # the driver no longer waits for this call
+        pass  # the driver has closed its end, and no longer waits for this message

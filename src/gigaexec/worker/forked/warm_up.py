@@ -1,7 +1,7 @@
 """Runs calls in the template, so that its workers inherit warmed-up engine code.
 
-CPython specialises the bytecode of a function during its first runs, which writes to the function's memory.
-In a worker each of these writes would copy a page.
+CPython specialises the bytecode of a function during the first runs, and so writes to the function's memory.
+In a worker, each of these writes would copy a memory page.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from gigaexec.wire.messages import CallHeader, Ready, encode_message, frame_pref
 from gigaexec.worker.forked.child import ChildSettings, ChildWorker
 from gigaexec.worker.forked.inherited import InheritedState
 
-# CPython 3.11 specialises on the eighth run of a function or loop. A failing call takes other branches.
+# Ten calls that succeed and ten calls that fail, because a failing call takes other branches. CPython 3.11
+# specialises a function or loop on the eighth run.
 _PROGRAMS = ("def f(x): return x", "def f(x): raise ValueError(x)") * 10
 _REPLY_BYTES = 64 * 1024
 
 
 def warm_up(inherited: InheritedState, results: ResultFormat, isolation: Isolation) -> None:
-    """Run some calls in this process, then restore the state that the next scope starts from.
+    """Run some calls in this process, then restore `sys.path`, import finders and the SIGINT handler.
 
     Args:
-        inherited: The state of the template; `usual_ready` and its modules are set here.
+        inherited: The state that workers inherit. Sets its `usual_ready`, and calls `renew_modules`.
         results: Format of return values.
-        isolation: The sandbox of the template. The calls here are not confined.
+        isolation: The sandbox of the template. It does not confine the warm-up calls.
     """
     settings = ChildSettings("", "", folder="", scratch="", results=results, channel=-1, stdout=-1, stderr=-1)
     path, finders, handler = list(sys.path), list(sys.meta_path), signal.getsignal(signal.SIGINT)

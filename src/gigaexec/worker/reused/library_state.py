@@ -1,8 +1,8 @@
 """Restores the state of the process and of standard libraries that programs commonly change.
 
-Only loaded libraries are touched: loading one here would slow the start of every worker down. Context
-variables, such as decimal's context and numpy's error state, need no restoring: every call runs in a copy of
-the context.
+Only libraries that are loaded already are restored: loading a library here would slow down the start of every
+worker. Context variables, such as decimal's context and numpy's error state, need no restoring: every call
+runs in a copy of the context.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import warnings
 from contextlib import suppress
 from typing import Any
 
-# Absent on macOS.
+# None on macOS, which lacks sched_getaffinity.
 _get_affinity = getattr(os, "sched_getaffinity", None)
 
 
 class LibraryState:
-    """The state that every call starts from. Created once in a process, before any program runs."""
+    """The library state from which every call starts. Create it once, before any program runs."""
 
     def __init__(self) -> None:
         self._filters = list(warnings.filters)
@@ -30,7 +30,10 @@ class LibraryState:
         self._root_logger = _root_logger_state()
 
     def restore(self) -> str:
-        """Restore the state, after modules and environment. Returns why the worker must retire, or ""."""
+        """Restore the library state. Returns the reason why the worker must retire; "" if it need not.
+
+        Called after modules and environment have been restored.
+        """
         self._restore_warnings()
         self._restore_logging()
         if _locale.setlocale(_locale.LC_ALL) != self._locale:
@@ -39,13 +42,15 @@ class LibraryState:
         _reset_event_loop_policy()
         _stop_tracing_memory()
         if self._affinity is not None and os.sched_getaffinity(0) != self._affinity:
-            with suppress(OSError):  # the CPUs that this process may use have changed since
+            # sched_setaffinity fails if the system has meanwhile taken CPUs away from this process.
+            with suppress(OSError):
                 os.sched_setaffinity(0, self._affinity)
         return self._retire_reason()
 
     def _restore_warnings(self) -> None:
         if warnings.filters != self._filters:
-            # Modules record the warnings that they have shown; only this function makes the records stale.
+            # Each module records the warnings that it has shown. Only resetwarnings() invalidates the
+            # records.
             warnings.resetwarnings()
             warnings.filters[:] = self._filters  # type: ignore[index]
 
@@ -71,7 +76,8 @@ def _users_and_groups() -> tuple[int, ...]:
 
 def _reset_start_method() -> None:
     multiprocessing: Any = sys.modules.get("multiprocessing")
-    # get_start_method() makes the default the final choice, and then a program's set_start_method() raises.
+    # A call of get_start_method() by one program fixes the default start method. Then set_start_method()
+    # raises in the next program.
     if multiprocessing is not None and multiprocessing.get_start_method(allow_none=True) is not None:
         multiprocessing.set_start_method(None, force=True)
 
@@ -79,14 +85,14 @@ def _reset_start_method() -> None:
 def _root_logger_state() -> tuple[list[Any], int, int]:
     logging: Any = sys.modules.get("logging")
     if logging is None:
-        return [], 30, 0  # the state after an import: no handler, WARNING, nothing disabled
+        return [], 30, 0  # state of a freshly imported logging: no handler, level WARNING, nothing disabled
     return logging.root.handlers.copy(), logging.root.level, logging.root.manager.disable
 
 
 def _reset_event_loop_policy() -> None:
     events: Any = sys.modules.get("asyncio.events")
-    # After asyncio.run() the main thread has no loop, and get_event_loop() creates one only under a new
-    # policy.
+    # After asyncio.run() the main thread has no event loop, and get_event_loop() creates an event loop only
+    # under a new policy.
     if events is not None and events._event_loop_policy is not None:
         events._event_loop_policy = None
 

@@ -10,8 +10,8 @@
       |<------------- WorkerResult ------------|
       |-- closes the channel ----------------->| serve() returns
 
-The driver's deadline clock starts when the call is in the channel of an idle worker. `forked.child` runs the
-same steps in a process that ends after its call.
+The driver starts a call's deadline clock when the call is in the channel of an idle worker. `forked.child`
+runs the same steps in a process that ends after its call.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from gigaexec.worker.reused.start import WorkerSettings, become_worker
 
 
 class Worker:
-    """Runs calls in this process, one at a time, and restores the process after each."""
+    """Runs calls in this process, one at a time, and restores the process after each call."""
 
     def __init__(self, accountant: Accountant, streams: RestoredStreams, max_rss_kb: int | None) -> None:
         self._accountant = accountant
@@ -57,12 +57,12 @@ class Worker:
                 encode=lambda value: _encode(value, call),
             )
             if header.seed is not None:
-                seed_generators(draw_seed())  # the next call must not continue this sequence
+                seed_generators(draw_seed())  # the next call must not continue the numbers of this seed
         self._streams.flush()
         return finished.as_result(spill_path=header.spill_path, retire_reason=self._clean_up(scope))
 
     def _clean_up(self, scope: RestoredScope) -> str:
-        """Undo what the call left behind. Returns why this worker must run no other call, or ""."""
+        """End leftover processes and restore the streams. Returns why the worker must retire, or ""."""
         reasons = []
         if scope.not_restored:
             reasons.append(scope.not_restored)
@@ -74,7 +74,10 @@ class Worker:
         if descriptors_run_low():
             reasons.append("the program left more than half of all file descriptors open")
         if self._max_rss_kb is not None and (rss_kb := self._accountant.rss_kb()) > self._max_rss_kb:
-            reasons.append(f"the worker uses {rss_kb // 1024} MiB of memory, more than max_worker_rss_mb")
+            reasons.append(
+                f"the worker uses {rss_kb // 1024} MiB of memory, "
+                f"limit {self._max_rss_kb // 1024} MiB (max_worker_rss_mb)"
+            )
         return "; ".join(reasons)
 
 
@@ -82,7 +85,7 @@ _started: tuple[WorkerChannel, Worker, Ready] | None = None
 
 
 def start(settings: WorkerSettings) -> None:
-    """Turn this process into a worker. `serve` reports its problems to the driver."""
+    """Turn this process into a worker. Problems are kept for `serve`, which reports them to the driver."""
     global _started
     connection, streams, warnings = become_worker(settings)
     problem = preload(settings.preload)
@@ -99,8 +102,9 @@ def serve() -> None:
         while (received := channel.receive()) is not None:
             channel.send(encode_message(worker.run(received)))
     except BaseException as error:
-        # The program closed the channel's descriptor, or broke the engine. Only the end of the process is
-        # sure to reach the driver, which reports a crash with this text.
+        # The program closed the channel's descriptor, or broke the engine. The driver may not receive a
+        # message, but always notices the end of this process. Then the driver reports a crash, with the text
+        # of this error.
         exit_broken("worker", error)
 
 

@@ -1,7 +1,7 @@
-"""Turns a fresh interpreter, which loky started, into a reused worker.
+"""Turns a fresh interpreter that loky started into a reused worker.
 
-The order matters. Death with the driver comes first, so that no later failure leaves an orphan; then the
-environment, before any library can read a secret from it.
+The order matters. First, this process is set up to die with the driver, so that no later failure leaves an
+orphan. Second, the environment is replaced, before any library can read a secret from it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ class WorkerSettings(NamedTuple):
     """The settings of one reused worker.
 
     Args:
-        worker_id: 12 hex digits, new for this process.
+        worker_id: Id of the worker: 12 hex digits, new for every process.
         node_id: Name of the driver's machine.
         driver_pid: Process id of the driver.
-        environment: All variables that the process may have.
-        enable_pdeathsig: Use PR_SET_PDEATHSIG.
-        max_rss_kb: Retire after a call that leaves more resident memory than this, KiB; None for never.
+        environment: The environment variables of the process. All others are removed.
+        enable_pdeathsig: True to have the kernel kill the worker as soon as the driver thread that started
+            the worker ends (`PR_SET_PDEATHSIG`, Linux only).
+        max_rss_kb: Limit on resident memory, in KiB. A worker that uses more after a call retires. None: no
+            limit.
         preload: Modules to import before the first call.
         channel: Descriptor of the socket to the driver.
-        lifeline: Descriptor of a pipe whose other end only the driver holds.
+        lifeline: Descriptor of the read end of a pipe. Only the driver has the write end, and the driver
+            writes nothing. End of file means that the driver has ended.
         stdout: Descriptor of the pipe for the calls' standard output.
         stderr: Descriptor of the pipe for the calls' standard error.
     """
@@ -49,14 +52,14 @@ class WorkerSettings(NamedTuple):
 
 
 def become_worker(settings: WorkerSettings) -> tuple[socket.socket, RestoredStreams, list[str]]:
-    """Prepare this process. Call it once, on the main thread, before any other thread runs.
+    """Prepare this process for calls. Call this function once, on the main thread, before other threads run.
 
     Returns:
         The connected channel, the standard streams, and warnings for the driver's log.
     """
     warnings = die_with_driver(settings.lifeline, settings.driver_pid, settings.enable_pdeathsig)
     warnings += replace_environment(_worker_environment(settings))
-    os.setsid()  # Ctrl-C in the terminal must reach the driver only, which then decides
+    os.setsid()  # Ctrl-C in the terminal must reach only the driver, which then decides about its workers
     streams = RestoredStreams(settings.stdout, settings.stderr)
     warnings += adopt_orphans()
     raise_oom_score()
@@ -66,7 +69,7 @@ def become_worker(settings: WorkerSettings) -> tuple[socket.socket, RestoredStre
 
 
 def replace_environment(environment: dict[str, str]) -> list[str]:
-    """Replace the environment that os.environ, C's getenv, child processes and /proc/self/environ show.
+    """Replace the environment, as seen by os.environ, C's getenv, child processes and /proc/self/environ.
 
     Returns:
         Warnings for the log.
@@ -74,15 +77,15 @@ def replace_environment(environment: dict[str, str]) -> list[str]:
     for name in list(os.environ):
         if name not in environment:
             del os.environ[name]
-    # Also set variables that do not change: setenv(3) copies them to the heap. The original block is wiped
-    # next.
+    # Also set variables that do not change: setenv(3) copies them to the heap, and the original block is
+    # overwritten next.
     os.environ.update(environment)
     if sys.platform != "linux":
         return []
     try:
         start, end = _environment_block()
-        # Not only zeros: the worker id must be readable here, also in children that fork and never exec. The
-        # driver finds the orphans of a crashed worker by this id.
+        # Write the new environment instead of only zeroing the block: the driver finds the orphans of a
+        # crashed worker by the worker id in this block, also in children that fork without exec.
         shown = "".join(f"{name}={value}\0" for name, value in _worker_id_first(environment))
         block = os.fsencode(shown)[: end - start - 1]
         ctypes.memmove(start, block.ljust(end - start, b"\0"), end - start)
@@ -97,13 +100,13 @@ def _worker_id_first(environment: dict[str, str]) -> list[tuple[str, str]]:
 
 def _environment_block() -> tuple[int, int]:
     """Return the first address of the environment block and the address after its last byte."""
-    # env_start and env_end: fields 50 and 51 of /proc/self/stat (proc(5)). The second field, the program's
-    # name, may hold spaces; it ends at the last ')'.
+    # env_start and env_end are the fields 50 and 51 of /proc/self/stat (proc(5)). The second field, the name
+    # of the executable, may contain spaces. The second field ends at the last ')'.
     with open("/proc/self/stat", encoding="utf-8", errors="replace") as file:
         fields = file.read().rpartition(")")[2].split()
     start, end = int(fields[50 - 3]), int(fields[51 - 3])
     if not 0 < start <= end:
-        raise ValueError(f"/proc/self/stat has no address of the environment block ({start}, {end})")
+        raise ValueError(f"expected 0 < env_start <= env_end in /proc/self/stat, got {start} and {end}")
     return start, end
 
 
