@@ -44,7 +44,9 @@ def number_of(name: str, machine: str | None = None) -> int | None:
     """
     machine = machine or this_machine()
     if sys.platform != "linux" or machine not in COLUMNS:
-        raise OSError(errno.ENOSYS, f"system call numbers of {sys.platform} on {machine} are not known", name)
+        raise OSError(
+            errno.ENOSYS, f"expected linux on x86_64 or aarch64, got {sys.platform} on {machine}", name
+        )
     return NUMBERS[name][COLUMNS[machine]]
 
 

@@ -1,4 +1,4 @@
-"""Exceptions of programs as text. An exception object never leaves the worker."""
+"""Describes exceptions of programs as text. Exception objects never leave the worker."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from gigaexec.calls import ErrorKind, WorkerError
 from gigaexec.untrusted.plain_values import type_name
 from gigaexec.worker.call.program import FILE_NAME, ProgramError
 
-# Frames of gigaexec are left out of tracebacks. The separator excludes a package gigaexec_tools beside it.
+# Frames of gigaexec are left out of tracebacks. With the separator at the end, frames of a package
+# gigaexec_tools in the same folder are kept.
 _ENGINE_FOLDER = str(Path(__file__).parents[2]) + os.sep
 _CONTEXT_LINES = 3
 
-# An exception's message may have any size, and a report is copied several times in memory.
+# Reports are shortened: an exception's message may have any size, and a report is copied several times in
+# memory.
 MAX_REPORT_CHARACTERS = 200_000
 MAX_SUMMARY_CHARACTERS = 500
 
 
 def describe_exception(error: BaseException, kind: ErrorKind = ErrorKind.USER) -> WorkerError:
-    """Return the traceback and code context of an exception that a program raised. Never raises."""
+    """Return the traceback, code context and summary of an exception that a program raised. Never raises."""
     try:
         return WorkerError(
             stderr=_shorten(_report(error), MAX_REPORT_CHARACTERS),
@@ -32,7 +34,7 @@ def describe_exception(error: BaseException, kind: ErrorKind = ErrorKind.USER) -
         )
     except BaseException as failure:  # formatting runs code of the program's classes, which may do anything
         name = type_name(error)
-        text = f"{name} (it could not be formatted: {type(failure).__name__})"
+        text = f"{name} (the exception could not be formatted: {type(failure).__name__})"
         return WorkerError(stderr=text, kind=kind, summary=text)
 
 

@@ -72,7 +72,7 @@ class Worker:
             reasons.append(f"the program left threads running: {', '.join(names[:5])}")
         self._streams.restore()
         if descriptors_run_low():
-            reasons.append("the program left more than half of all file descriptors open")
+            reasons.append("the program left more than half of the allowed file descriptors open")
         if self._max_rss_kb is not None and (rss_kb := self._accountant.rss_kb()) > self._max_rss_kb:
             reasons.append(
                 f"the worker uses {rss_kb // 1024} MiB of memory, "
