@@ -156,7 +156,8 @@ class Isolation:
     def isolate_call(self, scratch: str) -> None:
         """Give the call its own mounts, /proc, System V IPC and /dev/shm. Set `has_expected_steps`.
 
-        Called in the worker, before the worker receives the call.
+        With the sandbox off, the call gets only its own mounts and /proc. Called in the worker, before the
+        worker receives the call.
         """
         missing_before = self._record.missing_count
         self._isolate_call(scratch)

@@ -207,4 +207,4 @@ def _open(place: str | int) -> int | None:
     except OSError as error:
         if error.errno in SHORTAGES:
             raise  # leaving the rule out would deny programs a file that the policy allows
-        return None  # the file is missing or not accessible; leaving the rule out takes no right away
+        return None  # the file is missing or not accessible; leaving the rule out only removes rights
