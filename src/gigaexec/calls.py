@@ -264,8 +264,8 @@ class Outcome:
         start_time_s: Seconds that the call waited for a worker process to start; 0 if a worker was ready.
         run_time_s: Seconds that the call ran, until it ended or was killed; 0 if it never ran.
         index: Position of the call in the calls passed to `map_calls`; 0 for a call made another way.
-        confinement: Result of each step of the sandbox for this call, from before the program began. With the
-            sandbox off, a fresh process still lists some namespaces, and a reused worker lists nothing.
+        confinement: Result of each step of the sandbox for this call, recorded before the program began. With
+            the sandbox off, a fresh process still lists some namespaces, and a reused worker lists nothing.
     """
 
     status: OutcomeStatus

@@ -34,8 +34,8 @@ class ExecutionMetrics:
         involuntary_switches: Number of times that the kernel took the CPU from the processes.
         minor_faults: Page faults that needed no disk.
         major_faults: Page faults that read from a disk.
-        bytes_in: Encoded size of the call: program, arguments, environment. Of a shared argument only the
-            reference to its memory is counted.
+        bytes_in: Encoded size of the call: program, arguments, environment. For a shared argument,
+            only the reference to its memory is counted.
         bytes_out: Encoded size of the return value; 0 on failure.
         seed: Seed of the call's random generators; None if they were not seeded.
     """

@@ -195,8 +195,8 @@ class Dispatcher:
                 with self._lock:
                     for key, events in ready:
                         self._serve(key.data, key.fd, events)
-                    # This comes before the timers: a job with a queue_timeout_s of 0 must first get a free
-                    # worker, or have a worker started.
+                    # Before the timers: otherwise a job with queue_timeout_s = 0 would expire before it could
+                    # get an idle worker, or cause the start of a worker.
                     self._give_out()
                     self._staffing.start_missing()
                     self._run_timers()
@@ -217,13 +217,13 @@ class Dispatcher:
             if not isinstance(worker, WorkerHandle) or worker.is_closed:
                 raise
             logger.exception(
-                "pool %s: an event of worker %s cannot be served; the worker is killed",
+                "pool %s: handling an event of worker %s failed; the worker is killed",
                 self._config.pool_id,
                 worker.worker_id,
             )
             has_run = worker.call is not None and worker.call.job.started_at is not None
             kind = EndingKind.ANSWER_LOST if has_run else EndingKind.NOT_STARTED
-            self._events.kill(worker, Death(kind, "an event of the call's worker could not be served"))
+            self._events.kill(worker, Death(kind, "handling an event of the worker failed; see the log"))
 
     def _accept(self, job: Job) -> None:
         if self._failure:

@@ -75,7 +75,7 @@ class Inbox:
         self.close_pipe()
 
     def close_pipe(self) -> None:
-        """Close the pipe. The lock is not taken: after a fork, another thread may have held the lock."""
+        """Close the pipe. Takes no lock, because another thread may have held the lock at a fork."""
         os.close(self.reader)
         os.close(self._writer)
 

@@ -62,7 +62,8 @@ class JobQueue:
 
         Args:
             now: The time on the monotonic clock.
-            starting_workers: Number of workers that are starting: this many jobs at the front are spared.
+            starting_workers: Number of starting workers that may each take a job. The same number of jobs at
+                the front is spared.
         """
         spared = [job.number for job in islice(self._waiting(), starting_workers)]
         while self.first_expiry() <= now:

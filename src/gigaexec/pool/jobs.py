@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The end of a job. Created when the worker is idle or dead, and all children of the worker are dead.
+    """The end of a job. If a worker ran the job, that worker is idle or dead, and all its children are dead.
 
     Args:
         kind: The event that ended the job.
@@ -83,7 +83,7 @@ class Ending:
 
 
 class Job:
-    """One call in a pool. After the job is submitted, only the dispatcher's thread changes its fields.
+    """One call in a pool. Once submitted, it changes only on the dispatcher's thread or under its lock.
 
     Args:
         frames: The bytes to send to the worker.
@@ -131,8 +131,9 @@ class Job:
         """Record that a worker was chosen, and how long the job waited for the start of this worker.
 
         Args:
-            awaited_since: When the job could have begun to wait for this worker, on the monotonic clock.
-            worker_ready_at: When the worker became ready, on the monotonic clock.
+            awaited_since: Earliest time from which a call could wait for the start of this worker, on the
+                monotonic clock. If the job was submitted later, its wait begins at the submission.
+            worker_ready_at: The time at which the worker became ready, on the monotonic clock.
             is_first_call: True if the worker has run no call yet.
         """
         self.dispatched_at = time.monotonic()
@@ -140,7 +141,7 @@ class Job:
             self.start_time_s = max(0.0, worker_ready_at - max(awaited_since, self.submitted_at))
 
     def mark_started(self, at: float) -> None:
-        """Record that the worker has had the whole call since `at`, so that the run has begun."""
+        """Record that the run began at the time `at`, when the worker had received the whole call."""
         assert self.dispatched_at is not None
         self.started_at = at
         self.start_time_s += self.started_at - self.dispatched_at
@@ -161,7 +162,10 @@ class Job:
         self.answered_at = time.monotonic()
 
     def end(self, ending: Ending) -> None:
-        """Pass the ending and the measured times to `on_ended`. A second call only closes `ending.file`."""
+        """Pass the ending and the measured times to `on_ended`.
+
+        If the job has ended already, this method only closes `ending.file`.
+        """
         if self.is_ended:
             if ending.file is not None:
                 ending.file.close()

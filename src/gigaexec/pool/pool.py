@@ -43,8 +43,8 @@ class Request:
         deadline_s: Seconds that the call may run.
         queue_timeout_s: Seconds that the call may wait for a worker; None for no limit.
         limits: Limits of the call.
-        arguments: Arguments that were encoded before, on another machine. None pickles the arguments of
-            `call`.
+        arguments: Arguments that are encoded already, for example by another machine. If None, the arguments
+            of `call` are pickled.
 
     Raises:
         InvalidCallError: `call` is not a WorkerCall, or an argument cannot be pickled.
@@ -202,7 +202,7 @@ class Pool:
 
     def _keep(self, encoded: EncodedOutcome) -> EncodedOutcome:
         if encoded.value is not None and encoded.value.layout.format != self._results:
-            return EncodedOutcome(encoded.decode(self._results))  # decode() makes a wrong format an error
+            return EncodedOutcome(encoded.decode(self._results))  # decode() reports the wrong format
         return encoded
 
     async def _ending(self, request: Request, place: str) -> Ending:

@@ -23,8 +23,7 @@ from gigaexec.pool.workers import Workers
 logger = logging.getLogger(__name__)
 
 # Number of spare workers to keep ready after a worker was killed, so that the next replacement need not wait
-# 100 ms for a new interpreter. Before the first kill, a pool of reused workers runs exactly as many workers
-# as calls.
+# 100 ms for a new interpreter. Before the first kill, a pool of reused workers keeps no spare worker.
 _SPARES_AFTER_FIRST_KILL = 1
 
 # Number of descriptors that a start needs for a short time. A running worker needs only 6.
@@ -34,7 +33,7 @@ NewHandle = Callable[[str, WorkerProcess, WorkerPipes], WorkerHandle]
 
 
 class Staffing:
-    """Starts the workers that a pool needs. Used on the dispatcher's thread only, or under its lock.
+    """Starts the workers that a pool needs. Used on the dispatcher's thread, or under its lock.
 
     Args:
         pool_id: The pool's id, for log messages.
@@ -96,7 +95,7 @@ class Staffing:
         return lacks and (wanted > 0 or self._owes_spares)
 
     def start_missing(self) -> None:
-        """Start one worker, if one is missing. Results and deadlines are served before the next start."""
+        """Start one missing worker, if any. Results and deadlines are served between two starts."""
         self._must_start_more = False
         if self.is_stopped or not self.lacks_workers():
             return
@@ -123,7 +122,7 @@ class Staffing:
         self._failures.end()
 
     def on_death(self, worker: WorkerHandle) -> None:
-        """Release a dead worker, and kill the processes that it left running. Close its handle first."""
+        """Release a dead worker, and kill the processes that it left running. Call `worker.close()` first."""
         self._must_start_more = True  # do not wait for the next event: it may come late
         self._starter.forget(worker.process)
         self._disposer.dispose_of(worker.process)
@@ -132,7 +131,10 @@ class Staffing:
             self.orphans.kill_those_of(worker.worker_id, worker.process.pid, is_tree_dead=worker.is_tree_dead)
 
     def on_idle(self) -> None:
-        """Release resources that only workers need: the pool's last worker ended because it was idle."""
+        """Release what only workers need, such as the template.
+
+        Called after the pool's last worker ended because it was idle.
+        """
         self._starter.on_idle()
 
     def on_dead_start(self, worker: WorkerHandle, exit_code: int | None, output: str) -> None:
@@ -169,7 +171,7 @@ class Staffing:
             is_unused = each.state in (WorkerState.STARTING, WorkerState.IDLE)
             if is_unused and each.supervised is not None and each.supervised.template is supervised.template:
                 each.is_abandoned = True
-                self._kill(each, Death(message="the template that the worker was forked from hangs"))
+                self._kill(each, Death(message="the template of the worker hangs"))
 
     def close(self) -> None:
         """Close the starter. Called when the pool's last worker is dead."""

@@ -28,7 +28,9 @@ _MAX_DESCRIPTORS_OF_MESSAGE = 2
 
 
 class WorkerChannel:
-    """The driver's end of a worker's channel. Never blocks. Used on the dispatcher's thread only.
+    """The driver's end of a worker's channel. Never blocks.
+
+    Used on the dispatcher's thread, or under its lock.
 
     Args:
         connection: The socket of the channel. The creator of this object closes the socket.
@@ -150,8 +152,8 @@ class WorkerChannel:
         """Open the file that a worker has open as descriptor `number`, and let the worker continue.
 
         Raises:
-            ProtocolError: The file cannot be opened, or the worker is a reused one: it must send a path
-                instead.
+            ProtocolError: The file cannot be opened, or `process` is None: a reused worker must send a path
+                instead of a descriptor number.
         """
         if process is None:
             raise ProtocolError("expected a result sent inline or as a path, got a descriptor number")

@@ -16,8 +16,8 @@ _EXIT_GRACE_S = 0.1
 # is killed.
 _END_GRACE_S = 0.5
 
-# Seconds in which a killed worker must end. A worker that takes longer has a template that hangs and does not
-# reap it.
+# Seconds in which a killed worker must end. If the worker takes longer, its template hangs and does not reap
+# the worker.
 _DEATH_GRACE_S = 2.0
 
 
@@ -47,7 +47,7 @@ class WorkerClock:
         self.ready_at = 0.0
 
     def mark_ready(self) -> None:
-        """Record that the worker reported ready for its first call."""
+        """Record that the worker is now ready for its first call."""
         self.ready_at = time.monotonic()
 
     def restart(self) -> None:

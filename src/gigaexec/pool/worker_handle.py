@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class WorkerHandle:
-    """Owns one worker process and its descriptors. Used on the dispatcher's thread only.
+    """Owns one worker process and its descriptors. Used on the dispatcher's thread, or under its lock.
 
     Args:
         worker_id: The worker's id, 12 hex digits.
@@ -74,7 +74,7 @@ class WorkerHandle:
         self.is_abandoned = False
         """True if the worker was killed because its template hangs. The failed start is then not counted."""
         self.is_short_of_resources = False
-        """True if a transient shortage of the machine ended the worker."""
+        """True if the worker ended because the machine lacked a resource for the moment."""
         self._config = config
         self._pipes = pipes
         self._channel = WorkerChannel(pipes.channel, worker_id)
@@ -113,7 +113,7 @@ class WorkerHandle:
         self._send(lambda: self._channel.send(job))
 
     def become_ready(self) -> None:
-        """Record that the worker reported ready for its first call."""
+        """Record that the worker is now ready for its first call."""
         self.was_ready = True
         self.clock.mark_ready()
 
@@ -172,9 +172,10 @@ class WorkerHandle:
             return
         self.clock.forget_lost_channel()
         if self._is_end_overdue:
+            # If some processes of the call are still alive, a supervisor is about to kill them.
             if supervised is not None and supervised.is_dead_unreaped():
                 self.kill()
-            return  # otherwise a supervisor is still killing processes that the worker left
+            return
         if self.call is None or self.call.job.started_at is not None:
             self._blame("the program closed its worker's channel to the driver")
         self.kill()
@@ -355,7 +356,7 @@ class WorkerHandle:
         if self.state is WorkerState.DYING:
             return  # the cause of the death is known already
         if self.state is WorkerState.BUSY:
-            death = Death(EndingKind.ANSWER_LOST, f"the answer of a call that ran was lost: {error}")
+            death = Death(EndingKind.ANSWER_LOST, f"the call ran, but its answer was lost: {error}")
         else:
             death = Death(message=f"the first message of a worker was lost: {error}")
             self.is_short_of_resources = True
@@ -379,7 +380,7 @@ class WorkerHandle:
             sent_at = send()
         except (BrokenPipeError, ConnectionResetError) as error:
             # The worker ended while it was idle.
-            logger.debug("worker %s cannot be sent a call: %s", self.worker_id, error)
+            logger.debug("a call cannot be sent to worker %s: %s", self.worker_id, error)
             self.call.is_untouched = self._channel.give_up_sending()
             if not self.clock.is_channel_lost:
                 self.clock.mark_channel_lost()

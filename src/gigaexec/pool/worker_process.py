@@ -132,7 +132,7 @@ class SupervisedProcess(WorkerProcess):
 
     @abstractmethod
     def account(self) -> KernelAccount | None:
-        """Return the kernel's resource usage of the ended call; None if it was not reported."""
+        """Return the resource usage that the kernel measured for the ended call; None if not reported."""
 
     @abstractmethod
     def open_file_of_worker(self, number: int) -> OwnedDescriptor:
@@ -147,7 +147,7 @@ class WorkerStarter(ABC):
     """Starts the workers of one pool. Used on the dispatcher's thread only."""
 
     spares: int = 0
-    """Number of idle workers to keep ready in addition to the running calls, from the start."""
+    """Number of idle workers that a new pool keeps ready, in addition to its busy workers."""
 
     leaves_orphans: bool = False
     """True if a worker that dies may leave processes behind, which must be searched for and killed."""
@@ -165,11 +165,14 @@ class WorkerStarter(ABC):
         return
 
     def on_idle(self) -> None:
-        """Release resources that only workers need: the pool's last worker ended because it was idle."""
+        """Release what only workers need, such as the template.
+
+        Called after the pool's last worker ended because it was idle.
+        """
         return
 
     def close(self) -> None:
-        """Release everything. Called when all workers are dead, or will die of their closed channels."""
+        """Release everything. Called when each worker is dead, or will die because its channel is closed."""
         return
 
     def close_after_fork(self) -> None:

@@ -10,7 +10,7 @@ from gigaexec.pool.worker_handle import WorkerHandle
 
 
 class Workers:
-    """The workers of one pool. Used on the dispatcher's thread only, or under its lock."""
+    """The workers of one pool. Used on the dispatcher's thread, or under its lock."""
 
     def __init__(self) -> None:
         self._all: set[WorkerHandle] = set()

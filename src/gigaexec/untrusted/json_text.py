@@ -158,8 +158,7 @@ def _numpy_repr(value: object) -> str:
     try:
         return repr(value)
     except Exception:  # noqa: BLE001 - numpy may raise any exception
-        # numpy has no text for some values, such as dates without a unit. The error says no more than the
-        # class name.
+        # numpy cannot format some values, such as dates without a unit. The class name is shown instead.
         return _as_object(value)
 
 

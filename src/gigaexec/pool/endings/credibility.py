@@ -25,7 +25,7 @@ class WorkerReports:
         self._level = level
         self._is_confined = False
         self.is_ready = False
-        """True once the worker has reported ready for its first call."""
+        """True once the worker has reported that it is ready for its first call."""
         self.steps: tuple[ConfinementStep, ...] = ()
         """The sandbox steps in the worker's latest report."""
 
@@ -70,7 +70,7 @@ def require_credible_limit(result: WorkerResult, limits: Limits) -> None:
 def require_credible_failure(
     result: WorkerResult, level: SandboxLevel, steps: tuple[ConfinementStep, ...], *, is_confined: bool
 ) -> None:
-    """Raise `ProtocolError` if the result reports that limits or sandbox failed after they were applied.
+    """Raise `ProtocolError` if the result reports an impossible failure of the limits or the sandbox.
 
     Args:
         result: The worker's result.

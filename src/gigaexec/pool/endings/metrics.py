@@ -37,8 +37,8 @@ def metrics_of(call: RunningCall, result: WorkerResult | None) -> ExecutionMetri
         outside = _measured_from_outside(call)
         if outside is None:
             return metrics
-        # The kernel's resource usage is missing, because the worker was killed. If the worker had answered,
-        # it did not end after the answer, so the numbers in the answer are not credible.
+        # The kernel's measurements are missing, because the worker was killed. If the worker answered before
+        # that, it did not end by itself after its answer, so the numbers in the answer are not credible.
         measured = {name: getattr(metrics, name) for name in ("seed", "bytes_in", "bytes_out")}
         return replace(outside, **measured, peak_rss_kb=max(outside.peak_rss_kb, call.peak_tree_kb))
     metrics = _within(metrics, call.job)

@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 _PLACE_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-# Minimum size that each entry counts. An empty file also uses a name and an inode: if it counted as 0 bytes,
-# any number of empty files would be allowed.
+# Minimum size that is counted for each entry. An empty file also uses a name and an inode: if it counted as 0
+# bytes, any number of empty files would be allowed.
 _SMALLEST_ENTRY_BYTES = 4096
 
 # Maximum number of nested folders that stay open during a walk. From a deeper folder, the walk returns to the
@@ -114,7 +114,8 @@ class _Walk:
         level = _Level(folder, _identity(folder), [])
         self._levels.append(level)
         try:
-            with os.scandir(folder) as entries:  # one entry at a time, of perhaps a million
+            # scandir() yields one entry at a time; a folder may contain a million entries.
+            with os.scandir(folder) as entries:
                 for entry in entries:
                     self._entries_left -= 1
                     if self._entries_left < 0:

@@ -5,9 +5,8 @@
     <spill_dir>/pool-<token>-<n>.scratch/  the scratch folder of one confined call
 
 If another pool can lock the lock file, the pool that made the file is dead, whatever killed it. The next pool
-in
-the directory removes all files of the dead pool. Process ids in file names were rejected as a sign of life:
-a process id has no meaning in another PID namespace, and is reused.
+in the directory removes all files of the dead pool. A process id in the file names would not show which pools
+are dead: it has no meaning in another PID namespace, and may be reused.
 """
 
 from __future__ import annotations

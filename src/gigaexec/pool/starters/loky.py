@@ -75,7 +75,7 @@ class LokyProcess(WorkerProcess):
         return cast("int | None", self._process.exitcode)
 
     def forget_after_fork(self) -> None:
-        """Keep multiprocessing in a forked child from joining the process, which is the parent's child."""
+        """Remove the process from multiprocessing's list, so that a forked child does not try to join it."""
         _children_of_multiprocessing.discard(self._process)
 
     def dispose(self) -> None:

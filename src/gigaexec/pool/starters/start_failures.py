@@ -65,12 +65,13 @@ class StartFailures:
         """Count a failed start.
 
         Args:
-            others_serve: True if other workers run calls or are ready to. No call fails then.
-            others_start: True if other workers are starting. If a shortage made the start fail, no call fails
-                then, because the other workers may have got the resource.
+            others_serve: True if other workers run calls or are idle. Then no call fails.
+            others_start: True if other workers are starting. Then no call fails because of a shortage: the
+                other workers may have got the resource.
             template: The template that failed, or None. Failures in a row of the same template count as one.
-            is_shortage: True if the cause was a transient shortage of the machine. Then a call fails only
-                after 10 s, or after `start_timeout_s` if that is shorter.
+            is_shortage: True if the machine lacked a resource for the moment, such as processes or
+                descriptors. Then a call fails only if starts have failed for 10 s (or for `start_timeout_s`,
+                if that is shorter) while no other worker served.
             is_hung: True if the start took too long. Then a call fails at the first failure.
 
         Returns:

@@ -26,7 +26,7 @@ _SCRATCH_ENTRIES = 20_000
 
 
 class LimitWatch:
-    """Watches the limits of one pool's calls. Used on the dispatcher's thread only.
+    """Watches the limits of one pool's calls. Used on the dispatcher's thread, or under its lock.
 
     Args:
         on_limit: Called with the call and the limit that it hit.

@@ -37,7 +37,7 @@ class Orphans:
             self._guard.watch(worker_id)
 
     def kill_those_of(self, worker_id: str, worker_pid: int, *, is_tree_dead: bool) -> None:
-        """Kill the processes that a dead worker left running. If they cannot be found, `retry` does so later.
+        """Kill the processes that a dead worker left running. If the search fails, `retry` repeats it later.
 
         Args:
             worker_id: The id in the environment of the worker's processes.
@@ -48,7 +48,7 @@ class Orphans:
             if not is_tree_dead:
                 process_tree.kill_orphans({worker_id}, {worker_pid})
         except OSError as error:
-            logger.warning("orphans of worker %s cannot be found yet, retrying: %s", worker_id, error)
+            logger.warning("the search for orphans of worker %s failed, trying again: %s", worker_id, error)
             self._unkilled[worker_id] = worker_pid
             self.next_try_at = time.monotonic() + _RETRY_S
             return

@@ -11,7 +11,9 @@ from gigaexec.pool.worker_process import SupervisedProcess, WorkerProcess
 
 
 class RunningCall:
-    """One call in one worker. Created when the call is sent. Used on the dispatcher's thread only.
+    """One call in one worker. Created when the call is sent.
+
+    Used on the dispatcher's thread, or under its lock.
 
     Args:
         job: The job of the call.
@@ -26,7 +28,7 @@ class RunningCall:
         self.worker_id = worker_id
         self.node_id = node_id
         self.supervised = process if isinstance(process, SupervisedProcess) else None
-        """`process` if it runs this call only, so that all its resource use is the call's; otherwise None."""
+        """`process` if it runs only this call: all its resource use belongs to the call. Otherwise None."""
         self.answer: Answer | None = None
         """The answer of a supervised worker whose processes have not ended yet."""
         self.hit: LimitHit | None = None

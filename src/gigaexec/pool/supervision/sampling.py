@@ -134,7 +134,7 @@ def sample_tree(root: int, worker: int, shared_inodes: frozenset[int]) -> TreeSa
         files |= each.memory_files
         deleted |= each.deleted_files
     file_bytes = sum(files.values())
-    # The same shared memory may be mapped and open, in several processes: the larger sum counts.
+    # Shared memory that is both open and mapped is contained in both sums, so only the larger sum counts.
     mapped = sum(each.shared_bytes for each in measured.values())
     private_bytes = sum(each.private_bytes for each in measured.values())
     page_table_bytes = sum(each.page_table_bytes for each in measured.values())
@@ -232,7 +232,10 @@ def _measure(pid: int, not_counted: Collection[int]) -> _Measured | None:
 
 
 def _open_files(place: str) -> tuple[dict[int, int], dict[int, int]]:
-    """Return two dicts, inode -> used bytes: open memfds and shared memory, and open removed files."""
+    """Return two dicts, inode -> used bytes: one for memfds and shared memory, one for removed files.
+
+    Only files that the process has open are included.
+    """
     memory_files: dict[int, int] = {}
     deleted_files: dict[int, int] = {}
     folder = f"{place}/fd"
