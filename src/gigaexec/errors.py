@@ -330,7 +330,7 @@ class UnsupportedPlatformError(ConfigurationError):
 
 
 class InfrastructureError(GigaexecError, RuntimeError):
-    """gigaexec or the machine failed. This is no verdict on the program: do not score it."""
+    """gigaexec or the machine failed. Never score this as a failure of the program."""
 
 
 class WorkerStartError(InfrastructureError):

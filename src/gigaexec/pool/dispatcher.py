@@ -150,7 +150,7 @@ class Dispatcher:
 
     @property
     def failure(self) -> str:
-        """The error because of which this pool can run no more calls; "" if there was none."""
+        """The error that stopped the dispatcher, so that the pool can run no more calls; "" if none did."""
         return self._failure
 
     def join(self, timeout_s: float | None = None) -> bool:
@@ -261,7 +261,7 @@ class Dispatcher:
             pass
         self._staffing.close()
         self._disposer.close()
-        self._disposer.join()  # the disposer's thread and this thread must not remove the same files
+        self._disposer.join()  # two threads must not remove the same scratch folder at once
         self._resources.close()
         self._staffing.orphans.close()
         self._selector.close()

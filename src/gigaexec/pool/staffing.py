@@ -127,7 +127,7 @@ class Staffing:
         self._starter.forget(worker.process)
         self._disposer.dispose_of(worker.process)
         if self._starter.leaves_orphans:
-            # If the worker ended by itself, init has adopted the processes that it had started.
+            # If the worker ended by itself, the system's init has adopted the worker's orphans.
             self.orphans.kill_those_of(worker.worker_id, worker.process.pid, is_tree_dead=worker.is_tree_dead)
 
     def on_idle(self) -> None:

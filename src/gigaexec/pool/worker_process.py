@@ -154,7 +154,7 @@ class WorkerStarter(ABC):
 
     @abstractmethod
     def start_worker(self, worker_id: str) -> tuple[WorkerProcess, WorkerPipes]:
-        """Start a worker with the given id. May raise any exception; nothing is left behind then."""
+        """Start a worker with the given id. May raise any exception, but then leaves nothing behind."""
 
     def retire_template(self, process: SupervisedProcess) -> None:  # noqa: ARG002 - does nothing by default
         """Start no more workers from the template of `process`, because the template hangs."""

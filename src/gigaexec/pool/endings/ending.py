@@ -64,8 +64,8 @@ def ending_by_death(
 def may_be_requeued(call: RunningCall, death: Death) -> bool:
     """True if a call whose worker died may go to another worker.
 
-    The worker must have died by itself before it read the whole call, so that the program cannot have run:
-    for example, an idle worker was killed from outside. If the worker had read a part of the call, the call
+    The worker must have died before it read the whole call, so that the program cannot have run: for
+    example, an idle worker was killed from outside. If the worker had read a part of the call, the call
     is requeued only once, because its large arguments may be what kills workers.
     """
     if death.kind is not EndingKind.WORKER_DIED:

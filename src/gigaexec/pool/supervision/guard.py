@@ -4,9 +4,9 @@
       | killed: the pipe ends                              | kills all processes that carry one of the ids
       X                                                    X
 
-If the driver is killed, the kernel kills its workers, but not the processes that programs had started: init
-adopts these processes. Only another process, the guard, can kill them then. The guard runs this file as a
-script without site-packages, so that it starts in 10 ms and takes a few MiB.
+If the driver is killed, the kernel kills its workers, but not the processes that programs had started: the
+system's init adopts these processes. Then only another process, the guard, can kill them. The guard runs
+this file as a script without site-packages, so that it starts in 10 ms and takes a few MiB.
 """
 
 from __future__ import annotations

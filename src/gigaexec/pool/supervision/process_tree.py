@@ -1,8 +1,8 @@
 """Kills a process with everything it started.
 
 On Linux, a worker is a subreaper: while the worker lives, all its descendants stay in its process tree, even
-double-forked daemons. When the worker dies, init adopts its orphans. They are then found by the worker id in
-their environment.
+double-forked daemons. When the worker dies, the system's init adopts its orphans. They are then found by the
+worker id in their environment.
 
 The guard process imports this file without the package, so this file may import only the standard library.
 """
