@@ -53,7 +53,7 @@ def require_seconds(
         expected: Description of the allowed values, for the message.
 
     Raises:
-        ConfigurationError: The value is not an int or a float above 0 and up to `most`, or is a bool.
+        ConfigurationError: The value is not an int or a float, is a bool, or is out of range.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
         is_in_range = value <= most and (value > 0 or (allow_zero and value == 0))  # False for NaN

@@ -1,4 +1,4 @@
-"""Configuration of a backend. Settings in environment variables are read only here."""
+"""Configuration of a backend. Only this module reads settings from environment variables."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class WorkerConfig:
             cannot be imported, every call fails with a `WorkerStartError` that contains the reason.
 
     Raises:
-        ConfigurationError: A value is out of range or of the wrong type (a `ValueError`).
+        ConfigurationError: A value is out of range or of the wrong type. The error is also a `ValueError`.
     """
 
     max_workers: int | None = None
@@ -245,7 +245,7 @@ def read_variable(variable: str, parse: Callable[[str], _T], expected: str) -> _
 
     Args:
         variable: Name of the variable.
-        parse: Converts the text to the value. It raises ValueError for a wrong text, which is then logged.
+        parse: Converts the text to the value. If it raises ValueError, a warning is logged.
         expected: Description of the texts that `parse` accepts, for the log message.
     """
     text = os.environ.get(variable, "").strip()

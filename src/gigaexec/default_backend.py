@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 _SHUTDOWN_LIMIT_S = 30.0
 
-# Not guarded by a lock: after a fork while another thread holds the lock, the child could never acquire the
-# lock. Each operation on a dict is atomic.
+# Not guarded by a lock: if a thread forked while another thread held the lock, the child could never acquire
+# the lock. Each operation on a dict is atomic.
 _shared: dict[str, ExecutorBackend] = {}
 _default: str | None = None
 _exit_pid = 0

@@ -25,7 +25,8 @@ MIN_OPEN_FILES = 24
 
 _LARGEST_COUNT = 2**60
 _LONGEST_S = 1e9
-"""Largest allowed counts and seconds, because the kernel cannot represent more. Use None for no limit."""
+"""Largest allowed count, and largest allowed number of seconds; None is no limit. Sums of such limits still
+fit into the kernel's integers."""
 
 
 class LimitSpec(NamedTuple):
@@ -84,7 +85,7 @@ class Limits:
             `GIGAEVO_EXEC_SOFT_DEADLINE_EPOCH`, in seconds since the epoch.
 
     Raises:
-        ConfigurationError: A value is out of range or of the wrong type (a `ValueError`).
+        ConfigurationError: A value is out of range or of the wrong type. The error is also a `ValueError`.
     """
 
     memory_bytes: int | None = _limit(
@@ -117,7 +118,7 @@ class Limits:
                 _require_limit(each.name, value)
 
     def overridden_by(self, other: Limits | None) -> Limits:
-        """Return a copy of these limits, with each limit that `other` sets taken from `other`."""
+        """Return a copy of these limits in which the limits that `other` sets replace those of `self`."""
         if other is None:
             return self
         given = {each.name: getattr(other, each.name) for each in fields(other)}

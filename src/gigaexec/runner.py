@@ -62,7 +62,8 @@ async def run_exec_runner(
 
     Raises:
         ExecRunnerError: The program failed, or its process crashed.
-        TimeoutError: The call ran longer than `timeout` and was killed (a `CallTimeoutError`).
+        CallTimeoutError: The call ran longer than `timeout` and was killed. The error is also a
+            `TimeoutError`.
         CallCancelledError: The backend was shut down during the call.
         ConfigurationError: An argument cannot be used; nothing was started.
         InfrastructureError: gigaexec or the machine failed.
@@ -147,7 +148,7 @@ async def map_calls(
         ordered: True to yield outcomes in the order of the calls, False to yield each outcome as soon as its
             call ends. `Outcome.index` is the position of the call in both cases.
         max_in_flight: Maximum number of calls that are submitted and whose outcome is not yet yielded.
-            Default: per worker, 16 if `ordered`, else 2.
+            Default: 16 per worker if `ordered`, else 2 per worker.
         queue_timeout_s: Longest wait of each call for a worker, seconds; None is no limit.
         limits: Limits of each call. In these limits, None keeps the backend's limit.
         backend: A backend, or the name or URL of one; such a backend is created on first use with
@@ -199,7 +200,7 @@ async def map_calls(
 
 
 def _reports_outcomes(backend: ExecutorBackend) -> TypeGuard[OutcomeBackend]:
-    # OutcomeBackend is a protocol, so isinstance() would take 15 us, a tenth of a whole call.
+    # OutcomeBackend is a protocol, so isinstance() would take 15 us for each call.
     return callable(getattr(backend, "run", None))
 
 

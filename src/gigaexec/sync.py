@@ -31,7 +31,9 @@ def run(
     limits: Limits | None = None,
     backend: ExecutorBackend | str | None = None,
 ) -> Any:
-    """Run a function of a program and return its value. Blocks the thread, even inside a running event loop.
+    """Run a function of a program and return its value.
+
+    This function blocks the calling thread. If an event loop runs in this thread, the loop is blocked too.
 
     Args:
         code: Python source.
@@ -48,7 +50,8 @@ def run(
 
     Raises:
         ExecRunnerError: The program failed, or its process crashed.
-        TimeoutError: The call ran longer than its deadline and was killed (a `CallTimeoutError`).
+        CallTimeoutError: The call ran longer than its deadline and was killed. The error is also a
+            `TimeoutError`.
         CallCancelledError: The backend was shut down during the call.
         ConfigurationError: An argument cannot be used; nothing was started.
         InfrastructureError: gigaexec or the machine failed.
@@ -90,7 +93,7 @@ def map(  # noqa: A001 - the public name is `gigaexec.map`
         ordered: True to yield outcomes in the order of the calls, False to yield each outcome as soon as its
             call ends.
         max_in_flight: Maximum number of calls that are submitted and whose outcome is not yet yielded.
-            Default: per worker, 16 if `ordered`, else 2.
+            Default: 16 per worker if `ordered`, else 2 per worker.
         queue_timeout_s: Longest wait of each call for a worker, seconds; None is no limit.
         limits: Limits of each call. In these limits, None keeps the backend's limit.
         backend: A backend, or the name or URL of one; such a backend is created on first use with

@@ -14,8 +14,8 @@ callers also get metrics, captured output, and the times of queueing, starting a
 hooks owns a `HookDispatcher`. Such a backend is `LifecycleObservable`, and also `WorkerObservable` if it
 starts workers.
 
-`make_backend` makes a backend by name if the class takes a `WorkerConfig` or None as its only argument, and
-by URL if the class has a class method `from_url(url, config=None)`. Making a backend must start nothing: no
+`make_backend` makes a backend by name if the only argument of the class is an optional `WorkerConfig`, and by
+URL if the class has a class method `from_url(url, config=None)`. Making a backend must start nothing: no
 process, no thread, no connection.
 
 docs/how-to/add-a-backend.md shows a complete example. The test suite in tests/contract runs on every backend.
@@ -53,7 +53,8 @@ class ExecutorBackend(Protocol):
 
         Raises:
             ExecRunnerError: The program failed, or its process crashed.
-            TimeoutError: The call ran longer than its deadline and was killed (a `CallTimeoutError`).
+            CallTimeoutError: The call ran longer than its deadline and was killed. The error is also a
+                `TimeoutError`.
             CallCancelledError: The backend was shut down during the call.
             ConfigurationError: The call or the deadline is not valid. Nothing was started.
             InfrastructureError: gigaexec or the machine failed.
@@ -64,7 +65,7 @@ class ExecutorBackend(Protocol):
     async def shutdown(self, *, wait: bool = False) -> None:
         """End all workers. Running and queued calls end as cancelled.
 
-        `shutdown_executor` calls this method in a new event loop, on another thread than the calls.
+        May be called in another event loop and on another thread than `execute`; `shutdown_executor` does so.
 
         Args:
             wait: True to return only when all workers are dead and every spill file is removed.

@@ -71,7 +71,7 @@ def redacted_url(name_or_url: str) -> str:
     scheme, separator, rest = name_or_url.partition("://")
     if not separator:
         scheme, rest = "", name_or_url
-    # Split at the last "@", because a password may contain "@", and a list of URLs has several.
+    # Split at the last "@": a password may contain "@", and each URL of a list may contain one.
     _, at, host = rest.rpartition("@")
     host, question_mark, _ = host.partition("?")
     return f"{scheme}{separator}{'***@' if at else ''}{host}{'?***' if question_mark else ''}"
@@ -93,7 +93,8 @@ def _load(name: str) -> Any:
 
 
 def _is_exiting() -> bool:
-    from gigaexec.backends.local.interpreter_exit import interpreter_is_exiting  # imports multiprocessing
+    # Imported on demand, because this module imports multiprocessing.
+    from gigaexec.backends.local.interpreter_exit import interpreter_is_exiting
 
     return interpreter_is_exiting()
 

@@ -124,7 +124,7 @@ class LocalBackend(ABC):
         return await self._observed(call, functools.partial(self._run, request), _itself)
 
     async def run_encoded(self, call: EncodedCall) -> EncodedOutcome:
-        """Run one call for another machine, without decoding the arguments and the value.
+        """Run one call that another machine sent. Its arguments and its value are not decoded here.
 
         This method works like `run`, except that hooks get the call without arguments. See `Pool.run_encoded`
         for the memory or file that contains the value on return.
