@@ -185,7 +185,7 @@ def test_infrastructure_failure_has_status_3(gigaexec_command: RunCommand, progr
         (["-f", "square", "--timeout", "-1"], "above 0"),
         (["-f", "square", "--python-path", "/does/not/exist"], "/does/not/exist"),
         (["-f", ""], "function_name is empty"),
-        (["-f", "square", "--backend", "http://u:p@h"], "known backends: forkserver, loky; auto chooses one"),
+        (["-f", "square", "--backend", "http://u:p@h"], "known backends: forkserver, loky, auto"),
         ([], "--function"),
     ],
 )

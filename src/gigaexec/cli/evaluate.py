@@ -61,7 +61,7 @@ def evaluate(
     backend: BackendOption = AUTO,
     output: Annotated[
         Path | None,
-        typer.Option(help="Append each result to DIR/results.jsonl as soon as it is ready.", metavar="DIR"),
+        typer.Option(help="Write each result to DIR/results.jsonl as soon as it is ready.", metavar="DIR"),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the results of an earlier run in DIR.")
@@ -125,8 +125,8 @@ def programs_to_evaluate(problem: Problem, paths: Sequence[Path]) -> list[Path]:
     if not paths:
         if not problem.initial_programs:
             raise ConfigurationError(
-                f"{problem.path}: no initial_programs/*.py here. "
-                f"Pass programs: gigaexec evaluate {problem.name} PROGRAM..."
+                f"{problem.path} contains no initial_programs/*.py; "
+                f"name the programs to evaluate: gigaexec evaluate {problem.path} PROGRAM..."
             )
         return list(problem.initial_programs)
     files: dict[Path, Path] = {}

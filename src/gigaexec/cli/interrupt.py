@@ -18,7 +18,7 @@ def run_interruptibly(main: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine in a new event loop, as `asyncio.run` does, until it ends or a signal arrives.
 
     The first SIGINT or SIGTERM cancels the coroutine, whose `finally` clauses end the workers. From then on
-    SIGINT and SIGTERM are ignored until the process ends: a second Ctrl-C leaves no worker and no traceback.
+    SIGINT and SIGTERM are ignored until the process ends, so a second Ctrl-C cannot interrupt the cleanup.
 
     Raises:
         Interrupted: A signal arrived. The coroutine has ended.

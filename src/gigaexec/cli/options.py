@@ -19,7 +19,7 @@ _BYTES_PER_MIB = 2**20
 
 
 AUTO = "auto"
-"""Value of `--backend`: `forkserver` on Linux and with a sandbox, `loky` otherwise."""
+"""Value of `--backend`: `forkserver` on Linux or with a sandbox, `loky` otherwise."""
 
 
 def parse_backend_name(text: str) -> str:
@@ -32,7 +32,7 @@ def parse_backend_name(text: str) -> str:
         try:
             require_backend_name(text)
         except ConfigurationError as error:
-            raise typer.BadParameter(f"{error}; auto chooses one") from None
+            raise typer.BadParameter(f"{error}, auto") from None
     return text
 
 
@@ -43,8 +43,8 @@ def _complete_backend_name(incomplete: str) -> list[str]:
 SandboxOption = Annotated[
     SandboxLevel,
     typer.Option(
-        help="standard: every protection this machine offers; strict: refuse to run if one is missing. "
-        "With both, results must be plain data.",
+        help="standard: use every protection that this machine offers; strict: refuse to run if a protection "
+        "is missing. With standard or strict, results must be plain data.",
     ),
 ]
 PreloadOption = Annotated[
@@ -54,8 +54,8 @@ PreloadOption = Annotated[
 BackendOption = Annotated[
     str,
     typer.Option(
-        help="forkserver: a new process for every call; loky: reused processes; auto: forkserver on Linux, "
-        "else loky. Installed packages can add backends, by name or URL.",
+        help="forkserver: a new process for every call; loky: reused processes; auto: forkserver on Linux "
+        "or with a sandbox, else loky. Installed packages can add backends with other names or with URLs.",
         metavar="NAME",
         parser=parse_backend_name,
         autocompletion=_complete_backend_name,

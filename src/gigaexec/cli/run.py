@@ -55,8 +55,8 @@ def run(
 ) -> None:
     """Call one function of a program in a worker process and print what it returns.
 
-    The value is printed as JSON if possible, else as its repr. The output of the
-    program and failures go to stderr.
+    The value is printed as JSON if possible, else as its repr. Failures and the
+    output of the program go to stderr.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""Make stdout and stderr robust: either may be closed, full, in another encoding, or a pipe without a reader.
+"""Make stdout and stderr robust: either may be closed, full, not in UTF-8, or a pipe without a reader.
 
 Warnings of the library are written to stderr too.
 """
@@ -84,7 +84,7 @@ class _StderrHandler(logging.Handler):
 
 
 def _occupy_closed_descriptors() -> None:
-    """Open /dev/null as each of the descriptors 0, 1 and 2 that is closed.
+    """Open /dev/null with the number of each standard descriptor (0, 1, 2) that is closed.
 
     Otherwise the next pipe or file that the command opens would get the number of the closed descriptor, and
     output for stdout or stderr would go there. /dev/null is opened write-only as stdin and read-only as

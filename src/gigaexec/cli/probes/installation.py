@@ -25,8 +25,8 @@ def probe_platform() -> Finding:
         return Finding("platform", State.OK, fact, data=data)
     if platform.system() == "Darwin":
         advice = (
-            "Workers run, but there is no sandbox, and if the driver dies, a worker in a C loop ends late. "
-            "Linux has neither restriction."
+            "Workers run, but there is no sandbox, and if the driver dies, a worker in a loop of C code ends "
+            "late. Linux has neither restriction."
         )
         return Finding("platform", State.WARNING, fact, advice, data)
     advice = "gigaexec runs on Linux and macOS. On Windows, use WSL 2."

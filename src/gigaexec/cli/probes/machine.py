@@ -16,7 +16,8 @@ from gigaexec.config import WorkerConfig, allowed_cpu_count
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 # An interpreter with numpy loaded needs about 35 MiB. The rest is for the program.
 _MIN_MEMORY_PER_WORKER_KB = 128 * 1024
-# The driver needs about 8 descriptors for each worker that it starts, and about 30 for itself.
+# The driver needs about 8 descriptors for each worker that it starts, and about 30 for itself. The constants
+# are larger, because other code in the driver needs descriptors too.
 _DESCRIPTORS_PER_WORKER = 12
 _DESCRIPTORS_OF_DRIVER = 64
 
@@ -34,7 +35,7 @@ def probe_cpus(config: WorkerConfig) -> Finding:
         "CPUs",
         State.WARNING,
         f"{fact}, but the control group allows the CPU time of only {quota:g} CPUs",
-        f"Calls will slow each other down and time out. Set GIGAEVO_EXECUTOR_MAX_WORKERS={fits}.",
+        f"Calls slow each other down and may time out. Set GIGAEVO_EXECUTOR_MAX_WORKERS={fits}.",
         data,
     )
 

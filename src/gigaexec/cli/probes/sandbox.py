@@ -20,18 +20,20 @@ _TOPIC = "sandbox"
 
 # Step -> consequence if the step is missing. For some steps, the usual cause follows.
 _CONSEQUENCES = {
-    "user_namespace": "no namespaces, so other steps fail too; containers and some distributions refuse it",
-    "pid_namespace": "the processes of a call are found and killed one by one, and may see others",
+    "user_namespace": "no namespaces, so other steps fail too; containers and some distributions refuse them",
+    "pid_namespace": "the processes of a call are found and killed one by one, and may see other "
+    "processes; multiprocessing may have no semaphores",
     "mount_namespace": "no file system can be made read-only for a call",
-    "read_only_mounts": "programs can change modes, owners and times of this user's files",
-    "private_proc": "multiprocessing has no semaphores; usual in containers, which cover parts of /proc",
+    "read_only_mounts": "programs can change modes, owners and times of this user's files; "
+    "multiprocessing may have no semaphores",
+    "private_proc": "only Landlock hides other processes; usual in containers, which cover parts of /proc",
     "network_namespace": "only seccomp blocks the network",
     "ipc_namespace": "only seccomp blocks System V IPC",
     "no_capabilities": "programs keep the capabilities of this process",
     "no_new_privileges": "setuid programs gain privileges",
     "landlock_files": "programs can read and write every file of this user",
     "landlock_network": "only seccomp blocks TCP",
-    "landlock_scopes": "without a PID namespace, programs can send signals to processes of this user",
+    "landlock_scopes": "programs can send signals to processes of this user if pid_namespace is missing too",
     "seccomp": "system calls are not filtered: sockets, io_uring and rarely used ones are allowed",
 }
 
@@ -72,7 +74,7 @@ def sandbox_finding(steps: Sequence[ConfinementStep], *, took_s: float) -> Findi
     data = {"steps": [asdict(step) for step in steps]}
     total = len(steps)
     if not missing:
-        fact = f"all {total} steps succeed, so strict works; {seconds_text(took_s)} a call"
+        fact = f"all {total} steps succeed, so the strict sandbox works; a call took {seconds_text(took_s)}"
         return Finding(_TOPIC, State.OK, fact, data=data)
     fact = f"{total - len(missing)} of {total} steps succeed. Missing:\n{_missing_text(missing)}"
     consequences = [

@@ -228,6 +228,8 @@ def _notes(ranking: Ranking, metrics: MetricsSpec, left_out: Sequence[str]) -> l
         for metric, finding in each.out_of_bounds.items()
     ]
     if findings:
-        notes.append(Text(f"{_OUT_OF_BOUNDS_MARK} value out of bounds, a record or a cheat:", style="yellow"))
+        notes.append(
+            Text(f"{_OUT_OF_BOUNDS_MARK} marks a value out of bounds, a record or a cheat:", style="yellow")
+        )
         notes += [Text(f"  {finding}", style="yellow") for finding in findings]
     return notes
