@@ -11,9 +11,9 @@ from gigaexec.untrusted.plain_values import is_a, is_numpy_data
 def finite_float(value: Any) -> float | None:
     """Return a metric's value as a float, or None if the value is not a finite number.
 
-    Bools, numpy scalars and 0-d numpy arrays are converted to the number that they contain. Strings and
-    arrays of other libraries are not numbers. For an instance of a subclass of float or int, the stored
-    number is returned. No code of the value's class runs.
+    Bools, numpy scalars and 0-d numpy arrays are converted to the number that they contain. Strings are not
+    numbers, and neither are arrays of other libraries. For an instance of a subclass of float or int, the
+    stored number is returned. No code of the value's class runs.
     """
     held = value.item() if is_numpy_data(value) and value.shape == () else value
     if is_a(held, float):

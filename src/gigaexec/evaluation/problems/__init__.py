@@ -1,6 +1,6 @@
 """Problem folders: the tasks that programs are evaluated on, and the verdict on a program's metrics.
 
-Needs the extra `stages`.
+This package needs the extra `stages`.
 """
 
 # ruff: noqa: E402 - require_stages_extra() must run before the imports that need the extra

@@ -27,4 +27,7 @@ class ProblemError(ConfigurationError):
 
 
 class ContextError(ProblemError):
-    """`build_context` of the problem failed. The message contains the traceback."""
+    """`build_context` of the problem failed, or its value cannot be passed to programs.
+
+    If `build_context` failed, the message contains the traceback.
+    """

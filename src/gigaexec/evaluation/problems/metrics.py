@@ -85,8 +85,8 @@ class MetricsVerdict:
     """The verdict on the metrics of one program.
 
     Args:
-        is_valid: True if every specified metric is a finite number and the validator did not set `is_valid`
-            to 0.
+        is_valid: True if every specified metric is a finite number, and `is_valid`, if the validator returned
+            it, is a finite number other than 0.
         reason: Why the program is invalid, one line; "" for a valid program.
         values: First the metrics of metrics.yaml, as floats, in the order of that file. For an invalid
             program, these are the sentinel values. Then all other metrics: numbers as floats, other values

@@ -15,7 +15,7 @@ from gigaexec.evaluation.problems.errors import ProblemError
 from gigaexec.evaluation.problems.files import read_yaml
 from gigaexec.evaluation.problems.metrics import MetricSpec, MetricsSpec, default_sentinel
 
-_MAX_DECIMALS = 30  # more than useful: a float has only 17 significant digits
+_MAX_DECIMALS = 30  # more than anybody needs: a float has at most 17 significant digits
 # PyYAML reads YAML 1.1, in which 1e-5 is text because it has no dot. Users mean the number.
 _NUMBER_WITHOUT_DOT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 
@@ -60,7 +60,7 @@ class _Key:
     may_be_null: bool = False
 
 
-_BOUND = _Key("a finite number; leave it out for no bound", _number, may_be_null=True)
+_BOUND = _Key("a finite number (for no bound, leave out this key)", _number, may_be_null=True)
 _KEYS = {
     "description": _Key("text", _text),
     "decimals": _Key(f"a whole number from 0 to {_MAX_DECIMALS}", _decimals),
@@ -129,7 +129,8 @@ def _read_metric(name: str, entry: object) -> tuple[MetricSpec, list[str]]:
         findings.append(f".lower_bound: expected a number <= upper_bound ({high!r}), got {low!r}")
     if not math.isfinite(spec.sentinel_value):
         findings.append(
-            ".sentinel_value: expected a number outside the bounds, got nothing and no default fits them"
+            ".sentinel_value: expected a number outside the bounds, got nothing, and the default (twice the "
+            "worst bound) is infinite"
         )
     elif "sentinel_value" in given and not _may_be_sentinel(spec):
         between = " to ".join("no bound" if bound is None else repr(bound) for bound in bounds)

@@ -27,7 +27,7 @@ CALL_STAGE = "call"
 METRICS_STAGE = "metrics"
 """Name of the stage whose output contains the metrics to judge."""
 CONTEXT = "context"
-"""Name of the initial value of the pipeline that is the context of the problem."""
+"""Name of the pipeline's initial value that contains the context of the problem."""
 ENTRYPOINT = "entrypoint"
 """Name of the function that the default pipeline calls in a program."""
 

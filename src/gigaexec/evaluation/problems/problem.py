@@ -23,9 +23,9 @@ INITIAL_PROGRAMS_FOLDER = "initial_programs"
 
 # Required file -> explanation of its content, appended to the message about a missing file.
 _REQUIRED_FILES = {
-    VALIDATOR_FILE: " (the function validate, which scores the result of a program)",
+    VALIDATOR_FILE: " (it must define the function validate, which scores the result of a program)",
     METRICS_FILE: "",
-    DESCRIPTION_FILE: " (what the task is, in words)",
+    DESCRIPTION_FILE: " (it describes the task in words)",
 }
 
 _T = TypeVar("_T")

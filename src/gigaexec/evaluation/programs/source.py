@@ -18,7 +18,9 @@ class SourceUnreadableError(ConfigurationError):
 
 
 def read_source(path: str | Path) -> str:
-    """Return the text of a Python file, decoded as Python does, by encoding declaration or byte order mark.
+    """Return the text of a Python file.
+
+    The encoding is detected as in Python: from an encoding declaration or a byte order mark, else UTF-8.
 
     Raises:
         SourceUnreadableError: The file is missing or cannot be read; the message names the file.

@@ -1,7 +1,7 @@
 """Stages of the evaluation of a program, and the pipeline that runs the stages.
 
-A stage returns a `ProgramStageResult`; it does not raise for a failure of the program. Needs the extra
-`stages`.
+A stage returns a `ProgramStageResult`; it does not raise for a failure of the program. This package
+needs the extra `stages`.
 """
 
 # ruff: noqa: E402 - require_stages_extra() must run before the imports that need the extra

@@ -69,7 +69,7 @@ class PythonCodeExecutor(Stage):
         return [], {}
 
     def parse_output(self, value: Any, inputs: Any) -> StageModel:
-        """Convert the value that the function returned to `output_model`. Raise an error if that fails."""
+        """Make an instance of `output_model` from the returned value. Raise an error if that fails."""
         return ValueOutput(value=value)
 
     def build_call(self, program: Program, inputs: Any) -> WorkerCall:

@@ -35,7 +35,7 @@ class CallFileFunction(PythonCodeExecutor):
 
     Args:
         path: Path of the file.
-        folder: Folder to which a relative `path` is relative. Default: the current folder.
+        folder: Base folder of a relative `path`. Default: the current folder.
         function_name: Name of the function.
         python_path: Further folders from which the file can import.
         timeout: Maximum run time of the call, seconds.
@@ -75,7 +75,7 @@ class CallFileFunction(PythonCodeExecutor):
 class CallValidatorFunction(CallFileFunction):
     """Call `validate(payload)` of a file, or `validate(context, payload)` if a context is given.
 
-    Inputs: `payload` and `context` (optional). Outputs: `metrics` and `artifact`. The function must return a
+    Inputs: `payload`, and `context` (optional). Outputs: `metrics` and `artifact`. The function must return a
     dict of metrics, or a tuple of that dict and an artifact of any type. The options are the same as for
     `CallFileFunction`.
 

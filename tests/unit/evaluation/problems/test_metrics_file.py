@@ -85,7 +85,8 @@ def test_r85_defaults(tmp_path: Path) -> None:
         ),
         (
             "b: {lower_bound: -1.7e+308}",
-            "specs.b.sentinel_value: expected a number outside the bounds, got nothing",
+            "specs.b.sentinel_value: expected a number outside the bounds, got nothing, and the default "
+            "(twice the worst bound) is infinite",
         ),
         ("b: {decimals: five}", "specs.b.decimals: expected a whole number from 0 to 30, got 'five'"),
         ("b: {decimals: -1}", "specs.b.decimals: expected a whole number from 0 to 30, got -1"),
@@ -93,7 +94,7 @@ def test_r85_defaults(tmp_path: Path) -> None:
         ("b: {higher_is_better: 1}", "specs.b.higher_is_better: expected true or false, got 1"),
         (
             "b: {lower_bound: .inf}",
-            "specs.b.lower_bound: expected a finite number; leave it out for no bound",
+            "specs.b.lower_bound: expected a finite number (for no bound, leave out this key)",
         ),
         ("b: {lower_bound: true}", "specs.b.lower_bound: expected a finite number"),
         ("b: {lower_bound: '2'}", "specs.b.lower_bound: expected a finite number"),

@@ -60,10 +60,11 @@ def test_r84_every_mistake_of_a_folder_is_listed(tmp_path: Path) -> None:
     [
         (
             "validate.py",
-            "validate.py is missing (the function validate, which scores the result of a program)",
+            "validate.py is missing (it must define the function validate, which scores the result of a "
+            "program)",
         ),
         ("metrics.yaml", "metrics.yaml is missing"),
-        ("task_description.txt", "task_description.txt is missing (what the task is, in words)"),
+        ("task_description.txt", "task_description.txt is missing (it describes the task in words)"),
     ],
 )
 def test_r84_a_missing_file_is_named(folder: Path, name: str, finding: str) -> None:
