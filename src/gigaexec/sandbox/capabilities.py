@@ -32,8 +32,8 @@ def drop_all_capabilities() -> None:
     """Set NO_NEW_PRIVILEGES, then empty the bounding, ambient, inheritable, permitted and effective sets.
 
     On return this process has no capability in any user namespace, and executing a program gives it none. A
-    process without CAP_SETPCAP cannot empty its bounding set. Then only NO_NEW_PRIVILEGES stops setuid
-    programs.
+    process without CAP_SETPCAP cannot empty its bounding set. Then only NO_NEW_PRIVILEGES prevents a setuid
+    program from gaining capabilities.
 
     Raises:
         OSError: A system call failed. Some of the sets may already be empty.

@@ -190,8 +190,8 @@ def denied_calls(*, allow_network: bool = False) -> tuple[DeniedCall, ...]:
         *(DeniedCall(call, errno.ENOSYS) for call in _DENIED_AS_MISSING),
         *_DENIED_BY_ARGUMENT,
         DeniedCall("socket", errno.EACCES, (NoneOf(0, families),) if families else ()),
-        # With bind, a program could give a socket from socketpair() an abstract name for other calls to
-        # connect to.
+        # With bind, a program could give a socket from socketpair() an abstract name, to which programs of
+        # other calls could connect.
         *(DeniedCall(call, errno.EACCES) for call in (() if families else ("bind", "listen"))),
         DeniedCall("socket", errno.EPROTONOSUPPORT, (OneOf(2, (_IPPROTO_MPTCP,)),)),
     )

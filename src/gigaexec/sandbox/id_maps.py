@@ -1,4 +1,4 @@
-"""Maps all user and group ids into a new user namespace. Only a process outside of it may do so."""
+"""Maps all user and group ids into a new user namespace. Only a process outside the namespace can do this."""
 
 from __future__ import annotations
 

@@ -27,13 +27,14 @@ from gigaexec.sandbox.seccomp import SeccompFilter, build_program
 from gigaexec.sandbox.steps import StepRecord, Steps
 
 _SHARED_MEMORY_BYTES = 64 * 2**20
-"""Size of a call's /dev/shm: enough for semaphores and small blocks. The contents are charged to no process,
-so
-the memory limits miss them. This size is the only limit."""
+"""Size of a call's /dev/shm: enough for semaphores and small blocks.
+
+The contents are charged to no process, so the memory limits miss them. This size is the only limit.
+"""
 
 # A process that can open /dev/zero for writing can map it shared. That memory is charged to no process, so
-# the memory limits miss it. Landlock lets programs only read /dev/zero. A read-only mount would not prevent
-# writing to a device.
+# the memory limits miss it. Landlock allows programs to open /dev/zero only for reading. Without Landlock,
+# `close_device` is used: a read-only mount does not prevent writing to a device.
 _SHARED_ZEROS = "/dev/zero"
 
 _NAMESPACES = ("user_namespace", "pid_namespace", "mount_namespace")
@@ -42,7 +43,7 @@ _NAMESPACES = ("user_namespace", "pid_namespace", "mount_namespace")
 class Isolation:
     """Applies the sandbox steps to one template and its calls, and records the results.
 
-    Create it in the template's first process, before that process starts a thread.
+    Create it in the launcher, before the launcher starts a thread or forks the template.
 
     Args:
         policy: The sandbox policy.
@@ -58,9 +59,7 @@ class Isolation:
         self._are_mounts_read_only = False
         self._has_private_shared_memory = False
         self.has_namespaces = False
-        """True if this process has entered new user and mount namespaces, and made a new PID namespace for
-        its
-        next child."""
+        """True if `enter_namespaces` has created new user, PID and mount namespaces."""
         self.has_pid_namespaces = False
         """True if each call gets its own PID namespace."""
         self.has_expected_steps = False
@@ -179,7 +178,7 @@ class Isolation:
             return
         with self._record.attempt("ipc_namespace"):
             namespaces.unshare(namespaces.NEW_IPC)
-        if self._are_mounts_read_only:  # also true if make_writable() then failed for a folder of `write`
+        if self._are_mounts_read_only:  # True even if a folder of `write` could not be made writable
             namespaces.make_writable(scratch)
             with self._record.attempt("private_shared_memory", is_reported=False):
                 namespaces.mount_memory(SHARED_MEMORY, _SHARED_MEMORY_BYTES)

@@ -32,7 +32,7 @@ _FILE_RIGHTS_BY_ABI = ((1, (1 << 13) - 1), (2, _REFER), (3, _TRUNCATE), (5, _IOC
 # In a rule for a file that is not a folder, the kernel accepts only these rights.
 _RIGHTS_OVER_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV | _RESOLVE_UNIX
 _NOT_CONTROLLED_BEFORE = (
-    (2, "moves between folders (all are refused)"),
+    (2, "moves between folders (so all moves are refused)"),
     (3, "truncate"),
     (5, "ioctl on devices"),
 )
@@ -100,7 +100,7 @@ class LandlockRuleset:
         self._files = sum(rights for abi, rights in _FILE_RIGHTS_BY_ABI if abi <= self.abi)
         network = _BIND_TCP | _CONNECT_TCP if self.abi >= _NETWORK_ABI and not allow_network else 0
         scopes = _SCOPE_ABSTRACT_UNIX_SOCKET | _SCOPE_SIGNAL if self.abi >= _SCOPES_ABI else 0
-        # An older kernel accepts this structure, longer than its own, if the fields unknown to it are zero.
+        # A kernel that knows only the first fields accepts the whole structure if the other fields are zero.
         self._ruleset = _RULESET.pack(self._files, network, scopes)
         self._rules: list[bytes] = []
         self._steps = _steps(self.abi, allow_network)
@@ -134,7 +134,7 @@ class LandlockRuleset:
         """
         try:
             if not self.abi:
-                problem = "this kernel has no Landlock, or Landlock is off or refused"
+                problem = "Landlock is missing, turned off, or refused by a container"
                 raise OSError(errno.EOPNOTSUPP, problem, "landlock")
             set_no_new_privileges()
             self._restrict_self(rules)

@@ -115,7 +115,7 @@ def user_and_group() -> tuple[int, int]:
 def write_identity_map(user: int, group: int) -> None:
     """Map this process's user and group id to themselves in its new user namespace. Needs no privilege.
 
-    Then the files of all other users belong to `nobody`, and no capability gives access to these files.
+    In the namespace, the files of all other users belong to `nobody`, and no capability gives access to them.
 
     Args:
         user: The effective user id outside of the namespace.

@@ -44,8 +44,8 @@ class SandboxPolicy:
     folder, which is its current folder, HOME and TMPDIR. The scratch folder is removed after the call. The
     program has no network and no capabilities, and sees no other processes.
 
-    A folder of `sys.path` or `python_path` may contain the home folder or the spill directory. The program
-    can then only list that folder and read the modules directly in it. The folder `/` is ignored.
+    If a folder of `sys.path` or `python_path` contains the home folder or the spill directory, the program
+    can only list that folder and read the modules directly in it. The folder `/` is ignored.
 
     Args:
         level: A `SandboxLevel` or its value, such as "strict". Default: `off`.

@@ -117,7 +117,7 @@ def _tree(ranges: list[tuple[int, _Code]]) -> _Code:
 
 
 def _action(denied: list[DeniedCall]) -> _Code:
-    """Return the instructions for one system call: test its rules one after the other, otherwise allow it."""
+    """Return instructions that test the rules for one system call in order; if none applies, allow it."""
     code: _Code = []
     for each in denied:
         body = [instruction for condition in each.when for instruction in _test(condition)]

@@ -59,7 +59,7 @@ class StepRecord:
 
         Args:
             name: The step's name.
-            is_reported: True to record a step that succeeded, too.
+            is_reported: True to record the step even if it succeeds. A failed step is always recorded.
         """
         try:
             yield

@@ -1,6 +1,6 @@
 """Makes system calls, by number or through the C library. A failure raises an OSError that names the call.
 
-The module can be imported on every platform. Functions that macOS or an unknown processor lacks raise
+The module can be imported on every platform. Functions that this system or processor lacks raise
 OSError(ENOSYS).
 """
 
