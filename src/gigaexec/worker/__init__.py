@@ -1,8 +1,8 @@
 """The code that runs inside worker processes.
 
 Every worker process pays for the import time of these modules. So they import only the standard library,
-cloudpickle, the records, `untrusted/`, `wire/` and `sandbox/`. Records defined here are NamedTuples, because
-creating the class of a frozen dataclass takes five times as long.
+cloudpickle, `calls`, `limits`, `measured`, `untrusted/`, `wire/` and `sandbox/`. Records defined here are
+NamedTuples, because creating the class of a frozen dataclass takes five times as long.
 
 call             runs one call, in both kinds of worker
 reused           a worker that runs one call after another, and restores its state after each call

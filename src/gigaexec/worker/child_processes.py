@@ -1,7 +1,7 @@
 """Kills and reaps the processes that a call left running.
 
-On Linux a worker is a subreaper: orphans of the program become children of the worker. So the list of the
-worker's children includes daemons.
+On Linux, the process that uses this module is a subreaper: orphans of the program become children of this
+process. So the list of its children includes daemons.
 """
 
 from __future__ import annotations

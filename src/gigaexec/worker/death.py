@@ -27,8 +27,8 @@ def die_with_driver(lifeline: int, driver_pid: int, enable_pdeathsig: bool) -> l
         lifeline: The read end of a pipe. Only the driver has the write end, and the driver writes nothing.
             End of file means that the driver has ended.
         driver_pid: The driver's process id, to detect a driver that has already ended.
-        enable_pdeathsig: True to have the kernel kill this process also as soon as the driver thread that
-            started this process ends (`PR_SET_PDEATHSIG`, Linux only).
+        enable_pdeathsig: True to have the kernel kill this process as soon as the driver thread that started
+            this process ends, even if the driver goes on (`PR_SET_PDEATHSIG`, Linux only).
 
     Returns:
         Warnings for the log.
@@ -83,7 +83,7 @@ def exit_broken(process: str, error: BaseException) -> NoReturn:
         error: The failure.
     """
     try:
-        # The program may have replaced `sys.stderr` and functions of `os`.
+        # Call functions that were bound at import: the program may have replaced functions of `os`.
         text = f"gigaexec: the {process} failed: {type(error).__name__}: {error}\n"
         _write(2, text.encode(errors="replace"))
     finally:

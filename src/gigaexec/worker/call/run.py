@@ -80,7 +80,7 @@ class FinishedCall(NamedTuple):
 
 
 class CallRunner:
-    """Runs calls: the part that is the same in reused and forked workers."""
+    """Runs calls. Contains the steps that are the same in reused and forked workers."""
 
     def __init__(self, accountant: Accountant, streams: Streams) -> None:
         self._accountant = accountant

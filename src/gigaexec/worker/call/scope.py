@@ -34,8 +34,8 @@ class CallScope:
             self._apply_environment()
             self.imports.prepare()
         except (ValueError, OSError) as error:
-            # Causes: a lone surrogate or NUL character, or a relative path after the current folder was
-            # removed.
+            # Causes: env or python_path contains a lone surrogate or a NUL character, or python_path contains
+            # a relative path and the current folder was removed.
             self.not_prepared = error
         _set_handler(_SIGINT, signal.default_int_handler)
 

@@ -25,7 +25,7 @@ def draw_seed() -> int:
 
 
 def seed_generators(seed: int) -> None:
-    """Seed `random` and numpy's global generator. If numpy is not loaded, seed numpy when it is loaded."""
+    """Seed `random` and numpy's global generator: numpy's at once, or later when numpy is imported."""
     random.seed(seed)
     generators: Any = sys.modules.get(_NUMPY_GENERATORS)
     if generators is not None:

@@ -205,7 +205,7 @@ def _send_result(finished: FinishedCall, channel: WorkerChannel) -> None:
     try:
         channel.send(encode_message(result), [] if descriptor is None else [descriptor])
     except OSError as error:
-        # ETOOMANYREFS: as many descriptors of this user are in flight on sockets as this process may open,
+        # ETOOMANYREFS: more descriptors of this user are in flight on sockets than this process may open,
         # because another program sends descriptors that nobody receives. Send the number of the descriptor
         # instead: while the file is open in this process, the driver can open the file through /proc.
         if error.errno != errno.ETOOMANYREFS:

@@ -8,8 +8,8 @@ When PID 1 of a namespace ends, the kernel kills all other processes of the name
 
 An init runs only one system call, pause(2). The init ignores SIGCHLD, so the kernel reaps the orphans that
 the init adopts. So an init can share the memory of the init maker (CLONE_VM), and making an init takes a
-tenth of the time of a fork. The init maker is a separate process without secrets, because programs run in the
-same namespace as the init.
+tenth of the time of a fork. Programs run in the namespace of an init, so they might read the memory of the
+init. Therefore the init maker is a separate process that holds no secrets.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gigaexec.worker.death import die_with_parent
 
 _CLONE_VM = 0x00000100  # linux/sched.h
 _STACK_BYTES = 16 * 1024  # enough for an init, which runs only one system call
-# From the template, a request to make one more init. From the init maker, the message that carries a pidfd.
+# The template sends this byte to request one more init. The init maker sends it together with a pidfd.
 _WANTED = b"+"
 _MAKER_LIMIT_S = 5.0
 
@@ -41,7 +41,7 @@ class InitsEndedError(Exception):
 
 
 class NamespaceInits:
-    """The template's client of the init maker process.
+    """The template's side of the connection to the init maker process.
 
     Call `start` before the template loads anything else, so that the init maker inherits no secrets.
     """
@@ -151,8 +151,8 @@ def _make_inits(template: socket.socket) -> NoReturn:
     try:
         die_with_parent()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # every init inherits the ignored SIGCHLD
-        # A process in the namespace can send PID 1 only signals that have a handler. Python's handler for
-        # SIGINT must not be inherited by inits.
+        # Processes of a namespace can send their PID 1 only signals for which PID 1 has a handler. Inits must
+        # not inherit Python's handler for SIGINT, because then a program could interrupt its init.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         stacks = _Stacks()
         wait_for_ever = ctypes.cast(ctypes.CDLL(None).pause, ctypes.c_void_p)

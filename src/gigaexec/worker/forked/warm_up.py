@@ -28,7 +28,8 @@ def warm_up(inherited: InheritedState, results: ResultFormat, isolation: Isolati
     """Run some calls in this process, then restore `sys.path`, import finders and the SIGINT handler.
 
     Args:
-        inherited: The state that workers inherit. Sets its `usual_ready`, and calls `renew_modules`.
+        inherited: The state that workers inherit. This function sets `inherited.usual_ready`, and calls
+            `inherited.renew_modules()`.
         results: Format of return values.
         isolation: The sandbox of the template. It does not confine the warm-up calls.
     """

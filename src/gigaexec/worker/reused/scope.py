@@ -168,7 +168,7 @@ class RestoredScope(CallScope):
         try:
             os.chdir(self._baseline.folder)
         except OSError as error:
-            self._note(f"the worker's current folder {self._baseline.folder!r} was removed: {error.strerror}")
+            self._note(f"the worker cannot return to its folder {self._baseline.folder!r}: {error.strerror}")
 
     def _restore_limits(self) -> None:
         for limit, (soft, hard) in self._baseline.limits.items():

@@ -28,8 +28,8 @@ class WorkerSettings(NamedTuple):
         environment: The environment variables of the process. All others are removed.
         enable_pdeathsig: True to have the kernel kill the worker as soon as the driver thread that started
             the worker ends (`PR_SET_PDEATHSIG`, Linux only).
-        max_rss_kb: Limit on resident memory, in KiB. A worker that uses more after a call retires. None: no
-            limit.
+        max_rss_kb: Limit on resident memory, in KiB. If the worker exceeds this limit when a call has ended,
+            the worker retires. None: no limit.
         preload: Modules to import before the first call.
         channel: Descriptor of the socket to the driver.
         lifeline: Descriptor of the read end of a pipe. Only the driver has the write end, and the driver
@@ -85,7 +85,8 @@ def replace_environment(environment: dict[str, str]) -> list[str]:
     try:
         start, end = _environment_block()
         # Write the new environment instead of only zeroing the block: the driver finds the orphans of a
-        # crashed worker by the worker id in this block, also in children that fork without exec.
+        # crashed worker by the worker id in their block. Children that fork without exec have a copy of this
+        # block.
         shown = "".join(f"{name}={value}\0" for name, value in _worker_id_first(environment))
         block = os.fsencode(shown)[: end - start - 1]
         ctypes.memmove(start, block.ljust(end - start, b"\0"), end - start)

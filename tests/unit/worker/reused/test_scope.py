@@ -223,7 +223,9 @@ baseline = Baseline()
 CHANGES["removes its folder"] = "os.chdir('/'); os.rmdir(sys.argv[1])"
 print(json.dumps(run_in_scope(["removes its folder"])[1]))
 """
-    assert run_scope_script(body, str(folder)).endswith("was removed: No such file or directory")
+    assert run_scope_script(body, str(folder)).endswith(
+        f"cannot return to its folder {str(folder)!r}: No such file or directory"
+    )
 
 
 def test_r5_a_call_may_end_in_a_removed_folder(tmp_path: Path) -> None:
