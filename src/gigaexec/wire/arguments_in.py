@@ -3,8 +3,8 @@
 A driver on this machine puts large arrays into files, and sends the descriptors with the call. The files are
 mapped instead of copied: copy-on-write if a file belongs to one call, read-only if calls share the file.
 
-Arguments that another machine encoded are one block of bytes: a head, which is a pickle or in the data
-format, then the contents of arrays.
+Arguments that another machine encoded are one block of bytes: a head, then the contents of arrays. The head
+is a pickle, or the head of the data format.
 """
 
 from __future__ import annotations

@@ -132,8 +132,8 @@ def encode_arguments(call: WorkerCall) -> EncodedArguments:
     """Pickle a call's args and kwargs. Classes and functions of `__main__` are pickled by value.
 
     Raises:
-        InvalidCallError: An argument cannot be pickled, and the message names the argument. Or the call has
-            too many shared arguments.
+        InvalidCallError: An argument cannot be pickled (the message names it), or the call has too many
+            shared arguments.
     """
     with _encoding() as encoding:
         try:

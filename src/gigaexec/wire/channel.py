@@ -58,7 +58,7 @@ class WorkerChannel:
         return data
 
     def _receive_into(self, view: memoryview) -> int:
-        # Descriptors arrive with the length prefix of a call's first frame, so longer reads never get any.
+        # Descriptors arrive only with the length prefix of a call's first frame, so a longer read gets none.
         if len(view) > LENGTH_PREFIX.size:
             return self._connection.recv_into(view)
         data, descriptors = receive_with_descriptors(self._connection, len(view))

@@ -46,7 +46,7 @@ def require_count(value: Any) -> int:
 
 
 def require_amount(value: Any) -> float:
-    """Return the value if it is an int or a float from 0 to below 2**64."""
+    """Return the value if it is an int or a float, at least 0 and below 2**64."""
     # The comparison also refuses infinity and NaN. math.isfinite() would raise for an int of 400 digits.
     if type(value) not in (int, float) or not 0 <= value < _MAX_NUMBER:
         raise ProtocolError(f"expected a number from 0 to 2**64, got {_shown(value)}")

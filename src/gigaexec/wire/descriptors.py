@@ -87,7 +87,7 @@ def receive_with_descriptors(
         TooManyDescriptorsError: More than `max_descriptors` arrived. The bytes and descriptors are lost.
         OSError: The socket failed.
     """
-    # Not socket.recv_fds(): until Python 3.12 it ignores the flag, and the descriptors are inheritable.
+    # Not socket.recv_fds(): in Python 3.11 it ignores its flags, so the descriptors would be inheritable.
     room = socket.CMSG_LEN(max_descriptors * 4)  # the padding of CMSG_SPACE could hold one more descriptor
     data, ancillary, flags, _ = connection.recvmsg(count, room, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
     received = array.array("i")

@@ -1,4 +1,4 @@
-"""Calls with encoded arguments, and outcomes with encoded values, for calls of other machines.
+"""Calls with encoded arguments, and outcomes with encoded values, to be exchanged with other machines.
 
     driver                          agent                            worker
     EncodedCall.from_call           runs an EncodedCall              decodes the arguments, runs the call,

@@ -214,7 +214,7 @@ def _decode_result(facts: Any, inline: bytes) -> WorkerResult:
         raise ProtocolError("expected a result with either a value or an error, got both or neither")
     is_inline = require_bool(facts["is_inline"])
     if is_inline and (layout is None or layout.total_bytes != len(inline)):
-        raise ProtocolError(f"an inline value of {len(inline)} bytes does not have the size in its layout")
+        raise ProtocolError(f"an inline value has {len(inline)} bytes, which does not match its layout")
     if len(inline) > MAX_INLINE_BYTES:
         raise ProtocolError(f"an inline value of {len(inline)} bytes; the limit is {MAX_INLINE_BYTES} bytes")
     spill_path = facts["spill_path"]

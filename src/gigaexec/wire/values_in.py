@@ -162,7 +162,7 @@ def _contents(descriptor: int, count: int, map_file: Callable[[int, int], memory
     try:
         view, offset = memoryview(bytearray(count)), 0
     except MemoryError as error:
-        raise ValueNotReadableError(f"there is no memory for a result of {count} bytes") from error
+        raise ValueNotReadableError(f"not enough memory to read a result of {count} bytes") from error
     while offset < count:
         received = os.preadv(descriptor, [view[offset:]], offset)
         if received == 0:

@@ -99,7 +99,8 @@ class UnnamedResultFile:
         try:
             return _open(self.place, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            # EISDIR: kernel without O_TMPFILE. EOPNOTSUPP: some network filesystems, without O_TMPFILE.
+            # EISDIR: the kernel lacks O_TMPFILE. EOPNOTSUPP: the file system lacks O_TMPFILE, as some network
+            # file systems do.
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
                 raise
         path = f"{self.place}/{uuid.uuid4().hex}.unnamed"
@@ -171,7 +172,8 @@ def encode_as_data(value: Any, file: ResultFile, *, max_bytes: int | None = None
         ValueNotDataError: The data format cannot encode a part of the value. The message contains the place.
         BaseException: The other exceptions of `encode_pickled`.
     """
-    # Imported only if programs are confined, because the import takes 20 ms, once in the template process.
+    # Imported only if results are in the data format, because the import takes 20 ms. A template imports the
+    # encoder once for all its workers.
     from gigaexec.wire.data.encoder import encode_data
 
     def write_head(sink: _SpillingSink) -> list[memoryview]:

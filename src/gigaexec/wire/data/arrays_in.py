@@ -51,7 +51,9 @@ def make_array(items: Sequence[Any], decoding: DecodingContext) -> numpy.ndarray
     order, content, dimensions, *rest = items
     exactly([order, dimensions], str, int)
     if not 0 <= dimensions <= len(rest):
-        raise BadDataError("the number of dimensions of an array does not match its number of items")
+        raise BadDataError(
+            f"an array's number of dimensions must be from 0 to {len(rest)}, the number of items after it"
+        )
     shape = exactly(rest[:dimensions], *[int] * dimensions)
     return _array_on(decoding.content(content), rest[dimensions:], order, shape)
 
@@ -142,7 +144,10 @@ def _next_dtype(parts: Iterator[Any], depth: int) -> numpy.dtype[Any]:
         shape = [_next(parts, int) for _ in range(min(dimensions, _MAX_DIMENSIONS))]
         base = _next_dtype(parts, depth + 1)
         if any(size < 1 for size in shape) or math.prod(shape) * base.itemsize > _MAX_ITEM_BYTES:
-            raise BadDataError(f"a subarray has a dimension below 1, or more than {_MAX_ITEM_BYTES} bytes")
+            raise BadDataError(
+                f"expected a subarray of at most {_MAX_ITEM_BYTES} bytes, with dimensions of 1 or more; got "
+                f"shape {tuple(shape)} of {base.itemsize}-byte items"
+            )
         dtype = numpy.dtype((base, tuple(shape)))
     else:
         dtype = _simple_dtype(word)
@@ -174,7 +179,7 @@ def _next(parts: Iterator[Any], kind: type) -> Any:
     if type(part) is not kind:
         raise BadDataError(f"expected {kind.__name__} in a dtype description, got {type(part).__name__}")
     if kind is int and not _is_size(part):
-        raise BadDataError(f"a size or offset in a dtype description is not from 0 to {_MAX_SIZE}")
+        raise BadDataError(f"a size or offset in a dtype description must be from 0 to {_MAX_SIZE}")
     return part
 
 

@@ -45,7 +45,9 @@ def _check_distinct(made: Sized, keys: list[Any]) -> None:
 def _make_record(items: list[Any], decoding: DecodingContext) -> DataRecord:
     type_name, *fields = items
     if len(fields) % 2 or {type(type_name), *map(type, fields[: len(fields) // 2])} != {str}:
-        raise BadDataError("a record must have a str type name, and a str name and a value for each field")
+        raise BadDataError(
+            "expected the items of a record: its type name (str), the field names (str), then as many values"
+        )
     return DataRecord(type_name, _make_dict(fields, decoding))
 
 

@@ -55,7 +55,7 @@ CONTAINERS: dict[type, Callable[[Any, EncodingContext], tuple[int, Sequence[Any]
     DataRecord: take_record,
 }
 
-# Types that the decoder rebuilds exactly. Instances inside a container of these types become records.
+# Types that the decoder rebuilds exactly. An instance inside such a container still becomes a DataRecord.
 _KEPT_TYPES = LEAF_TYPES | {bytes} | {each.kind for each in SIMPLE_TYPES} | CONTAINERS.keys() - {DataRecord}
 
 

@@ -49,8 +49,8 @@ def decode_data(
     do not change a buffer afterwards.
 
     Memory in addition to the buffers: at most 4 bytes per byte of the head (for text), 120 bytes per leaf,
-    and 250 bytes per op. Time is linear in the size. Colliding keys are refused after at most a few times
-    (0.5 s + 2 us per item).
+    and 250 bytes per op. Time is linear in the size. Inserting colliding keys fails after a CPU time of at
+    most a few times the budget, which is 0.5 s + 2 us per item.
 
     Args:
         head: The head in MessagePack, see format.py.
@@ -121,12 +121,12 @@ class Decoding:
             Exception: The head is not valid: BadDataError, or an exception of another library.
         """
         if _leaf_count(head) > self._max_count:
-            raise BadDataError(f"more than {self._max_count} leaves")
+            raise BadDataError(f"the head declares more than {self._max_count} leaves")
         leaves, packed_ops, raw = _HEAD.decode(head)
         if len(packed_ops) % 4:
             raise BadDataError(f"the size of the ops, {len(packed_ops)} bytes, is not a multiple of 4")
         if len(packed_ops) // 4 > self._max_count:
-            raise BadDataError(f"more than {self._max_count} ops")
+            raise BadDataError(f"the head contains more than {self._max_count} ops")
         ops = array("I", packed_ops)
         if sys.byteorder == "big":
             ops.byteswap()

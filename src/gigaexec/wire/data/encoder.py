@@ -32,7 +32,7 @@ _ADVICE_FOR_ARGUMENTS = "Pass plain data instead, or send the arguments as a pic
 
 _TOO_MANY = (
     "is where the value exceeds {} items. An object that occurs twice counts twice; "
-    "a numpy array counts as one item"
+    "the elements of a numpy array are not counted"
 )
 
 _MESSAGEPACK_INTS = range(-(1 << 63), 1 << 64)
@@ -112,7 +112,7 @@ def encode_data(
     try:
         return Encoding(*limits, are_arguments=are_arguments).encode(value)
     except _UnfitLeafError:
-        # Rare. So only this second pass checks each int and each str.
+        # Such a leaf is rare, so only this second pass checks each int and each str.
         return Encoding(*limits, are_arguments=are_arguments, is_careful=True).encode(value)
 
 

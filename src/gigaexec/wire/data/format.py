@@ -13,8 +13,9 @@
                 CLOSE LIST                  -> a list of the items since OPEN
     buffers                                 contents of arrays and large bytes, outside the head
 
-The head is the MessagePack array [leaves, ops, raw bytes]. The head is not nested deeper, and has no maps or
-extension types. So msgspec's C code never recurses into untrusted structure, and never hashes untrusted keys.
+The head is the MessagePack array [leaves, ops, raw bytes]. `leaves` is the only array in it, and it contains
+no maps or extension types. So msgspec's C code never recurses into untrusted structure, and never hashes
+untrusted keys.
 All structure is in the ops, which the decoder walks with its own stack and limits.
 
 The items of a dict are all keys, then all values. The items of a record are the type name, then all field
@@ -53,9 +54,9 @@ SUBARRAY = "subarray"
 # recurse into the value, and Python's default recursion limit is 1000 frames.
 DEFAULT_MAX_DEPTH = 200
 
-# Maximum number of leaves; the same limit applies to the ops. In the driver, a container takes at most 250
-# bytes of memory, and a leaf 120 bytes (with its slot in a set) plus its text: 1.5 GB in the worst case. An
-# array counts as one item.
+# Maximum number of leaves, and also of ops. In the driver, a container takes at most 250 bytes of memory, and
+# a leaf 120 bytes (with its slot in a set) plus its text. So 4 million of each take at most 1.5 GB plus the
+# texts. The elements of arrays are not counted.
 DEFAULT_MAX_COUNT = 4_000_000
 LARGEST_MAX_COUNT = (1 << 32 - CODE_BITS) - 1
 

@@ -18,9 +18,9 @@ class HashingBudget:
     for this thread only. Decoding fails when the CPU time exceeds the budget. The budget is at least ten
     times the time that honest keys need.
 
-    Each level of nested frozensets multiplies the time of a comparison, by at most the time of building that
-    level. Therefore small sets of such keys are measured too. So inserting one slice of keys never takes much
-    longer than all slices before it.
+    Each level of nested frozensets multiplies the time of a comparison. The factor is at most proportional to
+    the time of building that level. Therefore building even small sets of such keys is measured. So inserting
+    one slice of keys never takes much longer than all slices before it.
     """
 
     # Allowance for costs that do not depend on the keys, such as page faults and a cold cache.
@@ -31,7 +31,8 @@ class HashingBudget:
     # Keys per measurement, if all keys are leaves. In a slice of 64 keys, each key costs at most 32
     # comparisons on average, so the time is linear.
     LEAF_KEYS_PER_STEP = 64
-    # Keys per measurement otherwise. Not 1: reading the clock takes as long as inserting a few tuples.
+    # Keys per measurement for all other keys. Not 1, because reading the clock takes as long as inserting a
+    # few tuples.
     OTHER_KEYS_PER_STEP = 4
 
     def __init__(self) -> None:
@@ -67,8 +68,8 @@ class HashingBudget:
         """Raise BadDataError if the keys could mix Decimals with large ints.
 
         Comparing a Decimal with an int converts the int in quadratic time: 0.8 s for 100 kB. Keys nested in
-        keys are not inspected, so a Decimal and a large int anywhere in the value are enough, unless all keys
-        are leaves.
+        keys are not inspected. So unless all keys are leaves, this method raises if the decoder has met a
+        Decimal and a large int anywhere in the value.
         """
         may_be_slow = self.has_large_int and self.has_decimal
         if may_be_slow and not LEAF_TYPES.issuperset(map(type, keys)):

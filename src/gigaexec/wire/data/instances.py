@@ -14,7 +14,7 @@ _POINTER_BYTES = object.__basicsize__ // 2  # an object consists of a reference 
 # Py_TPFLAGS_HEAPTYPE in Include/object.h: the type was created at run time, for example by a class statement.
 _IS_HEAP_TYPE = 1 << 9
 
-# Classes of the standard library whose users choose the attributes.
+# Classes of the standard library whose instances have only attributes that a program has set.
 _NAMESPACES = ("types.SimpleNamespace", "argparse.Namespace")
 
 
