@@ -24,7 +24,7 @@ _STDIN_FD, _STDOUT_FD, _STDERR_FD = range(3)
 
 
 def prepare_streams() -> None:
-    """Replace sys.stdout and sys.stderr by streams that handle failed writes for all commands.
+    """Replace sys.stdout and sys.stderr with streams that handle failed writes for all commands.
 
     A write to stdout raises, at the latest when stdout is flushed:
 
@@ -41,7 +41,7 @@ def prepare_streams() -> None:
 
 
 def log_warnings_to_stderr() -> None:
-    """Write the library's log records from level WARNING up to stderr. A second call changes nothing."""
+    """Write the library's log records of level WARNING and above to stderr. A second call changes nothing."""
     library = logging.getLogger("gigaexec")
     if not any(isinstance(handler, _StderrHandler) for handler in library.handlers):
         handler = _StderrHandler(logging.WARNING)
@@ -61,8 +61,8 @@ class _Stdout(io.FileIO):
         try:
             return super().write(data)
         except OSError as error:
-            # Replace stdout by /dev/null. Otherwise Python's flush at exit would write the buffered text and
-            # fail again.
+            # Replace stdout with /dev/null. Otherwise Python's flush at exit would write the buffered text
+            # and fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT_FD)
             if error.errno == errno.EPIPE:
                 raise Interrupted(signal.SIGPIPE) from None
@@ -79,7 +79,7 @@ class _Stderr(io.FileIO):
 
 class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        # sys.stderr is looked up for every record, because the progress bar replaces it by another stream.
+        # sys.stderr is looked up for every record, because the progress bar replaces it with another stream.
         print(f"gigaexec: {record.levelname.lower()}: {one_line(record.getMessage())}", file=sys.stderr)
 
 

@@ -28,7 +28,7 @@ _BEFORE_ALL_OTHERS = 1_000_000
 
 
 class Closing(Protocol):
-    """The interface of a backend that this module needs."""
+    """The part of a backend's interface that this module uses."""
 
     def close_at_exit(self, timeout_s: float) -> None: ...
 

@@ -39,7 +39,7 @@ _OUT_OF_BOUNDS_MARK = "!"
 _MIN_REASON_WIDTH = 60
 _MAX_REASON_WIDTH = 200
 _MIN_PROGRAM_WIDTH = 12
-# In the header, a metric name with more characters than this is broken at its underscores.
+# In the header, a metric name that is wider than this, in terminal cells, is broken at its underscores.
 _ONE_LINE_HEADER_WIDTH = 12
 
 
@@ -210,7 +210,7 @@ def _metric_cell(evaluation: ProgramEvaluation, metrics: MetricsSpec, name: str)
 
 
 def _wall_time_s(evaluation: ProgramEvaluation) -> float | None:
-    # A killed call reports no wall time. run_time_s was measured by the driver.
+    # A killed call reports no wall time, so use the run time that the driver measured.
     if evaluation.wall_time_s is None and evaluation.run_time_s > 0:
         return evaluation.run_time_s
     return evaluation.wall_time_s

@@ -67,7 +67,7 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise ProblemError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise ProblemError(f"{path}: is not UTF-8 text: {error}") from error
+        raise ProblemError(f"{path}: not UTF-8 text: {error}") from error
 
 
 def read_yaml(path: Path) -> Any:

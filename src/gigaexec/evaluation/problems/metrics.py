@@ -162,7 +162,7 @@ class MetricsSpec:
         )
 
     def judge(self, metrics: Mapping[str, Any]) -> MetricsVerdict:
-        """Return the verdict on the metrics of a program, which the validator and other stages returned.
+        """Return the verdict on the metrics that the validator and other stages returned for a program.
 
         Args:
             metrics: Metric name -> value of any type; no code of the value's class runs.

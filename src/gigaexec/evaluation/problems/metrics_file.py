@@ -51,7 +51,7 @@ class _Key:
 
     Args:
         expected: Description of the allowed values, for the error message.
-        read: Converts the value to the value for `MetricSpec`. Returns None for a wrong value.
+        read: Converts the value in the file to the value for `MetricSpec`. Returns None for a wrong value.
         may_be_null: True if null is the same as leaving out the key.
     """
 

@@ -106,7 +106,7 @@ class Pipeline:
         return cls(stages, inputs, initial=initial)
 
     def upstream(self, name: str) -> frozenset[str]:
-        """Return the name of the stage, and the names of all stages that it depends on, also indirectly."""
+        """Return the names of the stage and of all stages that it depends on, directly or indirectly."""
         needed = {source.name for source in self._sources[name].values() if not source.is_initial}
         return frozenset({name}).union(*map(self.upstream, needed))
 

@@ -196,7 +196,7 @@ def test_r84_a_file_of_another_form_is_refused(tmp_path: Path, content: str, fin
         (b"specs:\n  a: {\n", "metrics.yaml:3: not valid YAML: "),
         (b"specs:\n  a: {}\n  a: {}\n", "metrics.yaml:3: not valid YAML: the key 'a' appears twice"),
         (b"specs: \x00", "metrics.yaml: not valid YAML: unacceptable character"),
-        (b"specs: \xff", "metrics.yaml: is not UTF-8 text"),
+        (b"specs: \xff", "metrics.yaml: not UTF-8 text"),
     ],
 )
 def test_r84_broken_yaml_is_reported_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
