@@ -216,7 +216,7 @@ def _decode_result(facts: Any, inline: bytes) -> WorkerResult:
     if is_inline and (layout is None or layout.total_bytes != len(inline)):
         raise ProtocolError(f"an inline value has {len(inline)} bytes, which does not match its layout")
     if len(inline) > MAX_INLINE_BYTES:
-        raise ProtocolError(f"an inline value of {len(inline)} bytes; the limit is {MAX_INLINE_BYTES} bytes")
+        raise ProtocolError(f"an inline value has {len(inline)} bytes; the limit is {MAX_INLINE_BYTES} bytes")
     spill_path = facts["spill_path"]
     return WorkerResult(
         spill_path=None if spill_path is None else require_str(spill_path),
@@ -296,7 +296,9 @@ class FrameDecoder:
         while len(self._buffer) >= LENGTH_PREFIX.size:
             (length,) = LENGTH_PREFIX.unpack_from(self._buffer)
             if length > self._max_frame_bytes:
-                raise ProtocolError(f"a frame of {length} bytes; the limit is {self._max_frame_bytes} bytes")
+                raise ProtocolError(
+                    f"a frame declares {length} bytes; the limit is {self._max_frame_bytes} bytes"
+                )
             end = LENGTH_PREFIX.size + length
             if len(self._buffer) < end:
                 break

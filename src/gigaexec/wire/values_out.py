@@ -247,8 +247,8 @@ class _SpillingSink:
             return SpillLimitError(f"{limit}; {self._written_bytes} bytes were written")
         advice = " Free space there, or set another spill_dir." if error.errno in _NO_SPACE else ""
         return SpillWriteError(
-            f"the result could not be written to {self._file.place}: {error.strerror} "
-            f"after {self._written_bytes} bytes.{advice}"
+            f"the result could not be written to {self._file.place}: {error.strerror}; "
+            f"{self._written_bytes} bytes were written.{advice}"
         )
 
     def _write_all(self, view: memoryview) -> None:

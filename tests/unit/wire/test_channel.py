@@ -62,7 +62,7 @@ def test_a_frame_of_the_largest_size_passes() -> None:
 @given(st.integers(min_value=61, max_value=2**64 - 1), st.binary(max_size=30))
 def test_an_oversize_frame_is_refused_before_its_bytes_are_awaited(length: int, rest: bytes) -> None:
     decoder = FrameDecoder(max_frame_bytes=60)
-    with pytest.raises(ProtocolError, match=f"a frame of {length} bytes; the limit is 60"):
+    with pytest.raises(ProtocolError, match=f"a frame declares {length} bytes; the limit is 60"):
         decoder.feed(frame_prefix(length) + rest)
 
 

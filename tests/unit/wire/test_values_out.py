@@ -56,7 +56,7 @@ def test_r20_a_large_value_is_spilled_with_protocol_5_for_this_user_alone(
 def test_r21_an_existing_file_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "result.spill"
     path.write_text("mine")
-    with pytest.raises(SpillWriteError, match=r"result\.spill: File exists after 0 bytes"):
+    with pytest.raises(SpillWriteError, match=r"result\.spill: File exists; 0 bytes were written"):
         encode_value(b"x" * 100_000, path)
     assert path.read_text() == "mine"
 

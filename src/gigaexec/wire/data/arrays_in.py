@@ -100,8 +100,8 @@ def _array_on(
         content.nbytes, fmt.MAX_EMPTY_EXTENT_BYTES
     ):
         raise BadDataError(
-            f"an empty array has shape {tuple(shape)}; its nonzero dimensions take more than "
-            f"{fmt.MAX_EMPTY_EXTENT_BYTES} bytes"
+            f"an empty array has shape {tuple(shape)}; its nonzero dimensions would take more "
+            f"than {fmt.MAX_EMPTY_EXTENT_BYTES} bytes"
         )
     memory_order: Literal["C", "F"] = "F" if order == "F" else "C"
     if not content.nbytes:

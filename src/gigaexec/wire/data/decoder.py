@@ -148,7 +148,7 @@ class Decoding:
             code, number = op & fmt.CODE_MASK, op >> fmt.CODE_BITS
             if code >= fmt.LIST:
                 if len(opened) >= max_depth:
-                    raise BadDataError(f"nested deeper than {max_depth} levels")
+                    raise BadDataError(f"the value is nested deeper than {max_depth} levels")
                 start, leaf_end = leaf_end, leaf_end + number
                 made.append(makers[code](leaves[start:leaf_end], self))
             elif code == fmt.LEAVES:
@@ -156,7 +156,7 @@ class Decoding:
                 made += leaves[start:leaf_end]
             elif code == fmt.OPEN:
                 if len(opened) >= max_depth:
-                    raise BadDataError(f"nested deeper than {max_depth} levels")
+                    raise BadDataError(f"the value is nested deeper than {max_depth} levels")
                 opened.append(made)
                 made = []
             elif code == fmt.CLOSE:
