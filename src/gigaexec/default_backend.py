@@ -36,7 +36,8 @@ def resolve_backend(backend: ExecutorBackend | str | None) -> ExecutorBackend:
     It is shut down by `shutdown_executor`, or when the interpreter exits.
 
     Raises:
-        ConfigurationError: No backend has this name, or the backend cannot be created.
+        ConfigurationError: `backend` is not a backend, a name or a URL; no backend has this name; or the
+            backend cannot be created.
     """
     if backend is None:
         return _shared_backend(_default_name())

@@ -332,7 +332,9 @@ def test_r63_r10_each_call_logs_one_sanitized_debug_line(
 
     with caplog.at_level(logging.DEBUG, "gigaexec"):
         outcomes = asyncio.run(all_calls())
-    lines = [text for record in caplog.records if "function=" in (text := record.getMessage())]
+    records = [record for record in caplog.records if "function=" in record.getMessage()]
+    assert {record.name for record in records} == {"gigaexec.backends.local"}
+    lines = [record.getMessage() for record in records]
     assert len(lines) == 3
     metrics = _metrics(outcomes[0])
     for part in (

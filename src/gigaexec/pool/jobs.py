@@ -50,7 +50,7 @@ class Ending:
         kind: The event that ended the job.
         result: The worker's answer, for `ANSWERED`.
         exit_code: Exit code, or minus the signal's number, for `WORKER_DIED`; None if it is unknown.
-        message: Error text, for `NOT_STARTED`, `ANSWER_LOST`, `POOL_FAILED` and `CANCELLED`.
+        message: Error text, for `NOT_STARTED`, `ANSWER_LOST`, `POOL_FAILED`, `CANCELLED` and `WORKER_DIED`.
         output: The kept part of the program's output.
         hit: The limit that the call hit, for `LIMIT_HIT`.
         metrics: The metrics of the call; None if they are unknown.

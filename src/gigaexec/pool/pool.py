@@ -49,7 +49,6 @@ class Request:
     Raises:
         InvalidCallError: `call` is not a WorkerCall, or an argument cannot be pickled.
         ConfigurationError: `deadline_s` or `queue_timeout_s` is out of range.
-        InfrastructureError: There is not enough memory for a large argument.
     """
 
     def __init__(
@@ -174,7 +173,7 @@ class Pool:
         """Run a call and return its value encoded. This process decodes nothing that the program made.
 
         On return, worker, processes and spill file are in the same state as after `run`. The value's bytes
-        are in memory, or in a private mapping of an unlinked file. The kernel frees the disk space of the
+        are in memory, or in a mapping of an unlinked file. The kernel frees the disk space of the
         file when the last reference to the bytes is dropped.
         """
         return await self._run(request, self._keep)

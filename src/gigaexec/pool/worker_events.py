@@ -65,7 +65,10 @@ class WorkerEvents:
         )
 
     def kill(self, worker: WorkerHandle, death: Death) -> None:
-        """Kill a worker for a cause. A dying worker keeps its first cause, unless its call is cancelled."""
+        """Kill a worker for a cause.
+
+        A dying worker keeps its first cause, except that a cancellation replaces `WORKER_DIED`.
+        """
         if worker.state is WorkerState.DYING:
             # A call whose worker died may be requeued, but a cancelled call must not be.
             if death.kind is EndingKind.CANCELLED and worker.death.kind is EndingKind.WORKER_DIED:

@@ -337,7 +337,7 @@ class WorkerHandle:
         if needs_file(result) and not files and result.file_number is not None:
             files = [self._channel.fetch_file(self.supervised, result.file_number)]
         if len(files) != needs_file(result):
-            raise ProtocolError(f"expected {needs_file(result):d} files with the result, got {len(files)}")
+            raise ProtocolError(f"expected {needs_file(result):d} file(s) with the result, got {len(files)}")
         return Answer(result, files[0] if files else None)
 
     def _on_end_of_channel(self) -> None:

@@ -17,7 +17,7 @@ class SandboxLevel(enum.StrEnum):
     OFF = "off"
     """No confinement: the program has all rights of the user. All its processes still end with the call."""
     STANDARD = "standard"
-    """Every protection that this machine offers. `Outcome.confinement` lists the protections in force."""
+    """Every protection that this machine offers. `Outcome.confinement` says which ones are in force."""
     STRICT = "strict"
     """Every protection. If any protection is missing, no program runs and calls end with `SandboxError`."""
 

@@ -157,7 +157,8 @@ def _contents(descriptor: int, count: int, map_file: Callable[[int, int], memory
     if map_file is not None:
         try:
             return map_file(descriptor, count)
-        except OSError as error:  # some network filesystems refuse mmap
+        # OSError: some network filesystems refuse mmap. ValueError: the file has shrunk since it was checked.
+        except (OSError, ValueError) as error:
             logger.debug("the file with the result cannot be mapped (%s); reading the file instead", error)
     try:
         view, offset = memoryview(bytearray(count)), 0

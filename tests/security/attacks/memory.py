@@ -5,13 +5,13 @@ from __future__ import annotations
 from gigaexec import Limits
 from tests.security.attack import ALL_CONFINED, NEITHER, NOWHERE, OFF, Attack, Where, ended_ok, survived
 
-_MEBIBYTE = 2**20
-_MEMORY = Limits(memory_bytes=100 * _MEBIBYTE)
+MEBIBYTE = 2**20
+MEMORY_LIMIT = Limits(memory_bytes=100 * MEBIBYTE)
 
 
 def _hides_memory(name: str, what: str, program: str, through: frozenset[Where] = NOWHERE) -> Attack:
     """Return an attack that holds 250 MiB, above its limit of 100 MiB, until the engine kills it."""
-    return Attack(name, what, program, ended_ok, through=through, limits=_MEMORY, deadline_s=60.0)
+    return Attack(name, what, program, ended_ok, through=through, limits=MEMORY_LIMIT, deadline_s=60.0)
 
 
 MEMORY = (
@@ -159,7 +159,7 @@ MEMORY = (
         """,
         survived,  # under load, the call may end before a memory sample
         through=NOWHERE,
-        limits=_MEMORY,
+        limits=MEMORY_LIMIT,
         tried=ALL_CONFINED,
     ),
 )

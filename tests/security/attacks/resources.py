@@ -15,10 +15,7 @@ from tests.security.attack import (
     said_so,
     took_longer_than,
 )
-from tests.security.attacks.memory import MEMORY
-
-_MEBIBYTE = 2**20
-_MEMORY = Limits(memory_bytes=100 * _MEBIBYTE)
+from tests.security.attacks.memory import MEBIBYTE, MEMORY, MEMORY_LIMIT
 
 
 def _output_was_kept_whole(attempt: Attempt) -> bool:
@@ -59,7 +56,7 @@ RESOURCES = (
         """,
         ended_ok,
         through=NOWHERE,
-        limits=_MEMORY,
+        limits=MEMORY_LIMIT,
         deadline_s=5.0,
     ),
     *MEMORY,
@@ -108,7 +105,7 @@ RESOURCES = (
         """,
         ended_not_as("scratch_exceeded"),
         through=NOWHERE,
-        limits=Limits(scratch_bytes=5 * _MEBIBYTE),
+        limits=Limits(scratch_bytes=5 * MEBIBYTE),
         tried=ALL_CONFINED,
     ),
     Attack(
@@ -125,7 +122,7 @@ RESOURCES = (
         """,
         ended_not_as("scratch_exceeded"),
         through=NOWHERE,
-        limits=Limits(scratch_bytes=5 * _MEBIBYTE),
+        limits=Limits(scratch_bytes=5 * MEBIBYTE),
         tried=ALL_CONFINED,
     ),
     Attack(
@@ -141,7 +138,7 @@ RESOURCES = (
         """,
         ended_not_as("scratch_exceeded"),
         through=NOWHERE,
-        limits=Limits(scratch_bytes=5 * _MEBIBYTE),
+        limits=Limits(scratch_bytes=5 * MEBIBYTE),
         tried=ALL_CONFINED,
     ),
     Attack(
@@ -157,7 +154,7 @@ RESOURCES = (
         """,
         ended_not_as("scratch_exceeded"),
         through=NOWHERE,
-        limits=Limits(scratch_bytes=5 * _MEBIBYTE),
+        limits=Limits(scratch_bytes=5 * MEBIBYTE),
         tried=ALL_CONFINED,
     ),
     Attack(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import selectors
 import socket
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -53,12 +55,40 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def test_r34_the_rest_of_a_call_is_not_sent_to_a_dying_worker(child: subprocess.Popen[bytes]) -> None:
+@dataclass
+class _SendingWorker:
+    """A worker that is sent a call of 16 MiB, which fills its socket, and the driver's selector."""
+
+    handle: WorkerHandle
+    job: Job
+    ours: socket.socket
+    theirs: socket.socket
+    selector: selectors.BaseSelector
+
+    def drain(self) -> None:
+        """Read everything that is in the socket."""
+        self.theirs.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.theirs.recv(1 << 20)
+
+    def watched_events(self) -> int:
+        """The events of the socket that the selector watches."""
+        return self.selector.get_key(self.ours).events
+
+    def deliver(self, events: int) -> None:
+        """Call the callback of the socket, as the dispatcher does."""
+        key = self.selector.get_key(self.ours)
+        key.data(key.fd, events)
+
+
+@pytest.fixture
+def sending(child: subprocess.Popen[bytes]) -> Iterator[_SendingWorker]:
     ours, theirs = socket.socketpair()
     lifeline, our_lifeline = os.pipe()
     outputs = [os.pipe(), os.pipe()]
     pipes = WorkerPipes(ours, our_lifeline, outputs[0][0], outputs[1][0])
-    with selectors.DefaultSelector() as selector:
+    with selectors.DefaultSelector() as selector, theirs:
         handle = WorkerHandle(
             "0" * 12,
             _Process(child),
@@ -71,18 +101,34 @@ def test_r34_the_rest_of_a_call_is_not_sent_to_a_dying_worker(child: subprocess.
         )
         job = Job([bytes(16 << 20)], deadline_s=60, queue_timeout_s=None, on_ended=lambda _: None)
         handle.send(job, 0.0)
-        handle.kill(Death(EndingKind.TIMED_OUT))
-        theirs.recv(16 << 20)
-        key, events = next(found for found in selector.select(timeout=10) if found[0].fd == ours.fileno())
-        assert events & selectors.EVENT_WRITE, "expected room in the socket"
-        theirs.close()
-        key.data(key.fd, selectors.EVENT_WRITE)
-        handle.kill(Death(EndingKind.WORKER_DIED, "too late"))
-        assert job.started_at is None
-        assert handle.death == Death(EndingKind.TIMED_OUT)
+        yield _SendingWorker(handle, job, ours, theirs, selector)
         handle.close()
     for descriptor in (lifeline, outputs[0][1], outputs[1][1]):
         os.close(descriptor)
+
+
+def test_r34_the_rest_of_a_call_is_not_sent_to_a_dying_worker(sending: _SendingWorker) -> None:
+    assert sending.watched_events() & selectors.EVENT_WRITE
+    sending.handle.kill(Death(EndingKind.TIMED_OUT))
+    sending.drain()
+    sending.deliver(selectors.EVENT_WRITE)
+    with pytest.raises(BlockingIOError):
+        sending.theirs.recv(1)  # nothing more was sent
+    assert sending.job.started_at is None
+
+
+def test_r34_a_dying_worker_keeps_the_cause_of_its_death(sending: _SendingWorker) -> None:
+    sending.handle.kill(Death(EndingKind.TIMED_OUT))
+    sending.handle.kill(Death(EndingKind.WORKER_DIED, "too late"))
+    assert sending.handle.death == Death(EndingKind.TIMED_OUT)
+
+
+def test_r33_a_worker_that_cannot_be_sent_its_call_is_sent_no_more(sending: _SendingWorker) -> None:
+    sending.theirs.close()
+    sending.deliver(selectors.EVENT_WRITE)
+    assert sending.watched_events() == selectors.EVENT_READ
+    sending.deliver(selectors.EVENT_READ)
+    assert sending.job.started_at is None
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))

@@ -15,7 +15,10 @@ Steps = tuple[ConfinementStep, ...]
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """The cause of a worker's death. The default means that the worker died by itself."""
+    """The cause of a worker's death.
+
+    The default means that the worker died by itself, or was killed without a cause.
+    """
 
     kind: EndingKind = EndingKind.WORKER_DIED
     message: str = ""
@@ -64,9 +67,10 @@ def ending_by_death(
 def may_be_requeued(call: RunningCall, death: Death) -> bool:
     """True if a call whose worker died may go to another worker.
 
-    The worker must have died before it read the whole call, so that the program cannot have run: for
-    example, an idle worker was killed from outside. If the worker had read a part of the call, the call
-    is requeued only once, because its large arguments may be what kills workers.
+    The worker must have died before it read the whole call, so that the program cannot have run. Examples:
+    an idle worker was killed from outside, or the driver killed the worker because the call could not be
+    sent. If the worker had read a part of the call, the call is requeued only once, because its large
+    arguments may be what kills workers.
     """
     if death.kind is not EndingKind.WORKER_DIED:
         return False

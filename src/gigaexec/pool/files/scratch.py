@@ -19,7 +19,8 @@ _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SMALLEST_ENTRY_BYTES = 4096
 
 # Maximum number of nested folders that stay open during a walk. From a deeper folder, the walk returns to the
-# parent through "..". If a program has moved the folder meanwhile, the rest of the parent is not counted.
+# parent through "..". If a program has moved the folder meanwhile, the walk continues in the deepest folder
+# that is still open: the rest of the branch below that folder is not counted.
 _MOST_OPEN_LEVELS = 32
 
 

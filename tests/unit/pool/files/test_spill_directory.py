@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.conftest import wait_until
 from tests.process.scripts import read_json, started_script
 
 from gigaexec.errors import SpillDirectoryError
@@ -190,3 +191,16 @@ def test_r22_threads_that_repair_a_removed_directory_at_once_leave_one_lock(
     directory.close()
     assert len(locks) == 1, f"expected one lock, found {locks}"
     assert names_in(folder) == set()
+
+
+def test_r22_a_fork_during_a_repair_does_not_block_the_child(tmp_path: Path) -> None:
+    directory = SpillDirectory(tmp_path / "spill")
+    with directory._repairing:  # as if another thread repaired the directory at the fork
+        child = os.fork()
+        if child == 0:
+            directory.close_after_fork()
+            directory.repair()
+            directory.close()
+            os._exit(0)
+        wait_until(lambda: os.waitpid(child, os.WNOHANG)[0] == child, what="the child ends")
+    directory.close()

@@ -168,7 +168,8 @@ def holding(name: str, value: Any) -> Any:
     [
         (
             print,
-            r"^result is a builtin_function_or_method, which the data format cannot encode\. .*=\"pickle\"",
+            r"^result is a builtin_function_or_method, which the data format cannot encode\."
+            r" .*results=\"pickle\"",
         ),
         (
             {"model": holding("layers", [1, 2, 3, len])},

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from gigaexec.calls import ErrorKind, WorkerError
+from gigaexec.worker.call import report
 from gigaexec.worker.call.program import ProgramError, find_function, load_program, unload_program
 from gigaexec.worker.call.report import MAX_REPORT_CHARACTERS, MAX_SUMMARY_CHARACTERS, describe_exception
 
@@ -154,3 +157,17 @@ def test_r7_any_message_gives_a_one_line_summary_that_can_be_sent(message: str) 
 
 def test_the_report_has_the_given_kind() -> None:
     assert describe_exception(ProgramError("no"), ErrorKind.ARGUMENTS).kind is ErrorKind.ARGUMENTS
+
+
+def test_r7_frames_of_a_package_whose_name_starts_with_gigaexec_are_shown() -> None:
+    folder = Path(report.__file__).parents[3]
+    namespace: dict[str, Any] = {}
+    for name, body in (("gigaexec_tools", "1 / 0"), ("gigaexec", "outer()")):
+        code = f"def {'outer' if body == '1 / 0' else 'f'}():\n    {body}\n"
+        exec(compile(code, f"{folder}/{name}/part.py", "exec"), namespace)
+    with pytest.raises(ZeroDivisionError) as raised:
+        namespace["f"]()
+    assert raised.value.__traceback__ is not None
+    shown = describe_exception(raised.value.with_traceback(raised.value.__traceback__.tb_next)).stderr
+    assert "/gigaexec_tools/part.py" in shown
+    assert "/gigaexec/part.py" not in shown
