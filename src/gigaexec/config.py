@@ -215,8 +215,9 @@ def _as_names(names: object) -> frozenset[str]:
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise ConfigurationError(f"env_whitelist must be a set of names, not {names!r}")
     found = frozenset(names)
-    if not all(isinstance(name, str) for name in found):
-        raise ConfigurationError(f"env_whitelist must contain only strings, not {sorted(map(repr, found))}")
+    wrong = sorted(repr(name) for name in found if not isinstance(name, str))
+    if wrong:
+        raise ConfigurationError(f"env_whitelist must contain only strings, not {', '.join(wrong)}")
     return found
 
 
@@ -225,7 +226,7 @@ def _as_prefixes(prefixes: object) -> tuple[str, ...]:
         raise ConfigurationError(f"env_prefixes must be a tuple of strings, not {prefixes!r}")
     if not all(isinstance(prefix, str) and prefix for prefix in prefixes):
         raise ConfigurationError(
-            f"env_prefixes must contain non-empty strings ('' would match every name), not {prefixes!r}"
+            f"env_prefixes must contain only non-empty strings ('' would match every name), not {prefixes!r}"
         )
     return tuple(prefixes)
 
@@ -236,7 +237,9 @@ def _as_module_names(names: object) -> tuple[str, ...]:
     found = tuple(names)
     for name in found:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
-            raise ConfigurationError(f"preload must contain module names such as 'numpy', not {name!r:.80}")
+            raise ConfigurationError(
+                f"preload must contain only module names such as 'numpy', not {name!r:.80}"
+            )
     return found
 
 

@@ -158,6 +158,11 @@ def test_r70_a_value_that_makes_no_sense_raises_at_once_and_names_itself(field: 
     assert isinstance(refusal.value, ConfigurationError)
 
 
+def test_r70_only_the_wrong_names_of_a_whitelist_are_shown_as_they_are() -> None:
+    with pytest.raises(ConfigurationError, match=r"env_whitelist must contain only strings, not 3, b'HOME'$"):
+        WorkerConfig(env_whitelist=frozenset({"PATH", 3, b"HOME"}))  # type: ignore[arg-type]
+
+
 def test_r70_fractions_of_a_second_and_no_limit_make_sense() -> None:
     config = WorkerConfig(idle_timeout_s=0.25, start_timeout_s=math.inf)
     assert (config.idle_timeout_s, config.start_timeout_s) == (0.25, math.inf)
