@@ -197,7 +197,7 @@ class LimitExceededError(ExecRunnerError):
     Args:
         message: One line with the measured amount and the limit. `str()` of the error is this line, followed
             by `stderr`.
-        stderr: The traceback if an exception ended the call, then the captured output.
+        stderr: The captured output, preceded by the traceback if an exception ended the call.
         returncode: Always 1.
         hit: Name and value of the limit, and the measured amount.
         output: Output that the program wrote until it ended; None if the program never ran.

@@ -160,7 +160,7 @@ class WorkerHandle:
             self._on_death(self)
 
     def expiry(self) -> float:
-        """Return when the worker's state times out, on the monotonic clock; infinity for never."""
+        """Return the time when the worker's state times out, on the monotonic clock; infinity for never."""
         return self.clock.expiry(self.state, self.call.job if self.call is not None else None)
 
     def end_for_lost_channel(self) -> None:

@@ -1,4 +1,4 @@
-"""Ends a worker process with its driver, with its parent, or after a failure of the engine."""
+"""Ends a worker process when its driver or its parent ends, or after a failure of the engine."""
 
 from __future__ import annotations
 

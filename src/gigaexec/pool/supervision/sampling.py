@@ -20,10 +20,10 @@ _DELETED = " (deleted)"
 
 _MOST_FILES_SAMPLED = 4096
 
-# Maximum number of threads of a call whose lists of children are read; the first thread of each process is
-# not counted. Each thread has its own list, a file that takes 7 us to read: 4 ms for 512 threads. If a call
-# has more threads, the parents of all processes of the machine are read instead. This takes 10 us per
-# process, and does not depend on the number of threads.
+# To find the processes of a call, the driver reads the list of children of each thread, the file
+# /proc/<pid>/task/<tid>/children: 7 us per thread, 4 ms for 512 threads. If a call has more threads than this
+# maximum, not counting the first thread of each process, the driver reads the parent pid of every process on
+# the machine instead: 10 us per process, independent of the number of threads.
 _MOST_THREADS_SAMPLED = 512
 
 # To count each page once, the kernel walks the page tables: 5 ms for 16 MiB of tables. A program can make

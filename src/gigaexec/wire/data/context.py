@@ -11,7 +11,11 @@ class EncodingContext(Protocol):
     """The encoding of a whole value, seen by a function that encodes a part of the value."""
 
     def check_room(self, size_bytes: int) -> None:
-        """Raise ValueNotDataError if a buffer of this size would exceed `max_bytes`. Call before copying."""
+        """Check the size limit for one more buffer of `size_bytes`. Call before copying the content.
+
+        Raises:
+            ValueNotDataError: The encoded value would exceed the `max_bytes` of `encode_data`.
+        """
 
     def content(self, view: memoryview) -> bytes | int:
         """Return the item for this content: the bytes if they are short, else the number of a new buffer."""

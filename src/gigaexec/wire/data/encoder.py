@@ -266,7 +266,7 @@ class Encoding:
         self._raw += value
 
     def check_room(self, size_bytes: int) -> None:
-        """Raise ValueNotDataError if a buffer of this size would exceed `max_bytes`. Call before copying."""
+        """Raise ValueNotDataError if one more buffer of this size would make the value exceed `max_bytes`."""
         self._check_size(self._buffer_bytes + size_bytes)
 
     def content(self, view: memoryview) -> bytes | int:

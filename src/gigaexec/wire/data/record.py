@@ -8,12 +8,13 @@ from typing import Any, NoReturn
 class DataRecord:
     """The type name and fields of an instance of a program's class. The driver never runs code of the class.
 
-    Fields can be read as attributes: `record.loss` is `record.fields["loss"]`. A field with the name
-    `type_name`, `fields` or `__like_this__` can be read only through `fields`.
+    Fields can be read as attributes: `record.loss` is `record.fields["loss"]`. Some fields can be read only
+    through `fields`: those named `type_name` or `fields`, and those whose names start and end with two
+    underscores.
 
-    Two records are equal if their type names and their fields are equal. A record is hashable if all its
-    fields are; a record used as a key must not be changed. Attributes cannot be assigned; `fields` is an
-    ordinary dict.
+    Two records are equal if their type names and their fields are equal. A record is hashable if the values
+    of all its fields are hashable. Never change a record that is in a set or is a key of a dict. Attributes
+    cannot be assigned; `fields` is an ordinary dict.
 
     Args:
         type_name: Module and qualified name of the class, such as `model.Layer`. The program chose this text.

@@ -19,9 +19,10 @@ from gigaexec.limits import Limits
 
 SOFT_DEADLINE_VARIABLE = "GIGAEVO_EXEC_SOFT_DEADLINE_EPOCH"
 
-# RLIMIT_DATA exceeds the memory limit that the driver enforces by this headroom, so that the driver kills the
-# call first: numerical libraries exit, hang or crash when an allocation fails. Measured with OpenBLAS:
-# 128 MiB of headroom suffice while OpenBLAS loads, and 64 MiB later.
+# The driver kills a call that exceeds its memory limit. RLIMIT_DATA is higher than this limit by a headroom,
+# so that the driver kills the call before an allocation fails: after a failed allocation, numerical libraries
+# exit, hang or crash. Measured with OpenBLAS: 128 MiB of headroom suffice while OpenBLAS loads, and 64 MiB
+# later.
 DATA_HEADROOM_BYTES = 256 * 2**20
 
 # RLIMIT_CPU exceeds the CPU limit by this headroom. The driver kills a call at its CPU limit. If the driver
