@@ -58,7 +58,7 @@ def default_loky_backend() -> LokyBackend:
 def shutdown_executor(*, wait: bool = False) -> None:
     """Shut down all shared backends, including the default backend, and remove their handlers.
 
-    A later use of the default backend, a name or a URL creates a new backend.
+    If the default backend, or a backend given by name or URL, is used again later, a new backend is created.
 
     Args:
         wait: True to return only when all workers have ended.
@@ -88,7 +88,7 @@ def _default_name() -> str:
         try:
             require_backend_name(name)
         except ConfigurationError as error:
-            logger.warning("%s: %s; the default (loky) is used", DEFAULT_BACKEND_VARIABLE, error)
+            logger.warning("%s: %s. The default backend, loky, is used", DEFAULT_BACKEND_VARIABLE, error)
             name = "loky"
         _default = name
     return name

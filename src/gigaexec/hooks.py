@@ -102,4 +102,4 @@ def _notify(event: str, handlers: list[Any], *args: object) -> None:
         try:
             handler(*args)
         except Exception:  # a handler is user code and may raise anything; the call must not fail for that
-            logger.exception("an %s handler raised an exception: %r", event, handler)
+            logger.exception("the %s handler %r raised an exception", event, handler)

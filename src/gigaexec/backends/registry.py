@@ -40,7 +40,7 @@ def make_backend(name_or_url: str, config: WorkerConfig | None = None) -> Execut
         return cast(ExecutorBackend, backend_class(*arguments))
     from_url = getattr(backend_class, "from_url", None)
     if from_url is None:
-        raise ConfigurationError(f"backend {name!r} does not take a URL: {redacted_url(name_or_url)}")
+        raise ConfigurationError(f"backend {name!r} does not take a URL, got {redacted_url(name_or_url)}")
     return cast(ExecutorBackend, from_url(name_or_url, *arguments))
 
 

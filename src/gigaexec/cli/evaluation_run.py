@@ -112,7 +112,8 @@ class EvaluationRun:
             # A validator may return any object as an extra metric. If JSON cannot represent the object, the
             # evaluation of other programs must go on.
             _log.warning(
-                "%s: metrics that metrics.yaml does not specify are left out of the JSON: %s",
+                "%s: the metrics that metrics.yaml does not specify are left out of the JSON, because JSON "
+                "cannot represent them: %s",
                 evaluation.name,
                 error,
             )

@@ -74,7 +74,7 @@ def parse_seconds(text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or value <= 0:
-        raise typer.BadParameter(f"expected a number of seconds above 0, got {text!r}")
+        raise typer.BadParameter(f"expected a finite number of seconds above 0, got {text!r}")
     return value
 
 

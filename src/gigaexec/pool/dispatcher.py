@@ -202,7 +202,8 @@ class Dispatcher:
                     self._run_timers()
         except BaseException as error:
             logger.critical("the dispatcher of pool %s failed", self._config.pool_id, exc_info=True)
-            self._failure = f"the dispatcher of the pool failed: {type(error).__name__}: {error}"
+            pool_id = self._config.pool_id
+            self._failure = f"the dispatcher of pool {pool_id} failed: {type(error).__name__}: {error}"
             self._is_stopping = True
             raise
         finally:
@@ -223,7 +224,8 @@ class Dispatcher:
             )
             has_run = worker.call is not None and worker.call.job.started_at is not None
             kind = EndingKind.ANSWER_LOST if has_run else EndingKind.NOT_STARTED
-            self._events.kill(worker, Death(kind, "handling an event of the worker failed; see the log"))
+            text = "the driver failed to handle an event of the worker (see the driver's log)"
+            self._events.kill(worker, Death(kind, text))
 
     def _accept(self, job: Job) -> None:
         if self._failure:

@@ -224,7 +224,8 @@ class Staffing:
         if not isinstance(cause, OSError) or cause.errno != errno.EMFILE:
             return ""
         soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return f" Try: ulimit -n {soft_limit + _DESCRIPTORS_OF_START * (self._max_busy + self._spares)}"
+        enough = soft_limit + _DESCRIPTORS_OF_START * (self._max_busy + self._spares)
+        return f" To allow more open files, run: ulimit -n {enough}"
 
     def _on_failure(
         self, message: str, *, template: object = None, is_shortage: bool = False, is_hung: bool = False

@@ -85,7 +85,7 @@ class WorkerChannel:
         except DescriptorsLostError:
             raise
         except OSError as error:
-            logger.debug("worker %s: %s", self._worker_id, error)
+            logger.debug("the channel of worker %s failed: %s", self._worker_id, error)
             return b""
         self._files += map(OwnedDescriptor, descriptors)
         return data

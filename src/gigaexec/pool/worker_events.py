@@ -163,7 +163,7 @@ class WorkerEvents:
         ending = ending_by_answer(call, answer, worker.captured_output(), worker.reports.steps)
         reason = answer.result.retire_reason
         if not reason and worker.calls_done == self._config.max_calls_per_worker:
-            reason = f"it has run {worker.calls_done} calls"
+            reason = f"the worker has run {worker.calls_done} calls"
         if reason:
             logger.debug(
                 "pool %s: worker %s is replaced: %s",

@@ -213,4 +213,8 @@ class Disposer:
             try:
                 process.dispose()
             except Exception:  # the process is dead; only internal clean-up has failed
-                logger.warning("pool %s: clean-up after a worker failed", self._pool_id, exc_info=True)
+                logger.warning(
+                    "pool %s: the resources of an ended worker were not released",
+                    self._pool_id,
+                    exc_info=True,
+                )

@@ -169,6 +169,8 @@ def _folders(name: str, paths: Any) -> tuple[str, ...]:
                 f"{name} must contain only paths, not {type(path).__name__}: {path!r:.80}"
             ) from None
         if not text or "\0" in text:
-            raise ConfigurationError(f"{name} must contain non-empty paths without NUL, not {text!r:.80}")
+            raise ConfigurationError(
+                f"{name} must contain only non-empty paths without NUL, not {text!r:.80}"
+            )
         found.append(os.path.abspath(text))
     return tuple(found)

@@ -95,5 +95,7 @@ def require_metrics(fields: dict[str, Any]) -> ExecutionMetrics:
 
 
 def _shown(value: Any) -> str:
-    # Only floats are shown: converting a huge int to text may take long, or raise ValueError.
-    return f"{value}" if type(value) is float else type(value).__name__
+    # A huge int is not shown: converting it to text may take long, or raise ValueError.
+    if type(value) is int and value.bit_length() > 128:
+        return f"an int of {value.bit_length()} bits"
+    return f"{value}" if type(value) in (int, float) else type(value).__name__

@@ -6,7 +6,7 @@ The driver sends settings and fork requests. The template sends refusals and the
 from __future__ import annotations
 
 import json
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from typing import Any
 
 from gigaexec.measured import Usage
@@ -108,9 +108,12 @@ class WorkerReport:
         """Decode a report. Raises ValueError if the text is another message."""
         numbers: Any = json.loads(text)
         if not isinstance(numbers, list) or not all(isinstance(number, int | float) for number in numbers):
-            raise ValueError("expected the report of an ended worker: a list of numbers")
+            raise ValueError(f"expected the report of an ended worker as a list of numbers, got {text!r:.80}")
         status, peak, *used = numbers
         try:
             return cls(status, peak, Usage(*used))
         except TypeError as error:
-            raise ValueError(f"expected the report of an ended worker, got {len(numbers)} numbers") from error
+            expected = len(fields(cls)) - 1 + len(fields(Usage))
+            raise ValueError(
+                f"expected {expected} numbers in the report of an ended worker, got {len(numbers)}"
+            ) from error

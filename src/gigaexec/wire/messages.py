@@ -161,7 +161,9 @@ def decode_message(frame: bytes) -> Message:
         start = _HEADER_LENGTH.size
         header, inline = frame[start : start + header_bytes], frame[start + header_bytes :]
         if len(header) != header_bytes:
-            raise ProtocolError(f"expected a header of {header_bytes} bytes, got {len(header)}")
+            raise ProtocolError(
+                f"a frame declares a header of {header_bytes} bytes, but only {len(header)} follow"
+            )
         ((kind, facts),) = json.loads(header).items()
         return _DECODERS[kind](facts, inline)
     except ProtocolError:
@@ -211,10 +213,15 @@ def _decode_result(facts: Any, inline: bytes) -> WorkerResult:
     error = _error(facts["error"])
     layout = _layout(facts["layout"])
     if (error is None) == (layout is None):
-        raise ProtocolError("expected a result with either a value or an error, got both or neither")
+        found = "neither" if error is None else "both"
+        raise ProtocolError(f"expected a result with either a value or an error, got {found}")
     is_inline = require_bool(facts["is_inline"])
-    if is_inline and (layout is None or layout.total_bytes != len(inline)):
-        raise ProtocolError(f"an inline value has {len(inline)} bytes, which does not match its layout")
+    if is_inline and layout is None:
+        raise ProtocolError("expected a result with an error to have no inline value")
+    if is_inline and layout is not None and layout.total_bytes != len(inline):
+        raise ProtocolError(
+            f"an inline value has {len(inline)} bytes, but its layout declares {layout.total_bytes} bytes"
+        )
     if len(inline) > MAX_INLINE_BYTES:
         raise ProtocolError(f"an inline value has {len(inline)} bytes; the limit is {MAX_INLINE_BYTES} bytes")
     spill_path = facts["spill_path"]

@@ -47,7 +47,7 @@ class ValueBytes:
         layout = self.layout
         if layout.format != expected:
             raise ValueNotReadableError(
-                f"expected {self.where} in the format {str(expected)!r}, got {layout.format!r}"
+                f"expected {self.where} in the format {str(expected)!r}, got {layout.format!r:.80}"
             )
         view = memoryview(self.contents)
         if view.readonly and (layout.buffers or expected is ResultFormat.DATA):
@@ -138,7 +138,7 @@ def _problem_of(descriptor: int, expected_bytes: int, *, may_have_name: bool) ->
     if not stat.S_ISREG(found.st_mode):
         return "is not a regular file"
     if found.st_uid != os.getuid():
-        return f"belongs to uid {found.st_uid}, not to the user of this process"
+        return f"belongs to uid {found.st_uid}; this process has uid {os.getuid()}"
     if found.st_nlink != 0 and not may_have_name:
         return "has a path, so other processes could change the file; expected an unlinked file"
     if found.st_size == 0:

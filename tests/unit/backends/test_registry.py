@@ -46,7 +46,7 @@ def test_r142_a_name_makes_a_backend_with_its_configuration(name: str, kind: str
         ("https://host", r"https://; known"),
         ("ray://host", r"ray://; known"),
         ("redis://u:secret@host", r"redis://; known"),
-        ("loky://u:secret@host", r"backend 'loky' does not take a URL: loky://\*\*\*@host"),
+        ("loky://u:secret@host", r"backend 'loky' does not take a URL, got loky://\*\*\*@host"),
         ("u:secret@host", r"no backend for '\*\*\*@host'"),
         (3, "backend must be a name, a URL or a backend object, not int"),
     ],
@@ -207,7 +207,7 @@ def test_r142_an_installed_package_adds_backends(package: dict[str, str]) -> Non
             "backend 'absent' cannot be imported from other_backends:Nothing: AttributeError: module "
             "'other_backends' has no attribute 'Nothing'",
             f"{broken}named 'no_such_module'",
-            "backend 'plain' does not take a URL: plain://***@host",
+            "backend 'plain' does not take a URL, got plain://***@host",
         ],
         "by name": ["f", None],
         "by url": ["g", "echo://u:secret@host/0"],

@@ -40,5 +40,5 @@ def test_r85_record_that_json_cannot_hold_loses_its_further_metrics_and_no_more(
         ("odd", {"total": 2.0}),
         ("good", {"total": 1.0}),
     ]
-    assert "odd: metrics that metrics.yaml does not specify are left out" in caplog.text
+    assert "odd: the metrics that metrics.yaml does not specify are left out of the JSON" in caplog.text
     assert run.exit_code == 0

@@ -83,5 +83,5 @@ def _close_all() -> None:
         try:
             backend.close_at_exit(_JOIN_LIMIT_S)
         except Exception:  # an error of one backend must not keep the others open
-            logger.exception("a backend could not be shut down at exit")
+            logger.exception("a %s could not be shut down at exit", type(backend).__name__)
     stop_all(_JOIN_LIMIT_S)

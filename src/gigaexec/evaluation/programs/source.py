@@ -52,7 +52,8 @@ def read_function_source(path: Path, function_name: str) -> str:
     except SyntaxError as error:
         raise ConfigurationError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:  # ValueError: a NUL; the others: deep nesting
-        raise ConfigurationError(f"{path}: not valid Python: {error}") from error
+        reason = str(error) or type(error).__name__  # a MemoryError has no text
+        raise ConfigurationError(f"{path}: not valid Python: {reason}") from error
     if not any(_may_define(node, function_name) for node in ast.walk(tree)):
         raise ConfigurationError(f"{path}: expected a function {function_name}, found none")
     return source

@@ -57,9 +57,9 @@ class CallFileFunction(PythonCodeExecutor):
         timeout: float = DEFAULT_TIMEOUT_S,
     ) -> None:
         super().__init__(function_name=function_name, python_path=python_path, timeout=timeout)
-        for name, value in (("path", path), ("folder", folder)):
+        for name, kind, value in (("path", "file", path), ("folder", "folder", folder)):
             if not isinstance(value, str | Path):
-                raise ConfigurationError(f"{name} must be the name of a file or folder, not {value!r:.60}")
+                raise ConfigurationError(f"{name} must be the name of a {kind}, not {value!r:.60}")
         self.path = (Path(folder) / path).absolute()
         self.python_path = tuple(dict.fromkeys([str(self.path.parent), *self.python_path]))
         self._source = read_function_source(self.path, function_name)

@@ -62,9 +62,14 @@ def require_credible_limit(result: WorkerResult, limits: Limits) -> None:
     if hit is None:
         return
     if getattr(limits, hit.name, None) != hit.limit:
-        raise ProtocolError("the result reports a limit that the call does not have")
+        raise ProtocolError(
+            f"the result reports that the limit {hit.name!r:.40} = {hit.limit} was hit, but the call has no "
+            "such limit"
+        )
     if hit.measured is not None and hit.name != "result_bytes":
-        raise ProtocolError("the result reports a measured amount; only result_bytes may have one")
+        raise ProtocolError(
+            f"the result reports an amount measured for {hit.name}; workers measure only result_bytes"
+        )
 
 
 def require_credible_failure(
@@ -84,7 +89,8 @@ def require_credible_failure(
     may_refuse = level is SandboxLevel.STRICT and any(not step.held for step in steps)
     may_fail = level is not SandboxLevel.OFF and not is_confined
     if kind is ErrorKind.SANDBOX and not (may_refuse or may_fail):
-        raise ProtocolError("the result reports a failed sandbox, but the sandbox is off or already active")
+        state = "off" if level is SandboxLevel.OFF else "already active"
+        raise ProtocolError(f"the result reports a failed sandbox, but the sandbox is {state}")
 
 
 def needs_file(result: WorkerResult) -> bool:

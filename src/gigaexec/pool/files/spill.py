@@ -122,7 +122,7 @@ class SpillDirectory:
                 prepare_directory(self._path)
                 token, lock = _take_lock(self._path)
             except (OSError, SpillDirectoryError) as error:
-                logger.warning("the spill directory cannot be recreated: %s", error)
+                logger.warning("the spill directory %s cannot be recreated: %s", self._path, error)
                 return
             old, self._token, self._lock = self._lock, token, lock
             os.close(old)
@@ -136,7 +136,7 @@ class SpillDirectory:
         try:
             _remove_pool(self._path, self._token)
         except OSError as error:  # for example, no descriptor is free; the next pool tries again
-            logger.warning("files of this pool in %s could not be removed: %s", self._path, error)
+            logger.warning("files %s/pool-%s* could not be removed: %s", self._path, self._token, error)
         os.close(lock)
 
     def close_after_fork(self) -> None:

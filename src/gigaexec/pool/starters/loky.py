@@ -47,7 +47,7 @@ class LokyProcess(WorkerProcess):
         try:
             return os.pidfd_open(self.pid)
         except OSError as error:  # pidfd_open needs Linux 5.3; a container may forbid it
-            logger.debug("pidfd_open: %s; workers are polled for their end", error)
+            logger.debug("pidfd_open failed (%s); the end of the worker is polled for", error)
             return None
 
     def kill(self, pidfd: int | None) -> bool:

@@ -64,7 +64,9 @@ class Guard:
             self._process.stdin.flush()
         except OSError as error:
             # Somebody killed the guard. Calls continue, but orphans survive if the driver is killed.
-            logger.warning("the guard process is dead (%s): orphans may outlive this process", error)
+            logger.warning(
+                "the guard process is dead (%s): if this process is killed, orphans may survive", error
+            )
 
 
 def _wait_for_driver_end() -> set[str]:

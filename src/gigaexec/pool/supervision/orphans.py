@@ -48,7 +48,7 @@ class Orphans:
             if not is_tree_dead:
                 process_tree.kill_orphans({worker_id}, {worker_pid})
         except OSError as error:
-            logger.warning("the search for orphans of worker %s failed, trying again: %s", worker_id, error)
+            logger.warning("the search for orphans of worker %s failed (%s); trying again", worker_id, error)
             self._unkilled[worker_id] = worker_pid
             self.next_try_at = time.monotonic() + _RETRY_S
             return

@@ -218,4 +218,4 @@ def _send(pid: int, number: signal.Signals) -> None:
     except ProcessLookupError:
         pass
     except PermissionError as error:
-        logger.warning("cannot signal process %d with %s: %s", pid, number.name, error)
+        logger.warning("cannot send %s to process %d: %s", number.name, pid, error)

@@ -49,12 +49,15 @@ def make_array(items: Sequence[Any], decoding: DecodingContext) -> numpy.ndarray
         Exception: The items are not valid: BadDataError, or an exception of numpy.
     """
     order, content, dimensions, *rest = items
-    exactly([order, dimensions], str, int)
-    if not 0 <= dimensions <= len(rest):
+    exactly("an array", [order, dimensions], str, int)
+    if dimensions < 0:
+        raise BadDataError(f"expected an array of 0 or more dimensions, got {_shown(dimensions)}")
+    if dimensions > len(rest):
         raise BadDataError(
-            f"an array's number of dimensions must be from 0 to {len(rest)}, the number of items after it"
+            f"an array declares {_shown(dimensions)} dimensions, but only {len(rest)} items follow for its "
+            "shape and dtype"
         )
-    shape = exactly(rest[:dimensions], *[int] * dimensions)
+    shape = exactly("the shape of an array", rest[:dimensions], *[int] * dimensions)
     return _array_on(decoding.content(content), rest[dimensions:], order, shape)
 
 
@@ -68,33 +71,41 @@ def make_scalar(items: Sequence[Any]) -> Any:
     if type(content) is bytes:
         return _array_on(memoryview(bytearray(content)), description, "C", ())[()]
     dtype = _dtype_of(description)
-    if type(content) is not _LEAF_SCALAR_TYPES.get(dtype.kind):
-        raise BadDataError(f"expected a numpy scalar of kind {dtype.kind}, got {type(content).__name__}")
+    expected = _LEAF_SCALAR_TYPES.get(dtype.kind, bytes)
+    if type(content) is not expected:
+        raise BadDataError(
+            f"expected {expected.__name__} as the content of a numpy scalar of dtype.kind {dtype.kind!r}, "
+            f"got {type(content).__name__}"
+        )
     return dtype.type(content)
 
 
 def make_str(items: Sequence[Any]) -> numpy.str_:
     """Return a numpy.str_ with the text of the only item."""
-    return numpy.str_(*exactly(items, str))
+    return numpy.str_(*exactly("a numpy.str_", items, str))
 
 
 def make_bytes(items: Sequence[Any]) -> numpy.bytes_:
     """Return a numpy.bytes_ with the contents of the only item."""
-    return numpy.bytes_(*exactly(items, bytes))
+    return numpy.bytes_(*exactly("a numpy.bytes_", items, bytes))
 
 
 def _array_on(
     content: memoryview, description: Sequence[Any], order: str, shape: Sequence[int]
 ) -> numpy.ndarray[Any, Any]:
     dtype = _dtype_of(description)
-    if order not in ("C", "F") or len(shape) > _MAX_DIMENSIONS or not all(map(_is_size, shape)):
+    if order not in ("C", "F"):
+        raise BadDataError(f"expected an array of order 'C' or 'F', got {order!r:.20}")
+    if len(shape) > _MAX_DIMENSIONS:
+        raise BadDataError(f"expected an array of at most {_MAX_DIMENSIONS} dimensions, got {len(shape)}")
+    for size in shape:
+        if not _is_size(size):
+            raise BadDataError(f"a dimension of an array must be from 0 to {_MAX_SIZE}, got {_shown(size)}")
+    needed_bytes = math.prod(shape) * dtype.itemsize
+    if needed_bytes != content.nbytes:
         raise BadDataError(
-            f"expected an array of order C or F with at most {_MAX_DIMENSIONS} dimensions, each from 0 to "
-            f"{_MAX_SIZE}; got order {order!r:.20} and {len(shape)} dimensions"
-        )
-    if math.prod(shape) * dtype.itemsize != content.nbytes:
-        raise BadDataError(
-            f"the content of an array has {content.nbytes} bytes, which does not match its shape and dtype"
+            f"the content of an array has {content.nbytes} bytes, but its shape and dtype need "
+            f"{_shown(needed_bytes)} bytes"
         )
     if math.prod(size or 1 for size in shape) * dtype.itemsize > max(
         content.nbytes, fmt.MAX_EMPTY_EXTENT_BYTES
@@ -120,9 +131,14 @@ def _dtype_of(description: Sequence[Any]) -> numpy.dtype[Any]:
     if len(description) == 1:
         return _simple_dtype(description[0])
     parts = iter(description)
-    dtype = _next_dtype(parts, 0)
-    if next(parts, parts) is not parts or dtype.subdtype is not None:
-        raise BadDataError("expected the description of one dtype, got a subarray or surplus parts")
+    try:
+        dtype = _next_dtype(parts, 0)
+    except StopIteration:
+        raise BadDataError("the description of a dtype is incomplete") from None
+    if next(parts, parts) is not parts:
+        raise BadDataError("surplus items follow the description of a dtype")
+    if dtype.subdtype is not None:
+        raise BadDataError("expected a simple or structured dtype, got the dtype of a subarray")
     return dtype
 
 
@@ -164,10 +180,15 @@ def _next_structure(parts: Iterator[Any], depth: int) -> numpy.dtype[Any]:
     end = 0
     for _, offset, field_dtype in sorted(fields, key=lambda field: field[1]):
         if offset < end:
-            raise BadDataError("the fields of a structured dtype overlap")
+            raise BadDataError(
+                f"the fields of a structured dtype overlap: one starts at byte {offset}, before the end "
+                f"of the previous one at byte {end}"
+            )
         end = offset + field_dtype.itemsize
     if end > itemsize:
-        raise BadDataError("the fields of a structured dtype are larger than its item size")
+        raise BadDataError(
+            f"the fields of a structured dtype end at byte {end}, but its item size is {itemsize} bytes"
+        )
     names, offsets, formats = zip(*fields, strict=True) if fields else ((), (), ())
     layout: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": itemsize}
     dtype: numpy.dtype[Any] = numpy.dtype(layout, align=is_aligned)
@@ -179,12 +200,19 @@ def _next(parts: Iterator[Any], kind: type) -> Any:
     if type(part) is not kind:
         raise BadDataError(f"expected {kind.__name__} in a dtype description, got {type(part).__name__}")
     if kind is int and not _is_size(part):
-        raise BadDataError(f"a size or offset in a dtype description must be from 0 to {_MAX_SIZE}")
+        raise BadDataError(
+            f"a size or offset in a dtype description must be from 0 to {_MAX_SIZE}, got {_shown(part)}"
+        )
     return part
 
 
 def _is_size(number: Any) -> bool:
     return bool(0 <= number <= _MAX_SIZE)
+
+
+def _shown(number: Any) -> str:
+    # str() takes long for a huge int, or raises ValueError.
+    return str(number) if number.bit_length() <= 128 else f"an int of {number.bit_length()} bits"
 
 
 def _check_content(array: numpy.ndarray[Any, Any]) -> None:

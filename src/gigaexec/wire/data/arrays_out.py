@@ -95,7 +95,8 @@ def take_scalar(value: Any, _: EncodingContext) -> tuple[int, Sequence[Any]]:
 def _check_scalar_type(value: Any, expected: type) -> None:
     if type(value) is not expected:
         raise UnfitValueError(
-            f"is of a subclass of numpy.{expected.__name__}, which the data format cannot encode"
+            f"is a {type(value).__module__}.{type(value).__qualname__}, a subclass of "
+            f"numpy.{expected.__name__}, which the data format cannot encode"
         )
 
 

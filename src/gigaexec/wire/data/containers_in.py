@@ -39,15 +39,24 @@ def _make_set(items: list[Any], decoding: DecodingContext) -> set[Any]:
 
 def _check_distinct(made: Sized, keys: list[Any]) -> None:
     if len(made) != len(keys):
-        raise BadDataError("a set or dict has two equal keys")
+        raise BadDataError(
+            f"a {type(made).__name__} has {len(keys)} keys, but only {len(made)} distinct ones"
+        )
 
 
 def _make_record(items: list[Any], decoding: DecodingContext) -> DataRecord:
     type_name, *fields = items
-    if len(fields) % 2 or {type(type_name), *map(type, fields[: len(fields) // 2])} != {str}:
+    half, odd = divmod(len(fields), 2)
+    if odd:
         raise BadDataError(
-            "expected the items of a record: its type name (str), the field names (str), then as many values"
+            "expected as many field names as values after the type name of a record, got an odd number of "
+            f"items: {len(fields)}"
         )
+    for name in (type_name, *fields[:half]):
+        if type(name) is not str:
+            raise BadDataError(
+                f"expected the type name and field names of a record as str, got {type(name).__name__}"
+            )
     return DataRecord(type_name, _make_dict(fields, decoding))
 
 

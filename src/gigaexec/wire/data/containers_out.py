@@ -80,7 +80,7 @@ def _check_keys(keys: Iterable[Any]) -> None:
         except TypeError as error:
             raise UnfitValueError(
                 f"has a key of type {type_name_of(type(key))} that cannot be hashed in the driver, where "
-                f"instances are DataRecords: {error}"
+                f"instances are DataRecords ({error})"
             ) from None
         if not is_new:
             raise UnfitValueError(

@@ -27,7 +27,7 @@ from gigaexec.wire.data import format as fmt
 from gigaexec.wire.data.containers_in import CONTAINER_MAKERS
 from gigaexec.wire.data.format import BadDataError
 from gigaexec.wire.data.hashing import HashingBudget
-from gigaexec.wire.data.simple_types import SIMPLE_TYPES, exactly
+from gigaexec.wire.data.simple_types import SIMPLE_TYPES
 
 _HEAD = msgspec.msgpack.Decoder(tuple[list[bool | int | float | str | None], bytes, bytes])
 
@@ -120,13 +120,16 @@ class Decoding:
         Raises:
             Exception: The head is not valid: BadDataError, or an exception of another library.
         """
-        if _leaf_count(head) > self._max_count:
-            raise BadDataError(f"the head declares more than {self._max_count} leaves")
+        leaf_count = _leaf_count(head)
+        if leaf_count > self._max_count:
+            raise BadDataError(f"the head declares {leaf_count} leaves; the limit is {self._max_count}")
         leaves, packed_ops, raw = _HEAD.decode(head)
         if len(packed_ops) % 4:
             raise BadDataError(f"the size of the ops, {len(packed_ops)} bytes, is not a multiple of 4")
         if len(packed_ops) // 4 > self._max_count:
-            raise BadDataError(f"the head contains more than {self._max_count} ops")
+            raise BadDataError(
+                f"the head contains {len(packed_ops) // 4} ops; the limit is {self._max_count}"
+            )
         ops = array("I", packed_ops)
         if sys.byteorder == "big":
             ops.byteswap()
@@ -168,15 +171,21 @@ class Decoding:
                 made.append(raw[start:raw_end])
             else:
                 made.append(bytes(self._take_buffer(number)))
-        if opened or leaf_end != len(leaves) or raw_end != len(raw):
-            raise BadDataError("the ops do not match the leaves and raw bytes")
+        if opened:
+            raise BadDataError(f"the ops open {len(opened)} containers without closing them")
+        if leaf_end != len(leaves):
+            raise BadDataError(f"the head contains {len(leaves)} leaves, but its ops use {leaf_end}")
+        if raw_end != len(raw):
+            raise BadDataError(f"the head contains {len(raw)} raw bytes, but its ops use {raw_end}")
         return made
 
     def _take_buffer(self, number: int) -> memoryview:
         """Return a buffer. Taking it twice is refused: arrays that share a buffer would change together."""
-        buffer = self._buffers[number] if 0 <= number < len(self._buffers) else None
+        if not 0 <= number < len(self._buffers):
+            raise BadDataError(f"buffer {number} is missing: the value has {len(self._buffers)} buffers")
+        buffer = self._buffers[number]
         if buffer is None:
-            raise BadDataError(f"buffer {number} is missing or used twice")
+            raise BadDataError(f"buffer {number} is used twice")
         self._buffers[number] = None
         return buffer
 
@@ -184,8 +193,11 @@ class Decoding:
         """Return the content of an item: a writable copy if the item is bytes, a buffer if it is a number."""
         if type(item) is bytes:
             return memoryview(bytearray(item))
-        (number,) = exactly([item], int)
-        return self._take_buffer(number)
+        if type(item) is not int:
+            raise BadDataError(
+                f"expected content as bytes or as the number of a buffer, got {type(item).__name__}"
+            )
+        return self._take_buffer(item)
 
 
 def _leaf_count(head: bytes | memoryview) -> int:
@@ -212,14 +224,15 @@ def _arrays() -> ModuleType:
     return arrays_in
 
 
-def _refuse_code(code: int) -> _Maker:
+def _refuse_code(code: int, problem: str) -> _Maker:
     def refuse(_: list[Any], __: Decoding) -> Any:
-        raise BadDataError(f"op code {code} is unknown, or not allowed here")
+        raise BadDataError(f"op code {code} {problem}")
 
     return refuse
 
 
-_MAKERS: list[_Maker] = [_refuse_code(code) for code in range(1 << fmt.CODE_BITS)]
+_MAKERS: list[_Maker] = [_refuse_code(code, "is unknown") for code in range(1 << fmt.CODE_BITS)]
+_PLAIN_MAKERS = _MAKERS.copy()
 for _code, _maker in {
     **CONTAINER_MAKERS,
     **{each.code: each.make for each in SIMPLE_TYPES},
@@ -229,6 +242,5 @@ for _code, _maker in {
     fmt.NUMPY_BYTES: lambda items, _: _arrays().make_bytes(items),
 }.items():
     _MAKERS[_code] = _maker
-
-_PLAIN_CODES = {fmt.LIST, fmt.DICT, fmt.SURROGATE_STR}
-_PLAIN_MAKERS = [maker if code in _PLAIN_CODES else _refuse_code(code) for code, maker in enumerate(_MAKERS)]
+    is_plain = _code in (fmt.LIST, fmt.DICT, fmt.SURROGATE_STR)
+    _PLAIN_MAKERS[_code] = _maker if is_plain else _refuse_code(_code, "is not allowed in plain values")

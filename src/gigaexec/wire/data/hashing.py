@@ -62,7 +62,7 @@ class HashingBudget:
             add(start, start + step)
             self._left_s -= time.thread_time() - began
             if self._left_s < 0:
-                raise BadDataError("the hashes of set or dict keys collide: inserting them takes too long")
+                raise BadDataError("inserting set or dict keys takes too long, because their hashes collide")
 
     def check_comparable(self, keys: list[Any]) -> None:
         """Raise BadDataError if the keys could mix Decimals with large ints.
@@ -74,5 +74,5 @@ class HashingBudget:
         may_be_slow = self.has_large_int and self.has_decimal
         if may_be_slow and not LEAF_TYPES.issuperset(map(type, keys)):
             raise BadDataError(
-                "set or dict keys could mix Decimals with ints above 1 KiB, which takes too long to compare"
+                "set or dict keys could mix Decimals with ints above 1 KiB, which take too long to compare"
             )

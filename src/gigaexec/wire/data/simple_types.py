@@ -51,8 +51,13 @@ class SimpleType:
     make: Callable[[Sequence[Any], DecodingContext], Any]
 
 
-def exactly(items: Sequence[Any], *types: type) -> Sequence[Any]:
+def exactly(what: str, items: Sequence[Any], *types: type) -> Sequence[Any]:
     """Return the items unchanged, after checking their number and exact types.
+
+    Args:
+        what: The value that consists of the items, for the message.
+        items: The items.
+        *types: The expected type of each item.
 
     Raises:
         BadDataError: The items do not have exactly the given types.
@@ -60,7 +65,7 @@ def exactly(items: Sequence[Any], *types: type) -> Sequence[Any]:
     if tuple(map(type, items)) != types:
         expected = ", ".join(each.__name__ for each in types[:10])
         found = ", ".join(type(item).__name__ for item in items[:10])
-        raise BadDataError(f"expected the items ({expected}), got ({found})")
+        raise BadDataError(f"expected the items of {what} to be ({expected}), got ({found})")
     return items
 
 
@@ -77,7 +82,7 @@ def _take_big_int(marked: BigInt, _: EncodingContext) -> Sequence[Any]:
 
 
 def _make_big_int(items: Sequence[Any], decoding: DecodingContext) -> int:
-    (data,) = exactly(items, bytes)
+    (data,) = exactly("a large int", items, bytes)
     decoding.hashing.has_large_int |= len(data) > _LARGE_INT_BYTES
     return int.from_bytes(data, "little", signed=True)
 
@@ -94,7 +99,7 @@ def _take_surrogate_str(marked: SurrogateStr, _: EncodingContext) -> Sequence[An
 
 
 def _make_surrogate_str(items: Sequence[Any], _: DecodingContext) -> str:
-    text: str = exactly(items, bytes)[0].decode("utf-8", "surrogatepass")
+    text: str = exactly("a str with surrogates", items, bytes)[0].decode("utf-8", "surrogatepass")
     return text
 
 
@@ -103,7 +108,7 @@ def _take_complex(value: complex, _: EncodingContext) -> Sequence[Any]:
 
 
 def _make_complex(items: Sequence[Any], _: DecodingContext) -> complex:
-    return complex(*exactly(items, float, float))
+    return complex(*exactly("a complex number", items, float, float))
 
 
 def _take_bytearray(value: bytearray, encoding: EncodingContext) -> Sequence[Any]:
@@ -120,7 +125,7 @@ def _take_date(value: datetime.date, _: EncodingContext) -> Sequence[Any]:
 
 
 def _make_date(items: Sequence[Any], _: DecodingContext) -> datetime.date:
-    return datetime.date(*exactly(items, int, int, int))
+    return datetime.date(*exactly("a date", items, int, int, int))
 
 
 def _take_time(value: datetime.time | datetime.datetime, _: EncodingContext) -> tuple[Any, ...]:
@@ -134,7 +139,7 @@ def _take_time(value: datetime.time | datetime.datetime, _: EncodingContext) -> 
 
 
 def _make_time(items: Sequence[Any], _: DecodingContext) -> datetime.time:
-    hour, minute, second, microsecond, fold = exactly(items[:5], int, int, int, int, int)
+    hour, minute, second, microsecond, fold = exactly("a time", items[:5], int, int, int, int, int)
     (zone,) = items[5:]
     return datetime.time(hour, minute, second, microsecond, zone, fold=fold)
 
@@ -152,7 +157,7 @@ def _take_timedelta(value: datetime.timedelta, _: EncodingContext) -> Sequence[A
 
 
 def _make_timedelta(items: Sequence[Any], _: DecodingContext) -> datetime.timedelta:
-    return datetime.timedelta(*exactly(items, int, int, int))
+    return datetime.timedelta(*exactly("a timedelta", items, int, int, int))
 
 
 def _take_timezone(value: datetime.timezone, _: EncodingContext) -> Sequence[Any]:
@@ -166,7 +171,7 @@ def _make_timezone(items: Sequence[Any], decoding: DecodingContext) -> datetime.
     offset = _make_timedelta(items[:3], decoding)
     if len(items) == 3:
         return datetime.timezone(offset)  # returns the singleton timezone.utc if the offset is zero
-    return datetime.timezone(offset, *exactly(items[3:], str))
+    return datetime.timezone(offset, *exactly("a timezone", items[3:], str))
 
 
 def _take_zone_info(value: zoneinfo.ZoneInfo, _: EncodingContext) -> Sequence[Any]:
@@ -178,7 +183,7 @@ def _take_zone_info(value: zoneinfo.ZoneInfo, _: EncodingContext) -> Sequence[An
 
 
 def _make_zone_info(items: Sequence[Any], _: DecodingContext) -> zoneinfo.ZoneInfo:
-    (key,) = exactly(items, str)
+    (key,) = exactly("a ZoneInfo", items, str)
     if not _ZONE_KEY.fullmatch(key):
         raise BadDataError(f"expected a time zone key such as 'Europe/Berlin', got {key!r:.80}")
     return zoneinfo.ZoneInfo(key)
@@ -193,7 +198,7 @@ def _take_decimal(value: decimal.Decimal, _: EncodingContext) -> Sequence[Any]:
 
 def _make_decimal(items: Sequence[Any], decoding: DecodingContext) -> decimal.Decimal:
     decoding.hashing.has_decimal = True
-    return decimal.Decimal(*exactly(items, str))
+    return decimal.Decimal(*exactly("a Decimal", items, str))
 
 
 def _take_uuid(value: uuid.UUID, _: EncodingContext) -> Sequence[Any]:
@@ -201,7 +206,7 @@ def _take_uuid(value: uuid.UUID, _: EncodingContext) -> Sequence[Any]:
 
 
 def _make_uuid(items: Sequence[Any], _: DecodingContext) -> uuid.UUID:
-    high, low = exactly(items, int, int)
+    high, low = exactly("a UUID", items, int, int)
     return uuid.UUID(int=high << 64 | low)
 
 

@@ -60,7 +60,7 @@ def failure_from_record(
     names = fields.read("classes", list_of(require_str))
     kind = next((_CLASSES[name] for name in names if name in _CLASSES), None)
     if kind is None:
-        raise ProtocolError("error.classes: expected a class of gigaexec.errors, found none")
+        raise ProtocolError(f"error.classes: expected a class of gigaexec.errors, got {names!r:.80}")
     values: dict[str, Any] = {
         name: fields.read(name, _CHECKS[name]) for name in _fields_of(kind) if name in fields
     }

@@ -24,8 +24,14 @@ class Fields:
     """
 
     def __init__(self, path: str, record: object) -> None:
-        if type(record) is not dict or not all(type(key) is str for key in record):
-            raise ProtocolError(f"{path or 'the header'}: expected a dict with str keys")
+        where = path or "the header"
+        if type(record) is not dict:
+            raise ProtocolError(f"{where}: expected a dict with str keys, got {type(record).__name__}")
+        for key in record:
+            if type(key) is not str:
+                raise ProtocolError(
+                    f"{where}: expected a dict with str keys, got a key of type {type(key).__name__}"
+                )
         self._path = f"{path}." if path else ""
         self._record = record
 
@@ -95,7 +101,7 @@ def read_value(fields: Fields, content: memoryview, where: str) -> ValueBytes:
     """
     numbers = fields.read("buffers", require_list)
     if len(numbers) % 2:
-        raise ProtocolError("the last buffer has an offset, but no size")
+        raise ProtocolError(f"the last buffer of {where} has an offset, but no size")
     spans = [numbers[index : index + 2] for index in range(0, len(numbers), 2)]
     layout = require_layout(
         fields.read("format", require_str),

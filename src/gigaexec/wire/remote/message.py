@@ -74,8 +74,13 @@ def decode_message(message: Message, max_bytes: int, read: Callable[[Fields, mem
     view = memoryview(message).cast("B")
     if view.nbytes > max_bytes:
         raise RemoteFormatError(f"the message has {view.nbytes} bytes; the limit is {max_bytes} bytes")
-    if view.nbytes < _PREFIX.size or view[: len(_MAGIC)] != _MAGIC:
-        raise RemoteFormatError("not a gigaexec message: the first bytes must be GXEC")
+    start = bytes(view[: len(_MAGIC)])
+    if start != _MAGIC:
+        raise RemoteFormatError(f"not a gigaexec message: the first bytes must be GXEC, got {start!r}")
+    if view.nbytes < _PREFIX.size:
+        raise RemoteFormatError(
+            f"the message is truncated: expected at least {_PREFIX.size} bytes, got {view.nbytes}"
+        )
     _, version, header_bytes = _PREFIX.unpack_from(view)
     if version != VERSION:
         raise RemoteFormatError(f"the message has version {version}; this gigaexec reads version {VERSION}")

@@ -81,9 +81,13 @@ def decode_outcome(message: Message, *, max_bytes: int = DEFAULT_MAX_BYTES) -> E
         status = fields.read("status", require_str)
         layout = fields.section_if_any("value")
         if len({status == OutcomeStatus.OK, error is None, layout is not None}) != 1:
-            raise ProtocolError("expected an outcome with either the status ok and a value, or an error")
+            raise ProtocolError(
+                "expected the status ok with a value and no error, or another status with an error and no "
+                f"value; got the status {status!r:.40} with {'no' if error is None else 'an'} error and "
+                f"{'no' if layout is None else 'a'} value"
+            )
         if layout is None and content.nbytes:
-            raise ProtocolError(f"{content.nbytes} bytes follow an outcome without a value")
+            raise ProtocolError(f"expected no bytes after an outcome without a value, got {content.nbytes}")
         outcome = Outcome(
             # From the error's class, not from the field `status`: a newer sender may use a status that is
             # unknown here.

@@ -101,10 +101,12 @@ class NamespaceInits:
 
     def _take(self) -> int | None:
         ready = [number for number, _ in self._poll.poll(_MAKER_LIMIT_S * 1000)]
-        if self._maker_socket.fileno() not in ready:
+        if not ready:
             raise InitsEndedError(
-                f"the process that makes PID namespaces has ended, or did not answer in {_MAKER_LIMIT_S:g} s"
+                f"the process that makes PID namespaces did not answer within {_MAKER_LIMIT_S:g} s"
             )
+        if self._maker_socket.fileno() not in ready:
+            raise InitsEndedError("the process that makes PID namespaces has ended")
         try:
             text, descriptors = receive_with_descriptors(self._maker_socket, 4096)
         except DescriptorsLostError:

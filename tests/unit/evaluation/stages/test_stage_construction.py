@@ -48,7 +48,7 @@ def test_r81_an_undecodable_file_raises_when_the_stage_is_made(tmp_path: Path) -
         (lambda: CallProgramFunctionWithFixedArgs(args=5), "args must be a list, not 5"),  # type: ignore
         (lambda: CallProgramFunctionWithFixedArgs(args="ab"), "args must be a list, not 'ab'"),
         (lambda: CallProgramFunctionWithFixedArgs(kwargs=[1]), "kwargs must map names"),  # type: ignore
-        (lambda: CallFileFunction(3), "path must be the name of a file or folder, not 3"),  # type: ignore
+        (lambda: CallFileFunction(3), "path must be the name of a file, not 3"),  # type: ignore
         (lambda: RuntimeFitnessStage(timed_runs=0), "timed_runs must be a positive whole number"),
         (lambda: RuntimeFitnessStage(warmup_runs=-1), "warmup_runs must be a whole number, at least 0"),
     ],

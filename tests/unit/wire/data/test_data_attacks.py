@@ -159,6 +159,7 @@ ATTACKS = {
     "a field name twice": array_head(*structure(8, ("a", 0, "<u4"), ("a", 4, "<u4"))),
     "fields that are not aligned": array_head(*structure(8, ("a", 1, "<u4"), is_aligned=True)),
     "a structure with a count of 2**64 - 1": array_head(fmt.STRUCTURE, 8, False, HUGE, "a", 0, "<u4"),
+    "half a structure": array_head(fmt.STRUCTURE, 8),
     "a subarray as dtype": array_head(fmt.SUBARRAY, 1, 1, "<f8"),
     "a subarray of 2**64 items": array_head(*IN_A_FIELD, fmt.SUBARRAY, 2, 2**32, 2**32, "<f8"),
     "a subarray of negative size": array_head(*IN_A_FIELD, fmt.SUBARRAY, 1, -1, "<f8"),
@@ -184,7 +185,18 @@ def test_hostile_bytes_give_an_error_soon(head: bytes) -> None:
     [
         ("deep lists", "nested deeper than 200 levels"),
         ("deep subarrays", "a dtype is nested deeper than 16 levels"),
-        ("a field beyond the item", "fields of a structured dtype are larger than its item size"),
+        (
+            "a field beyond the item",
+            "fields of a structured dtype end at byte 12, but its item size is 8 bytes",
+        ),
+        ("overlapping fields", "one starts at byte 2, before the end of the previous one at byte 4"),
+        ("half a structure", "the description of a dtype is incomplete"),
+        ("a subarray as dtype", "expected a simple or structured dtype, got the dtype of a subarray"),
+        ("a key twice", "a dict has 2 keys, but only 1 distinct ones"),
+        ("equal members of a set", "a set has 2 keys, but only 1 distinct ones"),
+        ("a field named by a number", "expected the type name and field names of a record as str, got int"),
+        ("a big int from a text", r"expected the items of a large int to be \(bytes\), got \(str\)"),
+        ("a negative buffer", "buffer -1 is missing: the value has 0 buffers"),
         ("an empty array with a huge dimension", r"an empty array has shape \(0, 4611686018427387904\)"),
         ("zone Etc/../UTC", "expected a time zone key .*, got 'Etc/../UTC'"),
     ],
@@ -240,21 +252,21 @@ def test_s16_nested_frozensets_that_collide_cost_a_bounded_time(levels: int, siz
 def test_s16_colliding_keys_are_refused_before_they_cost_seconds(members: list[Any]) -> None:
     head, buffers = hostile_set(members)
     began = time.thread_time()
-    with pytest.raises(ValueNotReadableError, match="hashes of set or dict keys collide"):
+    with pytest.raises(ValueNotReadableError, match="keys takes too long, because their hashes collide"):
         decode_data(head, buffers)
     assert time.thread_time() - began < 15
 
 
 def test_s16_a_few_large_keys_are_measured_like_many_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HashingBudget, "_BASE_S", 0.001)
-    with pytest.raises(ValueNotReadableError, match="hashes of set or dict keys collide"):
+    with pytest.raises(ValueNotReadableError, match="keys takes too long, because their hashes collide"):
         decode_data(*hostile_set([n * ((1 << 61) - 1) for n in range(1 << 400_000, (1 << 400_000) + 60)]))
 
 
 def test_s16_a_decimal_and_a_large_int_are_not_compared() -> None:
     large = (1 << 8_000_000) - 1
     members = [large, decimal.Decimal(large % ((1 << 61) - 1))]
-    with pytest.raises(ValueNotReadableError, match="which takes too long to compare"):
+    with pytest.raises(ValueNotReadableError, match="which take too long to compare"):
         decode_data(*hostile_set(members))
     encoded = encode_data({"n": large, "d": members[1]})
     assert decode_data(encoded.head, encoded.buffers) == {"n": large, "d": members[1]}
@@ -266,7 +278,7 @@ def test_buffers_are_each_used_once() -> None:
         decode_data(encoded.head, encoded.buffers[:1])
     with pytest.raises(ValueNotReadableError, match="a buffer is not used by any value"):
         decode_data(encoded.head, [*encoded.buffers, memoryview(b"")])
-    with pytest.raises(ValueNotReadableError, match="buffer 0 is missing or used twice"):
+    with pytest.raises(ValueNotReadableError, match="buffer 0 is used twice"):
         decode_data(
             head_of([0, 0], *[op(fmt.OPEN), *[op(fmt.BYTEARRAY, 1)] * 2], op(fmt.CLOSE, fmt.LIST)),
             [memoryview(b"x")],

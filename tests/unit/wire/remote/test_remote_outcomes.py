@@ -241,12 +241,12 @@ def test_the_error_of_an_older_version_lacks_fields_that_are_new() -> None:
     ("changes", "message"),
     [
         ({"kind": "call"}, "expected a message of kind 'outcome', got 'call'"),
-        ({"status": "ok"}, "either the status ok and a value, or an error"),
-        ({"error": None}, "either the status ok and a value, or an error"),
+        ({"status": "ok"}, "got the status 'ok' with an error and no value"),
+        ({"error": None}, "got the status '.+' with no error and no value"),
         ({"status": ...}, "status is missing"),
         (
             {"error": error_record("SystemExit", "Exception")},
-            "expected a class of gigaexec.errors, found none",
+            r"expected a class of gigaexec\.errors, got \['SystemExit', 'Exception'\]",
         ),
         ({"error": error_record("CallError", message=b"m")}, r"error\.message: expected a str, got bytes"),
         ({"error": error_record("ExecRunnerError", returncode=1.5)}, r"error\.returncode: expected an int"),
@@ -258,7 +258,8 @@ def test_the_error_of_an_older_version_lacks_fields_that_are_new() -> None:
         ({"metrics": {"peak_rss_kb": 1}}, "TypeError: .*missing"),
         ({"metrics": {**dataclasses.asdict(METRICS), "wall_time_s": "1"}}, "expected a number"),
         ({"output": {"stdout": "", "stderr": "", "stdout_bytes": 0}}, r"output\.stderr_bytes is missing"),
-        ({"run_time_s": -1}, "run_time_s: expected a number"),
+        ({"run_time_s": -1}, r"run_time_s: expected a number from 0 to 2\*\*64, got -1"),
+        ({"index": -1}, r"index: expected an int from 0 to 2\*\*64 - 1, got -1"),
         ({"index": None}, "index: expected an int"),
         ({"confinement": [["landlock_files", True, ""]]}, "confinement: expected a dict"),
         ({"confinement": [{"name": "n", "held": 1, "detail": ""}]}, "held: expected a bool, got int"),
@@ -270,7 +271,7 @@ def test_a_header_that_is_not_valid_is_refused_with_its_field(changes: dict[str,
 
 
 def test_bytes_after_an_outcome_without_a_value_are_refused() -> None:
-    with pytest.raises(RemoteFormatError, match="3 bytes follow an outcome without a value"):
+    with pytest.raises(RemoteFormatError, match="expected no bytes after an outcome without a value, got 3"):
         decode_outcome(header_with(ValueBytes(ValueLayout("data", 3), b"abc")))
 
 
