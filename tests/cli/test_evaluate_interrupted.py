@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during `gigaexec evaluate`, and the output on a terminal."""
+"""Ctrl-C, SIGTERM and SIGHUP during `gigaexec evaluate`, and the output on a terminal."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def _piped(command: list[str]) -> Iterator[subprocess.Popen[str]]:
             running.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_r35_signal_stops_at_once_and_keeps_what_was_done(
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_r35_r110_signal_stops_at_once_and_keeps_what_was_done(
     problem: Path, ready: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     results = tmp_path / "out" / "results.jsonl"
@@ -118,11 +118,16 @@ class _Terminal:
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
 
+    def hang_up(self) -> None:
+        """Close the terminal, as a terminal window does. The kernel sends SIGHUP to the command."""
+        os.close(self._master)
+        self._master = -1
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._master)
-        os.close(self._slave)
+        for descriptor in {self._master, self._slave} - {-1}:
+            os.close(descriptor)
 
 
 @pytest.fixture
@@ -147,6 +152,33 @@ def test_terminal_gets_progress_and_colours_and_ctrl_c_ends_all(terminal: _Termi
     assert "\x1b[32myes" in terminal.seen
     assert "KeyboardInterrupt" not in terminal.seen
     wait_until(lambda: not worker.running(), timeout_s=5)
+
+
+def test_r110_a_closed_terminal_ends_all(problem: Path, ready: Path, tmp_path: Path) -> None:
+    results = tmp_path / "out" / "results.jsonl"
+    command = [*COMMAND, "evaluate", str(problem), "--workers", "2", "--output", str(results.parent)]
+    terminal = _Terminal(command, columns=100)
+    try:
+        while not _is_running(ready, results):
+            terminal.read()
+        worker = RecordedPids(ready)
+        terminal.hang_up()
+        assert terminal.process.wait(20) == 128 + signal.SIGHUP
+    finally:
+        terminal.close()
+    wait_until(lambda: not worker.running(), timeout_s=5)
+
+
+def test_r110_sighup_stays_ignored_under_nohup(problem: Path, ready: Path, tmp_path: Path) -> None:
+    results = tmp_path / "out" / "results.jsonl"
+    command = [*COMMAND, "evaluate", str(problem), "--workers", "2", "--output", str(results.parent)]
+    with _piped(["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *command]) as running:
+        wait_until(lambda: _is_running(ready, results), timeout_s=30)
+        running.send_signal(signal.SIGHUP)
+        running.send_signal(signal.SIGTERM)
+        _, told = running.communicate(timeout=10)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM" in told
 
 
 def test_progress_on_a_terminal_leaves_results_on_stdout(problem: Path) -> None:

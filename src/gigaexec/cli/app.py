@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 from gigaexec import __version__
 from gigaexec.cli.doctor import doctor
 from gigaexec.cli.evaluate import evaluate
-from gigaexec.cli.exit_codes import ExitCode, Interrupted
+from gigaexec.cli.exit_codes import STOP_SIGNALS, ExitCode, Interrupted
 from gigaexec.cli.run import run
 from gigaexec.cli.streams import log_warnings_to_stderr, prepare_streams, print_error
 from gigaexec.errors import GigaexecError, InfrastructureError
@@ -86,7 +86,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         status = _run_app(arguments)
         sys.stdout.flush()
     except Interrupted as interruption:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOP_SIGNALS:
             # Python removes signal handlers when it exits. A signal after that would change the exit status.
             signal.signal(number, signal.SIG_IGN)
         print_error(f"stopped by {interruption.signal_name}{interruption.progress}")

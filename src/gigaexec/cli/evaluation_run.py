@@ -19,6 +19,7 @@ from gigaexec.cli.render.progress import EvaluationProgress
 from gigaexec.cli.render.ranking import ranking_table
 from gigaexec.cli.results_file import ResultsFile
 from gigaexec.cli.short_texts import seconds_text
+from gigaexec.errors import InfrastructureError
 from gigaexec.evaluation import ProgramEvaluation, evaluate_programs, rank
 from gigaexec.evaluation.problems import Problem
 from gigaexec.untrusted.log_text import one_line
@@ -71,8 +72,11 @@ class EvaluationRun:
         try:
             run_interruptibly(self._evaluate_all(timeout_s, context_timeout_s, options))
         except Interrupted as interruption:
-            if self._done:
-                self._show_table()
+            try:
+                if self._done:
+                    self._show_table()
+            except InfrastructureError as error:  # after SIGHUP, the terminal is closed
+                _log.warning("the table cannot be shown: %s", error)
             raise Interrupted(interruption.signal_number, self._progress_text()) from None
         self._show_table()
         print(self._summary(), file=sys.stderr)

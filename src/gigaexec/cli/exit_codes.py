@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 import signal
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that end a command. SIGHUP arrives when the terminal is closed."""
+
 
 class ExitCode(enum.IntEnum):
     """Exit status of every subcommand. After a signal the status is 128 plus the signal's number."""

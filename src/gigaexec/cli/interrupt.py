@@ -1,4 +1,4 @@
-"""Handle SIGINT (Ctrl-C) and SIGTERM while a command waits for workers."""
+"""Handle SIGINT (Ctrl-C), SIGTERM and SIGHUP while a command waits for workers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
-from gigaexec.cli.exit_codes import Interrupted
+from gigaexec.cli.exit_codes import STOP_SIGNALS, Interrupted
 
 _T = TypeVar("_T")
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_interruptibly(main: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine in a new event loop, as `asyncio.run` does, until it ends or a signal arrives.
 
-    The first SIGINT or SIGTERM cancels the coroutine, whose `finally` clauses end the workers. From then on
-    SIGINT and SIGTERM are ignored until the process ends, so a second Ctrl-C cannot interrupt the cleanup.
+    The first of `STOP_SIGNALS` cancels the coroutine, whose `finally` clauses end the workers. From then on
+    these signals are ignored until the process ends, so a second Ctrl-C cannot interrupt the cleanup. A
+    signal that this process ignored from its start stays ignored, such as SIGHUP under nohup.
 
     Raises:
         Interrupted: A signal arrived. The coroutine has ended.
@@ -38,7 +38,8 @@ async def _watch(main: Coroutine[Any, Any, _T]) -> _T:
             received.append(signal_number)
             loop.call_soon_threadsafe(task.cancel)
 
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    handled = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in handled}
     try:
         return await task
     except asyncio.CancelledError:

@@ -9,20 +9,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from gigaexec.cli.exit_codes import Interrupted
+from gigaexec.cli.exit_codes import STOP_SIGNALS, Interrupted
 from gigaexec.cli.interrupt import run_interruptibly
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """Restore the handlers that an interrupted run leaves in place until its process ends."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_signal_cancels_and_lets_the_cleanup_finish(number: signal.Signals) -> None:
     seen = []
 
@@ -40,7 +40,7 @@ def test_signal_cancels_and_lets_the_cleanup_finish(number: signal.Signals) -> N
     assert seen == ["cleaned"]
 
 
-@pytest.mark.parametrize("later", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("later", STOP_SIGNALS)
 def test_signals_after_the_first_change_nothing(later: signal.Signals) -> None:
     seen = []
 
@@ -62,7 +62,7 @@ def test_signals_after_the_first_change_nothing(later: signal.Signals) -> None:
 
 
 def test_value_and_error_pass_through_and_handlers_come_back() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
 
     async def answer() -> int:
         return 42
@@ -73,4 +73,16 @@ def test_value_and_error_pass_through_and_handlers_come_back() -> None:
     assert run_interruptibly(answer()) == 42
     with pytest.raises(ValueError, match="mine"):
         run_interruptibly(fail())
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+
+
+def test_r110_a_signal_that_was_ignored_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    async def work() -> str:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0)
+        return "done"
+
+    assert run_interruptibly(work()) == "done"
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
