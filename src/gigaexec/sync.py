@@ -153,7 +153,11 @@ class _LoopRunner:
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         if self._thread is None:
-            return self._runner.run(coroutine)
+            try:
+                return self._runner.run(coroutine)
+            except KeyboardInterrupt as interrupt:
+                # Without the traceback of the cancelled task, which would be printed first.
+                raise interrupt from None
         running = self._thread.submit(self._runner.run, coroutine)
         try:
             return running.result()
