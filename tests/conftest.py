@@ -6,23 +6,14 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import resource_tracker
 from pathlib import Path
 
-import loky.backend.resource_tracker
 import psutil
 import pytest
 
 import gigaexec
 
 WaitUntil = Callable[..., None]
-
-
-def pytest_configure() -> None:
-    # loky and multiprocessing start a tracker process with the first worker, for the life of the interpreter.
-    # Started here, so that no test seems to leave the trackers' pipes open.
-    loky.backend.resource_tracker._resource_tracker.ensure_running()
-    resource_tracker.ensure_running()
 
 
 def wait_until(
@@ -90,8 +81,7 @@ def _processes() -> Iterator[str]:
             continue
         except psutil.ZombieProcess:
             command = "(zombie)"
-        if "resource_tracker" not in command:
-            yield f"{process.pid} {command}"
+        yield f"{process.pid} {command}"
 
 
 def _descriptors() -> Iterator[str]:

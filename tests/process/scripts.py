@@ -36,18 +36,8 @@ def run_script(source: str, *arguments: str, env: Mapping[str, str] | None = Non
         check=False,
     )
     assert ended.returncode == 0, f"exit code {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
-    assert not without_tracker(ended.stderr), ended.stderr
+    assert not ended.stderr, ended.stderr
     return ended.stdout
-
-
-def without_tracker(stderr: str) -> str:
-    """Return `stderr`, or "" if it holds a known traceback of loky's resource tracker process.
-
-    In about one of a thousand exits under load, the tracker tries to remove a semaphore file that the script
-    has already removed. The cause is unknown; no file is left.
-    """
-    is_tracker = "loky/backend/resource_tracker.py" in stderr and "FileNotFoundError" in stderr
-    return "" if is_tracker else stderr
 
 
 def json_of_script(source: str, *arguments: str, env: Mapping[str, str] | None = None) -> Any:

@@ -171,7 +171,7 @@ def test_r33_a_worker_killed_while_it_starts_fails_no_call(spill_dir: Path) -> N
 
     async def main() -> Outcome:
         running = asyncio.create_task(backend.run(ONE, deadline_s=30.0))
-        while not (starting := _children_named("popen_loky_posix")):
+        while not (starting := _children_named("gigaexec.worker.reused.loop")):
             await asyncio.sleep(0.001)
         os.kill(starting[0], signal.SIGKILL)
         return await running

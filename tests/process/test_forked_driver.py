@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -98,7 +99,7 @@ time.sleep(1000)
             assert list((tmp_path / "spill").iterdir()) == [], "the child must not hold the lock of the pool"
         finally:
             os.kill(child, signal.SIGKILL)
-        wait_until(lambda: not mark.pids(), 2.0, "the end of loky's helper processes")
+        wait_until(lambda: not mark.pids(), 2.0, "the end of the child")
 
 
 def test_r36_a_forked_child_that_ends_does_not_end_its_parents_workers() -> None:
@@ -154,3 +155,54 @@ for thread in threads:
 print(json.dumps(statuses))
 """
     assert json_of_script(HEAD + body) == [0] * 8
+
+
+def test_r109_no_forked_child_hangs_while_three_backends_replace_workers() -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "fork_stress.py"
+    ended = subprocess.run(
+        [sys.executable, str(script), "--forks", "40", "--limit", "20"],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
+    assert ended.stdout.endswith("0 children hung or failed\n")
+
+
+@pytest.mark.parametrize("kind", ["LokyBackend", "ForkserverBackend"])
+def test_r109_a_child_that_is_forked_while_a_worker_starts_keeps_none_of_its_descriptors(kind: str) -> None:
+    body = """
+from gigaexec.pool.starters import forkserver, loky
+
+starter = {"LokyBackend": loky.LokyStarter, "ForkserverBackend": forkserver.ForkserverStarter}[sys.argv[1]]
+start, pipes, is_starting = starter.start_worker, [], threading.Event()
+
+def start_slowly(self, worker_id):
+    process, its_pipes = start(self, worker_id)
+    pipes.append(its_pipes)
+    is_starting.set()
+    time.sleep(0.3)  # the dispatcher does not know the worker yet
+    return process, its_pipes
+
+def targets():
+    numbers = [pipes[0].channel.fileno(), pipes[0].lifeline, pipes[0].stdout, pipes[0].stderr]
+    return {os.readlink(f"/proc/self/fd/{number}") for number in numbers if number is not None}
+
+def links_of_this_process():
+    return {os.readlink(entry) for entry in os.scandir("/proc/self/fd") if os.path.islink(entry)}
+
+starter.start_worker = start_slowly
+backend = getattr(gigaexec, sys.argv[1])(gigaexec.WorkerConfig(max_workers=1))
+thread = threading.Thread(target=gigaexec.run, args=(PID, "f"), kwargs={"backend": backend})
+thread.start()
+assert is_starting.wait(30)
+of_worker = targets()
+if os.fork() == 0:
+    os._exit(1 if of_worker & links_of_this_process() else 0)
+status = os.wait()[1]
+thread.join()
+backend.shutdown_now(wait=True)
+print(json.dumps(status))
+"""
+    assert json_of_script(HEAD + body, kind) == 0

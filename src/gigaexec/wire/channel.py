@@ -22,6 +22,11 @@ class WorkerChannel:
         self._connection = connection
         self._descriptors: list[int] = []
 
+    def receive_settings(self) -> object:
+        """Wait for the pickled settings of a reused worker. Return None if the driver closed the channel."""
+        settings = self._receive_frame()
+        return None if settings is None else _loads(settings)
+
     def receive(self) -> ReceivedCall | None:
         """Wait for a call. Return None if the driver closed the channel."""
         header = self._receive_frame()

@@ -15,14 +15,13 @@ _HIGHEST_DESCRIPTOR = 1 << 20  # default of the sysctl fs.nr_open, the limit on 
 
 
 def prepare_interpreter() -> None:
-    """Reset signals and multiprocessing, enable faulthandler, and disable the writing of bytecode files.
+    """Reset signals and arguments, enable faulthandler, and disable the writing of bytecode files.
 
     Processes that are forked later inherit these settings.
     """
+    sys.argv = [""]
     _reset_signals()
     faulthandler.enable(file=2, all_threads=True)
-    # loky sets its own multiprocessing start method, which does not work in programs.
-    multiprocessing.set_start_method(None, force=True)
     if sys.platform == "linux":
         # Python 3.14 defaults to the start method forkserver. A forkserver is a new interpreter, which would
         # have to import the program, but the program has no file.

@@ -6,15 +6,21 @@ process. So the list of its children includes daemons.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from gigaexec.worker.death import prctl
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+# Longest time for a resource tracker to remove what its program left. It ends within about 20 ms.
+_TRACKER_LIMIT_S = 1.0
 
 
 def adopt_orphans() -> list[str]:
@@ -30,17 +36,24 @@ def end_child_processes() -> int:
     If a program forks faster than this function kills, the function does not return before the call's
     deadline, when the driver kills the worker.
 
+    The resource tracker of multiprocessing is not killed. It ends by itself, after it has removed the
+    semaphores and the shared memory that the program left.
+
     Returns:
         The number of processes that were still running and had to be killed.
     """
     killed = 0
+    tracker = _tracker_of_program()
+    tracker_pid = tracker._pid if tracker is not None else None
     while _has_children():
         _reap_ended_children()
-        running = _children()
+        running = [pid for pid in _children() if pid != tracker_pid]
         if not running:
             break  # all children are reaped, or this kernel cannot list children
         for pid in running:
             killed += _end_child(pid)
+    if tracker is not None:
+        killed += not _end_tracker(tracker)
     return killed
 
 
@@ -49,6 +62,30 @@ def end_children_except(kept: Collection[int]) -> None:
     while others := [pid for pid in _children() if pid not in kept]:
         for pid in others:
             _end_child(pid)
+
+
+def _tracker_of_program() -> Any:
+    """Return the `ResourceTracker` of multiprocessing if its process was started by this process, or None."""
+    module: Any = sys.modules.get("multiprocessing.resource_tracker")
+    tracker = module._resource_tracker if module is not None else None
+    return tracker if tracker is not None and tracker._pid is not None else None
+
+
+def _end_tracker(tracker: Any) -> bool:
+    """End a resource tracker, and wait for its end. Returns False if the tracker had to be killed."""
+    gc.collect()  # semaphores that are garbage report to the tracker that they are removed
+    # The tracker ends at end of file, because no other process is left that holds the pipe.
+    os.close(tracker._fd)
+    pid, tracker._fd, tracker._pid = tracker._pid, None, None
+    limit = time.monotonic() + _TRACKER_LIMIT_S
+    try:
+        while not os.waitpid(pid, os.WNOHANG)[0]:
+            if time.monotonic() >= limit:
+                return not _end_child(pid)
+            time.sleep(0.001)
+    except ChildProcessError:
+        pass  # the tracker was dead, and was reaped
+    return True
 
 
 def _has_children() -> bool:

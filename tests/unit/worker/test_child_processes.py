@@ -80,3 +80,41 @@ thread.join()
 print(json.dumps(killed))
 """
     assert run_cleanup_script(body) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /dev/shm")
+def test_r103_the_resource_tracker_ends_by_itself_and_removes_shared_memory() -> None:
+    body = """
+from multiprocessing.shared_memory import SharedMemory
+
+def leave_memory():
+    memory = SharedMemory(create=True, size=100)
+    memory.close()
+    return "/dev/shm/" + memory.name
+
+seen = []
+for _ in range(2):  # a second tracker starts after the first has ended
+    path = leave_memory()
+    seen.append([os.path.exists(path), child_processes.end_child_processes(), os.path.exists(path)])
+    try:
+        os.waitpid(-1, os.WNOHANG)
+        seen.append("a child is left")
+    except ChildProcessError:
+        continue
+print(json.dumps(seen))
+"""
+    found = json_of_script("import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 2)\n" + HEAD + body)
+    assert found == [[True, 0, False], [True, 0, False]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are listed by /proc")
+def test_r103_a_resource_tracker_that_does_not_end_is_killed() -> None:
+    body = """
+from multiprocessing import resource_tracker
+child_processes._TRACKER_LIMIT_S = 0.1
+resource_tracker.ensure_running()
+tracker = resource_tracker._resource_tracker
+held = os.dup(tracker._fd)
+print(json.dumps([child_processes.end_child_processes(), child_processes.end_child_processes()]))
+"""
+    assert run_cleanup_script(body) == [1, 0]

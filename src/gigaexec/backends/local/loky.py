@@ -1,13 +1,10 @@
-"""A backend that reuses its workers, which loky starts. Only for programs that are not hostile.
+"""A backend that reuses its workers, which loky's `fork_exec` starts. Only for programs that are not hostile.
 
-    caller (any thread, any loop) --- Dispatcher (a thread) --- a loky executor with one worker --- process
-                                                            --- a loky executor with one worker --- process
+    caller (any thread, any loop) --- Dispatcher (a thread) --- socket --- worker process
+                                                            --- socket --- worker process
 
-loky cannot kill a single call: killing a worker breaks the whole executor, and every call that is queued in
-the executor fails. So each worker has its own executor, and runs a single task for its whole life:
-`worker.reused.loop.serve`, which answers calls on a private socket. Through this socket, the dispatcher sees
-the start and the end of a call without loky's queues and threads in between, and can kill each call
-separately.
+A worker runs `worker.reused.loop`, which answers calls on a private socket. Through this socket, the
+dispatcher sees the start and the end of a call. It can kill each call separately.
 """
 
 from __future__ import annotations

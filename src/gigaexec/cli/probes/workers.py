@@ -92,8 +92,7 @@ def probe_parent_death(config: WorkerConfig) -> Finding:
         environment = {**os.environ, "GIGAEVO_EXECUTOR_SPILL_DIR": str(Path(folder) / "spill")}
         driver = subprocess.Popen(
             [sys.executable, "-c", _DRIVER, *map(os.path.abspath, sys.path)],
-            # Not the user's current folder: the driver and loky's helper processes import modules from their
-            # current folder.
+            # Not the user's current folder: the driver imports modules from its current folder.
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,45 +1,54 @@
-"""Starts reused workers with loky."""
+"""Starts reused workers with loky's `fork_exec`.
+
+    dispatcher --fork_exec--> new interpreter --> worker.reused.loop.main
+       |-- settings ---- channel ---> |
+       |-- lifeline ----------------> |
+       |<- stdout, stderr ----------- |
+
+Only `fork_exec` of loky is used. A loky executor would have locks and threads in the driver, semaphores and
+two resource tracker processes for each worker: a child that is forked while another thread holds such a lock
+can hang, daemonic processes cannot start executors, and a tracker warns of semaphores when the driver is
+interrupted.
+"""
 
 from __future__ import annotations
 
 import logging
-import multiprocessing.process
 import os
+import pickle
+import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from multiprocessing.context import get_spawning_popen
 from pathlib import Path
-from typing import Any, cast
 
-import loky
-import psutil
-from loky import process_executor
+from loky.backend.fork_exec import fork_exec
 
 from gigaexec.config import WorkerConfig
+from gigaexec.pool.starters.interpreter import interpreter_command
 from gigaexec.pool.supervision import process_tree
 from gigaexec.pool.worker_process import WorkerPipes, WorkerProcess, WorkerStarter
-from gigaexec.worker.reused.loop import serve, start
+from gigaexec.wire.messages import frame_prefix
 from gigaexec.worker.reused.start import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
-_REAPER_LIMIT_S = 0.1
-_FEEDER_LIMIT_S = 10.0
-
-_children_of_multiprocessing: set[Any] = vars(multiprocessing.process)["_children"]
+# The new session and the redirections come first: Ctrl-C in the terminal must reach the driver only, and a
+# failing import must not print on the driver's terminal.
+_MAIN = (
+    "import os; os.setsid(); os.dup2(int(sys.argv[2]), 1); os.dup2(int(sys.argv[3]), 2); "
+    "from gigaexec.worker.reused.loop import main; main(int(sys.argv[1]))"
+)
 
 
 class LokyProcess(WorkerProcess):
-    """The process of a loky executor with one worker. The executor's only task runs until the worker ends."""
+    """A process that loky's `fork_exec` started. Used on one thread at a time."""
 
-    def __init__(self, executor: Any, process: Any) -> None:
-        self.pid: int = process.pid
-        self._executor = executor
-        self._call_queue = executor._call_queue
-        self._process = process
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._exit_code: int | None = None
+        self._is_reaped = False
 
     def open_pidfd(self) -> int | None:
         if sys.platform != "linux":
@@ -55,42 +64,32 @@ class LokyProcess(WorkerProcess):
 
     def has_ended(self) -> bool:
         """True if the process is dead. Reaps the dead process."""
-        return self._process.exitcode is not None or not psutil.pid_exists(self.pid)
+        self._reap(os.WNOHANG)
+        return self._is_reaped
 
     def exit_code(self) -> int | None:
         """Return the exit code, or minus the signal's number; None if the application reaped the process."""
-        try:
-            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            ended = None
-        if ended is not None:
-            self._process.join(0)  # reaps the process
-            return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-        # The process was already reaped. If a thread of loky reaped the process, that thread stores the exit
-        # code in the process object at once. If the application ignores SIGCHLD or waits for any child, the
-        # exit code is lost.
-        limit = time.monotonic() + _REAPER_LIMIT_S
-        while self._process.exitcode is None and time.monotonic() < limit:
-            time.sleep(0.001)
-        return cast("int | None", self._process.exitcode)
+        self._reap(os.WNOHANG)
+        return self._exit_code
 
     def forget_after_fork(self) -> None:
-        """Remove the process from multiprocessing's list, so that a forked child does not try to join it."""
-        _children_of_multiprocessing.discard(self._process)
+        """Do nothing: a forked child holds nothing of the process but its pid."""
 
     def dispose(self) -> None:
-        """End the executor's threads, and close the executor's pipes."""
-        # kill_workers=True: the executor's thread must not wait for the task, nor for a pipe that an orphan
-        # may keep open.
-        self._executor.shutdown(wait=True, kill_workers=True)
-        # loky does not always join the feeder thread of its call queue, a daemon thread that uses semaphores.
-        # At exit, the interpreter stops a daemon thread at any point, for example between removing a
-        # semaphore and reporting the removal to loky's resource tracker.
-        feeder = self._call_queue._thread
-        if feeder is not None:
-            feeder.join(_FEEDER_LIMIT_S)
-        # Without join(), multiprocessing keeps the process object, a pipe and a semaphore: a leak.
-        self._process.join()
+        """Reap the process. Blocks until the process is dead."""
+        self._reap(0)
+
+    def _reap(self, options: int) -> None:
+        if self._is_reaped:
+            return
+        try:
+            pid, status = os.waitpid(self.pid, options)
+        except ChildProcessError:  # the application ignores SIGCHLD, or waits for any child
+            self._is_reaped = True
+            return
+        if pid:
+            self._is_reaped = True
+            self._exit_code = os.waitstatus_to_exitcode(status)
 
 
 class LokyStarter(WorkerStarter):
@@ -111,66 +110,81 @@ class LokyStarter(WorkerStarter):
         """Start a worker. The worker reports on its channel when it is ready.
 
         Raises:
-            Exception: Any error that loky or the system raises. No process or descriptor is left behind.
+            OSError: A process or descriptor cannot be created. No process or descriptor is left behind.
+            RuntimeError: The interpreter has begun to exit.
         """
-        process, pipes = start_loky_worker(self._config, worker_id)
-        try:
+        _require_current_folder()
+        # The worker inherits the descriptors in `theirs`, so this process always closes them. The descriptors
+        # in `ours` are closed only if the start fails.
+        with ExitStack() as theirs, ExitStack() as ours:
+            our_channel, channel = socket.socketpair()
+            ours.callback(our_channel.close)
+            theirs.callback(channel.close)
+            lifeline, our_lifeline = _pipe(theirs, ours)
+            our_stdout, stdout = _pipe(ours, theirs)
+            our_stderr, stderr = _pipe(ours, theirs)
+            pid = _start_interpreter(
+                interpreter_command(_MAIN, channel.fileno(), stdout, stderr),
+                [channel.fileno(), lifeline, stdout, stderr],
+                self._initial_environment(worker_id),
+            )
+            process = LokyProcess(pid)
+            ours.callback(process.dispose)
+            ours.callback(os.kill, pid, signal.SIGKILL)
+            settings = WorkerSettings(
+                worker_id=worker_id,
+                node_id=self._config.node_id,
+                driver_pid=os.getpid(),
+                environment=self._config.worker_environment(),
+                enable_pdeathsig=self._config.enable_pdeathsig,
+                max_rss_kb=mb * 1024 if (mb := self._config.max_worker_rss_mb) is not None else None,
+                preload=self._config.preload,
+                lifeline=lifeline,
+                stdout=stdout,
+                stderr=stderr,
+            )
+            # A large environment may not fit into the socket. Then the worker must read before this returns.
+            our_channel.settimeout(self._config.start_timeout_s)
+            _send(our_channel, pickle.dumps(settings, protocol=5))
             self._on_started()
-        except BaseException:
-            pipes.close()
-            process.dispose()
-            raise
-        return process, pipes
+            ours.pop_all()
+            return process, WorkerPipes(our_channel, our_lifeline, our_stdout, our_stderr)
+
+    def _initial_environment(self, worker_id: str) -> dict[str, str]:
+        """Return the environment variables to set for a new interpreter.
+
+        loky also passes on the environment of this process. A variable that the worker must not see is
+        therefore set to "", and the worker removes it later. The worker id is set before the process starts:
+        every process that the worker starts inherits the id, and can be found by this id.
+        """
+        allowed = self._config.worker_environment()
+        hidden = {name: "" for name in os.environ if name not in allowed}
+        return {**hidden, "GIGAEVO_WORKER_ID": worker_id}
 
 
-class _InheritedDescriptor:
-    """A descriptor for a process that loky starts. In that process, it unpickles as a descriptor number."""
+def _start_interpreter(command: list[str], descriptors: list[int], environment: dict[str, str]) -> int:
+    """Start a new interpreter with the given descriptors only, and return its pid.
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def __reduce__(self) -> tuple[type[int], tuple[int]]:
-        starting: Any = get_spawning_popen()
-        return int, (starting.duplicate_for_child(self._descriptor),)
-
-
-def start_loky_worker(config: WorkerConfig, worker_id: str) -> tuple[LokyProcess, WorkerPipes]:
-    """Start a worker. The worker reports on its channel when it is ready.
-
-    Raises:
-        Exception: Any error that loky or the system raises. No process or descriptor is left behind.
+    The interpreter starts with SIGINT blocked: Ctrl-C in the terminal must not interrupt its imports. The
+    worker ignores SIGINT before it unblocks the signal.
     """
-    _require_current_folder()
-    # The worker inherits the descriptors in `theirs`, so this process always closes them. The descriptors in
-    # `ours` are closed only if the start fails.
-    with ExitStack() as theirs, ExitStack() as ours:
-        our_channel, channel = socket.socketpair()
-        ours.callback(our_channel.close)
-        theirs.callback(channel.close)
-        lifeline, our_lifeline = _pipe(theirs, ours)
-        our_stdout, stdout = _pipe(ours, theirs)
-        our_stderr, stderr = _pipe(ours, theirs)
-        settings = WorkerSettings(
-            worker_id=worker_id,
-            node_id=config.node_id,
-            driver_pid=os.getpid(),
-            environment=config.worker_environment(),
-            enable_pdeathsig=config.enable_pdeathsig,
-            max_rss_kb=config.max_worker_rss_mb * 1024 if config.max_worker_rss_mb is not None else None,
-            preload=config.preload,
-            channel=_passed(channel.fileno()),
-            lifeline=_passed(lifeline),
-            stdout=_passed(stdout),
-            stderr=_passed(stderr),
-        )
-        process = _start_process(config, settings)
-        ours.pop_all()
-        return process, WorkerPipes(our_channel, our_lifeline, our_stdout, our_stderr)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        pid: int = fork_exec(command, descriptors, env=environment)
+        return pid
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _send(channel: socket.socket, settings: bytes) -> None:
+    try:
+        channel.sendall(frame_prefix(len(settings)) + settings)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the interpreter has ended already; its exit code and its output will be reported
 
 
 def _require_current_folder() -> None:
-    # A new interpreter fails if the current folder does not exist, and loky's error does not mention the
-    # folder.
+    # A new interpreter fails if the current folder does not exist, and its error does not mention the folder.
     try:
         Path.cwd()
     except FileNotFoundError as error:
@@ -185,59 +199,3 @@ def _pipe(reader_owner: ExitStack, writer_owner: ExitStack) -> tuple[int, int]:
     reader_owner.callback(os.close, reader)
     writer_owner.callback(os.close, writer)
     return reader, writer
-
-
-class _StartedProcesses(dict[int, Any]):
-    """The dict in which a loky executor stores its processes by pid.
-
-    loky may remove a process right after the start, if the process ended at once. `last` still refers to this
-    process.
-    """
-
-    last: Any = None
-
-    def __setitem__(self, pid: int, process: Any) -> None:
-        self.last = process
-        super().__setitem__(pid, process)
-
-
-def _start_process(config: WorkerConfig, settings: WorkerSettings) -> LokyProcess:
-    executor = loky.ProcessPoolExecutor(
-        max_workers=1,
-        initializer=start,
-        initargs=(settings,),
-        env=_initial_environment(config, settings.worker_id),
-    )
-    started = executor._processes = _StartedProcesses()
-    try:
-        executor.submit(serve)
-        # When the interpreter exits, loky's exit hook joins the threads of all executors. The thread of this
-        # executor waits for a task that only the shutdown of the backend ends: a deadlock. So the thread is
-        # removed from loky's list. Running our shutdown before loky's hook is impossible, because loky
-        # registers the hook with every executor.
-        process_executor._threads_wakeups.pop(executor._executor_manager_thread, None)
-        # loky should register its exit hook only once, but never sets this flag. If the flag were not set
-        # here, every worker would register the hook again.
-        process_executor.process_pool_executor_at_exit = True
-        process = started.last
-        assert process is not None
-    except BaseException:
-        executor.shutdown(wait=False, kill_workers=True)
-        raise
-    return LokyProcess(executor, process)
-
-
-def _initial_environment(config: WorkerConfig, worker_id: str) -> dict[str, str]:
-    """Return the environment variables to set for a loky worker.
-
-    loky also passes on the environment of this process. A variable that the worker must not see is therefore
-    set to "", and the worker removes it later. The worker id is set before the process starts: every process
-    that the worker starts inherits the id, and can be found by this id.
-    """
-    allowed = config.worker_environment()
-    hidden = {name: "" for name in os.environ if name not in allowed}
-    return {**hidden, "GIGAEVO_WORKER_ID": worker_id}
-
-
-def _passed(descriptor: int) -> int:
-    return cast(int, _InheritedDescriptor(descriptor))

@@ -25,7 +25,6 @@ def shortage_behind(error: BaseException | None) -> OSError | None:
     while error is not None:
         if isinstance(error, OSError) and error.errno in _SHORTAGES:
             return error
-        # After EMFILE, loky's cleanup raises another error, with the EMFILE error as its `__context__`.
         error = error.__cause__ or error.__context__
     return None
 

@@ -6,11 +6,11 @@ import os
 import pickle
 import socket
 import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 
 from gigaexec.config import WorkerConfig
+from gigaexec.pool.starters.interpreter import interpreter_command
 from gigaexec.wire.control import ForkRequest, TemplateSettings
 from gigaexec.wire.descriptors import send_with_descriptors
 
@@ -20,14 +20,7 @@ _STDERR_BYTES = 8 * 1024
 # again.
 _END_LIMIT_S = 1.0
 
-# sys.path is set first, because a bare interpreter may not find the driver's site-packages. Before that,
-# nothing may be imported from a file: the current folder would be searched first, and other users may be able
-# to write to that folder. The interpreter option -P keeps the current folder out of sys.path from the start:
-# since Python 3.13, the interpreter itself imports a module before it runs the code of -c.
-_BOOT = (
-    "import sys; sys.path[:] = sys.argv[3:]; "
-    "from gigaexec.worker.forked.launcher import main; main(int(sys.argv[1]), int(sys.argv[2]))"
-)
+_MAIN = "from gigaexec.worker.forked.launcher import main; main(int(sys.argv[1]), int(sys.argv[2]))"
 
 
 class TemplateProcess:
@@ -67,20 +60,13 @@ class TemplateProcess:
             ours.callback(self._stderr.close)
             descriptors = (their_requests.fileno(), their_lifeline)
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    *_interpreter_flags(),
-                    "-P",
-                    "-c",
-                    _BOOT,
-                    *map(str, descriptors),
-                    *(entry for entry in sys.path if isinstance(entry, str) and _is_path(entry)),
-                ],
+                interpreter_command(_MAIN, *descriptors),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._stderr,
                 env=config.worker_environment(),
                 pass_fds=descriptors,
+                start_new_session=True,  # Ctrl-C in the terminal must not interrupt its imports
             )
             ours.callback(self._process.wait)
             ours.callback(self._process.kill)
@@ -164,17 +150,3 @@ class TemplateProcess:
         except subprocess.TimeoutExpired:
             return False
         return True
-
-
-def _is_path(text: str) -> bool:
-    """True if the text can be passed as a process argument. Other texts cannot name a folder either."""
-    try:
-        return b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-
-
-def _interpreter_flags() -> list[str]:
-    # multiprocessing uses the same function to start interpreters. typeshed lacks the function: it is
-    # private.
-    return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]  # private

@@ -45,7 +45,6 @@ def main(requests_descriptor: int, lifeline: int) -> NoReturn:
     requests = socket.socket(fileno=requests_descriptor)
     settings: TemplateSettings = pickle.loads(requests.recv(_SETTINGS_BYTES))
     _print_to_stderr(die_with_driver(lifeline, settings.driver_pid, settings.enable_pdeathsig))
-    os.setsid()
     isolation = Isolation(settings.policy, settings.spill_dir)
     isolation.enter_namespaces()
     if isolation.has_namespaces:

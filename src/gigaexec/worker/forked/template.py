@@ -22,7 +22,6 @@ import os
 import select
 import signal
 import socket
-import sys
 from typing import NamedTuple, NoReturn
 
 from gigaexec.measured import Usage
@@ -102,7 +101,6 @@ class _Template:
         isolation: Isolation,
         inits: NamespaceInits | None,
     ) -> None:
-        sys.argv = [""]
         prepare_interpreter()
         self._requests = requests
         self._settings = settings

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import importlib
 import sys
 import threading
 from collections.abc import Callable
 from operator import itemgetter
-from sys import modules as _modules, setprofile as _setprofile, settrace as _settrace
+from sys import setprofile as _setprofile, settrace as _settrace
 from typing import Any
 
 # Modules whose contents are restored: the engine or the import system uses these modules, or programs patch
@@ -36,7 +37,9 @@ class InterpreterState:
 
     def __init__(self) -> None:
         self._audit_hooks = _AuditHookWatch()
-        guarded = [vars(_modules[name]) for name in _GUARDED_MODULES if name in _modules]
+        # All of them are loaded here: a program that loads and patches one of them must not leave its patches
+        # to the next program.
+        guarded = [vars(importlib.import_module(name)) for name in _GUARDED_MODULES]
         self._contents = [(contents, contents.copy()) for contents in guarded]
         self._sys = _SysContents()
         hooks: tuple[list[Any], ...] = (sys.meta_path, sys.path_hooks, gc.callbacks)

@@ -1,14 +1,15 @@
 """The loop of a reused worker: one call in, one `WorkerResult` out.
 
     driver                                   worker (main thread)
-      |-- spawns, passes descriptors --------> start(): become_worker(), preload()
-      |<------------- Ready -------------------| serve()
+      |-- spawns, passes descriptors --------> main()
+      |-- WorkerSettings --------------------->|  become_worker(), preload()
+      |<------------- Ready -------------------|
       |-- CallHeader, arguments -------------->|  Worker.run()
       |                                        |    RestoredScope
       |   (drains stdout and stderr pipes)     |      CallRunner: the steps of the call
       |                                        |    clean-up
       |<------------- WorkerResult ------------|
-      |-- closes the channel ----------------->| serve() returns
+      |-- closes the channel ----------------->| main() ends the process
 
 The driver starts a call's deadline clock when the call is in the channel of an idle worker. `forked.child`
 runs the same steps in a process that ends after its call.
@@ -16,8 +17,10 @@ runs the same steps in a process that ends after its call.
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 from gigaexec.calls import WorkerResult
 from gigaexec.wire.channel import WorkerChannel
@@ -81,31 +84,33 @@ class Worker:
         return "; ".join(reasons)
 
 
-_started: tuple[WorkerChannel, Worker, Ready] | None = None
+def main(channel_descriptor: int) -> NoReturn:
+    """Run a worker until the driver closes the channel. Called first in a new interpreter.
 
-
-def start(settings: WorkerSettings) -> None:
-    """Turn this process into a worker. Problems are kept for `serve`, which reports them to the driver."""
-    global _started
-    connection, streams, warnings = become_worker(settings)
-    problem = preload(settings.preload)
-    worker = Worker(Accountant(settings.worker_id, settings.node_id), streams, settings.max_rss_kb)
-    _started = WorkerChannel(connection), worker, Ready(problem, tuple(warnings))
-
-
-def serve() -> None:
-    """Answer calls until the driver closes the channel."""
-    assert _started is not None
-    channel, worker, ready = _started
+    Args:
+        channel_descriptor: A socket to the driver. Its first frame holds the pickled `WorkerSettings`.
+    """
+    os.set_inheritable(channel_descriptor, False)
+    channel = WorkerChannel(socket.socket(fileno=channel_descriptor))
     try:
-        channel.send(encode_message(ready))
-        while (received := channel.receive()) is not None:
-            channel.send(encode_message(worker.run(received)))
+        settings = channel.receive_settings()
+        if isinstance(settings, WorkerSettings):
+            _serve(channel, settings)
     except BaseException as error:
         # The program closed the channel's descriptor, or broke the engine. The driver may not receive a
         # message, but always notices the end of this process. Then the driver reports a crash, with the text
         # of this error.
         exit_broken("worker", error)
+    os._exit(0)
+
+
+def _serve(channel: WorkerChannel, settings: WorkerSettings) -> None:
+    streams, warnings = become_worker(settings)
+    problem = preload(settings.preload)
+    worker = Worker(Accountant(settings.worker_id, settings.node_id), streams, settings.max_rss_kb)
+    channel.send(encode_message(Ready(problem, tuple(warnings))))
+    while (received := channel.receive()) is not None:
+        channel.send(encode_message(worker.run(received)))
 
 
 def leftover_thread_names() -> list[str]:

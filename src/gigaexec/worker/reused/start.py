@@ -1,4 +1,4 @@
-"""Turns a fresh interpreter that loky started into a reused worker.
+"""Turns a fresh interpreter into a reused worker.
 
 The order matters. First, this process is set up to die with the driver, so that no later failure leaves an
 orphan. Second, the environment is replaced, before any library can read a secret from it.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import socket
 import sys
 from typing import NamedTuple
 
@@ -31,7 +30,6 @@ class WorkerSettings(NamedTuple):
         max_rss_kb: Limit on resident memory, in KiB. If the worker exceeds this limit when a call has ended,
             the worker retires. None: no limit.
         preload: Modules to import before the first call.
-        channel: Descriptor of the socket to the driver.
         lifeline: Descriptor of the read end of a pipe. Only the driver has the write end, and the driver
             writes nothing. End of file means that the driver has ended.
         stdout: Descriptor of the pipe for the calls' standard output.
@@ -45,27 +43,24 @@ class WorkerSettings(NamedTuple):
     enable_pdeathsig: bool
     max_rss_kb: int | None
     preload: tuple[str, ...]
-    channel: int
     lifeline: int
     stdout: int
     stderr: int
 
 
-def become_worker(settings: WorkerSettings) -> tuple[socket.socket, RestoredStreams, list[str]]:
+def become_worker(settings: WorkerSettings) -> tuple[RestoredStreams, list[str]]:
     """Prepare this process for calls. Call this function once, on the main thread, before other threads run.
 
     Returns:
-        The connected channel, the standard streams, and warnings for the driver's log.
+        The standard streams, and warnings for the driver's log.
     """
     warnings = die_with_driver(settings.lifeline, settings.driver_pid, settings.enable_pdeathsig)
     warnings += replace_environment(_worker_environment(settings))
-    os.setsid()  # Ctrl-C in the terminal must reach only the driver, which then decides about its workers
     streams = RestoredStreams(settings.stdout, settings.stderr)
     warnings += adopt_orphans()
     raise_oom_score()
     prepare_interpreter()
-    os.set_inheritable(settings.channel, False)
-    return socket.socket(fileno=settings.channel), streams, warnings
+    return streams, warnings
 
 
 def replace_environment(environment: dict[str, str]) -> list[str]:
