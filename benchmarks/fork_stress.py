@@ -1,6 +1,6 @@
-"""Fork a driver while three LokyBackends replace workers, and check that no forked child hangs.
+"""Fork a driver while three backends replace workers, and check that no forked child hangs.
 
-    python benchmarks/fork_stress.py [--forks 500] [--limit 30]
+    python benchmarks/fork_stress.py [--backend loky] [--forks 500] [--limit 30]
 
 Three threads run programs that end their worker, so that workers are being started, killed and disposed of at
 every fork. Each child shuts the inherited backends down; every second child first runs a call on one of them.
@@ -21,12 +21,14 @@ import warnings
 from typing import NoReturn
 
 import gigaexec
+from gigaexec.backends.local.base import LocalBackend
 
+BACKENDS = {"loky": gigaexec.LokyBackend, "forkserver": gigaexec.ForkserverBackend}
 EXIT = "import os\ndef f(): os._exit(1)"
 VALUE = "def f(): return 5"
 
 
-def keep_replacing(backend: gigaexec.LokyBackend, stop: threading.Event) -> None:
+def keep_replacing(backend: LocalBackend, stop: threading.Event) -> None:
     """Run programs that end their worker, until `stop` is set."""
     while not stop.is_set():
         try:
@@ -35,7 +37,7 @@ def keep_replacing(backend: gigaexec.LokyBackend, stop: threading.Event) -> None
             continue
 
 
-def run_child(backends: list[gigaexec.LokyBackend], limit_s: float, *, runs_call: bool) -> NoReturn:
+def run_child(backends: list[LocalBackend], limit_s: float, *, runs_call: bool) -> NoReturn:
     """Use and shut down the inherited backends in a forked child, and end it."""
     faulthandler.dump_traceback_later(limit_s, exit=True)
     status = 1
@@ -64,7 +66,7 @@ def wait_for(child: int, limit_s: float) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def count_failures(backends: list[gigaexec.LokyBackend], forks: int, limit_s: float) -> int:
+def count_failures(backends: list[LocalBackend], forks: int, limit_s: float) -> int:
     """Fork `forks` times, one child after another. Returns the number of children that hung or failed."""
     failures = 0
     for number in range(forks):
@@ -79,11 +81,13 @@ def count_failures(backends: list[gigaexec.LokyBackend], forks: int, limit_s: fl
 def main() -> int:
     """Run the stress test. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--backend", choices=BACKENDS, default="loky")
     parser.add_argument("--forks", type=int, default=500, help="number of forks")
     parser.add_argument("--limit", type=float, default=30.0, help="longest time for one child, seconds")
     options = parser.parse_args()
     warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of os.fork with threads
-    backends = [gigaexec.LokyBackend(gigaexec.WorkerConfig(max_workers=1)) for _ in range(3)]
+    config = gigaexec.WorkerConfig(max_workers=1)
+    backends: list[LocalBackend] = [BACKENDS[options.backend](config) for _ in range(3)]
     for backend in backends:  # imports everything: at a fork, no thread may hold an import lock
         gigaexec.run(VALUE, "f", backend=backend)
     stop = threading.Event()

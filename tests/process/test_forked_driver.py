@@ -157,10 +157,11 @@ print(json.dumps(statuses))
     assert json_of_script(HEAD + body) == [0] * 8
 
 
-def test_r109_no_forked_child_hangs_while_three_backends_replace_workers() -> None:
+@pytest.mark.parametrize("name", ["loky", "forkserver"])
+def test_r109_no_forked_child_hangs_while_three_backends_replace_workers(name: str) -> None:
     script = Path(__file__).parents[2] / "benchmarks" / "fork_stress.py"
     ended = subprocess.run(
-        [sys.executable, str(script), "--forks", "40", "--limit", "20"],
+        [sys.executable, str(script), "--backend", name, "--forks", "40", "--limit", "20"],
         capture_output=True,
         text=True,
         timeout=110,

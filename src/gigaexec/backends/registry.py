@@ -85,7 +85,8 @@ def _load(name: str) -> Any:
     except GigaexecError:
         raise
     except Exception as error:  # importing another package may raise any exception
-        if _is_exiting():  # loky imports concurrent.futures, which cannot be imported during interpreter exit
+        # loky imports concurrent.futures, which cannot be imported while the interpreter exits.
+        if _is_exiting():
             raise BackendClosedError("the interpreter is exiting; no call can be run any more") from error
         raise ConfigurationError(
             f"backend {name!r} cannot be imported from {place}: {type(error).__name__}: {error}"
@@ -93,7 +94,7 @@ def _load(name: str) -> Any:
 
 
 def _is_exiting() -> bool:
-    # Imported on demand, because this module imports multiprocessing.
+    # Imported on demand: a driver whose calls run on other machines loads no local backend.
     from gigaexec.backends.local.interpreter_exit import interpreter_is_exiting
 
     return interpreter_is_exiting()

@@ -170,9 +170,25 @@ class Dispatcher:
         self._disposer.join()
         return True
 
+    def hold_before_fork(self, timeout_s: float) -> bool:
+        """Wait until the dispatcher's thread is between two steps, and keep it there.
+
+        Returns:
+            True if `release_after_fork` must be called. False if `timeout_s` passed first, or if the
+            dispatcher's thread itself forks.
+        """
+        if threading.current_thread() is self._thread:  # a hook forks
+            return False
+        return self._lock.acquire(timeout=timeout_s)
+
+    def release_after_fork(self) -> None:
+        """Let the dispatcher's thread continue in the parent."""
+        self._lock.release()
+
     def close_after_fork(self) -> None:
         """Close the inherited descriptors in a forked child, so that the workers end when the parent ends."""
-        # The lock is not taken: another thread may have held the lock at the fork.
+        # The lock is not taken, here or later in the child: if `hold_before_fork` failed, another thread held
+        # the lock at the fork.
         self._is_foreign = True
         for worker in self._workers:
             worker.close_after_fork()

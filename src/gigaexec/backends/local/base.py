@@ -46,6 +46,8 @@ logger = logging.getLogger("gigaexec.backends.local")
 
 _T = TypeVar("_T")
 
+_backends: weakref.WeakSet[LocalBackend] = weakref.WeakSet()
+
 
 class LocalBackend(ABC):
     """A backend that runs calls in worker processes on this machine.
@@ -67,7 +69,8 @@ class LocalBackend(ABC):
         self._check(self.config.limits)
         self._hooks = HookDispatcher()
         self._is_shutdown_announced = False
-        self._become_owner()
+        self._begin_without_pool()
+        _backends.add(self)
 
     _names_results: bool
     """True if the driver chooses a path for the file of a large result; False if the file is unnamed."""
@@ -76,8 +79,7 @@ class LocalBackend(ABC):
     def _new_starter(self, spill: SpillDirectory) -> WorkerStarter:
         """Return a starter for the workers of a new pool."""
 
-    def _become_owner(self) -> None:
-        self._owner_pid = os.getpid()
+    def _begin_without_pool(self) -> None:
         self._lock = threading.Lock()
         self._pool: Pool | None = None
         self._ending_pools: list[Pool] = []
@@ -178,9 +180,8 @@ class LocalBackend(ABC):
 
     def close_at_exit(self, timeout_s: float) -> None:
         """Shut down because the interpreter exits. Wait at most `timeout_s` for each pool."""
-        if self._owner_pid == os.getpid():  # false in a forked child, whose parent owns the workers
-            for pool in self._begin_shutdown():
-                pool.join(timeout_s)
+        for pool in self._begin_shutdown():
+            pool.join(timeout_s)
 
     def on_submit(self, handler: SubmitHandler) -> None:
         """Register `handler(call)`. See `LifecycleObservable`."""
@@ -208,6 +209,12 @@ class LocalBackend(ABC):
     def clear_hooks(self) -> None:
         """Remove all handlers."""
         self._hooks.clear()
+
+    def forget_pool_after_fork(self) -> None:
+        """In a forked child: leave the pool to the parent. The next call starts a pool of this process."""
+        if self._pool is not None:
+            self._stop_when_forgotten.detach()
+        self._begin_without_pool()
 
     def _check(self, limits: Limits) -> None:
         if limits.scratch_bytes is not None and not self.config.sandbox.confines:
@@ -245,8 +252,6 @@ class LocalBackend(ABC):
             return Outcome(error.status, error=error)
 
     def _live_pool(self) -> Pool:
-        if self._owner_pid != os.getpid():
-            self._become_owner()  # this is a forked child, whose parent owns the pool
         with self._lock:
             if self._pool is not None and self._pool.has_failed:
                 self._retire_pool()
@@ -276,8 +281,6 @@ class LocalBackend(ABC):
         self._pool = None
 
     def _begin_shutdown(self) -> list[Pool]:
-        if self._owner_pid != os.getpid():
-            self._become_owner()
         with self._lock:
             if self._pool is not None:
                 self._retire_pool()
@@ -314,3 +317,11 @@ def _itself(outcome: Outcome) -> Outcome:
 
 def _without_value(encoded: EncodedOutcome) -> Outcome:
     return encoded.outcome
+
+
+def _forget_pools_after_fork() -> None:
+    for backend in tuple(_backends):
+        backend.forget_pool_after_fork()
+
+
+os.register_at_fork(after_in_child=_forget_pools_after_fork)

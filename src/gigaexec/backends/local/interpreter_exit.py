@@ -2,12 +2,7 @@
 
 `atexit` is too late: before the interpreter calls atexit functions, it joins all threads, including those of
 the pools. concurrent.futures and loky have the same problem, and use the same hook as this module:
-`threading._register_atexit`. loky's hook would join loky's threads before this module could end the tasks of
-these threads. So loky's workers are hidden from loky's hook.
-
-A process that multiprocessing started joins its child processes, which include the workers, even before
-`threading._register_atexit` hooks run. In such a process, a finalizer of multiprocessing shuts the backends
-down.
+`threading._register_atexit`. A process that multiprocessing started calls these hooks, too.
 """
 
 from __future__ import annotations
@@ -16,7 +11,6 @@ import logging
 import os
 import threading
 import weakref
-from multiprocessing.util import Finalize
 from typing import Any, Protocol
 
 from gigaexec.pool.live_pools import stop_all
@@ -24,7 +18,6 @@ from gigaexec.pool.live_pools import stop_all
 logger = logging.getLogger(__name__)
 
 _JOIN_LIMIT_S = 30.0
-_BEFORE_ALL_OTHERS = 1_000_000
 
 
 class Closing(Protocol):
@@ -36,7 +29,6 @@ class Closing(Protocol):
 _lock = threading.Lock()
 _open: weakref.WeakSet[Any] = weakref.WeakSet()
 _is_registered = False
-_finalizer_pid = 0
 
 
 def close_at_exit(backend: Closing) -> None:
@@ -51,14 +43,11 @@ def worker_was_started() -> None:
     Raises:
         RuntimeError: The interpreter has begun to exit.
     """
-    global _is_registered, _finalizer_pid
+    global _is_registered
     with _lock:
         if not _is_registered:
             _register(_close_all)
             _is_registered = True
-        if _finalizer_pid != os.getpid():  # multiprocessing removes inherited finalizers in a child
-            Finalize(None, _close_all, exitpriority=_BEFORE_ALL_OTHERS)
-            _finalizer_pid = os.getpid()
 
 
 def interpreter_is_exiting() -> bool:
@@ -85,3 +74,13 @@ def _close_all() -> None:
         except Exception:  # an error of one backend must not keep the others open
             logger.exception("a %s could not be shut down at exit", type(backend).__name__)
     stop_all(_JOIN_LIMIT_S)
+
+
+def _forget_after_fork() -> None:
+    """In a forked child: forget the backends that the parent uses. The hook of `threading` is inherited."""
+    global _lock
+    _lock = threading.Lock()  # another thread may have held the old lock at the fork
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -29,6 +29,7 @@ class Guard:
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__],
             stdin=subprocess.PIPE,
+            bufsize=0,  # a buffered stdin has a lock, which another thread may hold when this process forks
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
@@ -56,12 +57,12 @@ class Guard:
         """Close the pipe in a forked child, so that the guard sees end of file when the parent ends."""
         assert self._process.stdin is not None
         self._process.stdin.close()
+        self._process.returncode = 0  # not a child of this process, so subprocess must not wait
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(line.encode())
-            self._process.stdin.flush()
         except OSError as error:
             # Somebody killed the guard. Calls continue, but orphans survive if the driver is killed.
             logger.warning(
