@@ -53,11 +53,13 @@ class Attempt:
         targets: The files, servers and processes that the attack tries to reach.
         outcome: The outcome of its last call.
         took_s: Duration of its last call in seconds.
+        driver_cpu_s: CPU time of the driver during its last call in seconds.
     """
 
     targets: Targets
     outcome: Outcome
     took_s: float
+    driver_cpu_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +267,13 @@ def ended_not_as(*statuses: str) -> Callable[[Attempt], bool]:
 def took_longer_than(limit_s: float) -> Callable[[Attempt], bool]:
     def check(attempt: Attempt) -> bool:
         return attempt.took_s > limit_s
+
+    return check
+
+
+def used_driver_cpu(limit_s: float) -> Callable[[Attempt], bool]:
+    def check(attempt: Attempt) -> bool:
+        return attempt.driver_cpu_s > limit_s
 
     return check
 

@@ -145,14 +145,15 @@ class Driver:
             attack.id, self._folder, self._servers, self._common, needs_victim=attack.needs_victim
         )
         earlier: Any = None
-        began = time.monotonic()
+        began, began_cpu = time.monotonic(), time.process_time()
         try:
             for source in attack.sources():
-                began = time.monotonic()
+                began, began_cpu = time.monotonic(), time.process_time()
                 argument = {**attack_targets.at, "shared": self._shared, "earlier": earlier}
                 outcome = await self._call(source, argument, attack.deadline_s, attack)
                 earlier = outcome.value
-            attempt = Attempt(attack_targets, outcome, time.monotonic() - began)
+            took_s, driver_cpu_s = time.monotonic() - began, time.process_time() - began_cpu
+            attempt = Attempt(attack_targets, outcome, took_s, driver_cpu_s)
             return {
                 # In a thread, because the check may wait for effects of the program.
                 "through": await asyncio.to_thread(attack.got_through, attempt),

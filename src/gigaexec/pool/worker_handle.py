@@ -191,7 +191,7 @@ class WorkerHandle:
         self._after_output()
 
     def close(self) -> None:
-        """Close all descriptors. A process that is not dead yet dies because its lifeline is closed."""
+        """Close all descriptors. If the worker is still alive, closing its lifeline kills it."""
         self._is_closed = True
         self._watches.remove_all()
         if self._pidfd is not None:
@@ -242,7 +242,7 @@ class WorkerHandle:
             return
         if events & selectors.EVENT_READ:
             self._receive()
-        if events & selectors.EVENT_WRITE and self.state is WorkerState.BUSY:  # a dying worker gets no more
+        if events & selectors.EVENT_WRITE and self.state is WorkerState.BUSY:  # nothing for a dying worker
             self._send(self._channel.send_more)
 
     def _on_output(self, descriptor: int, _: int) -> None:

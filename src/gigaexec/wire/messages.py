@@ -97,7 +97,10 @@ class ArgumentMap:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedCall:
-    """A received call. `arguments` is the second frame; `descriptors` are the files of the arguments."""
+    """A received call.
+
+    `arguments` contains the encoded args and kwargs; `descriptors` are the open files that they refer to.
+    """
 
     header: CallHeader
     arguments: bytearray

@@ -30,8 +30,8 @@ def _gigaexec_time_runs(
     if function_name not in module_names:
         raise builtins.LookupError(f"the program defines no function {function_name!r}")
     function = module_names[function_name]
-    # Use a fresh copy of the module `time`. In the copy in sys.modules, this program, or an earlier program
-    # in this process, may have replaced functions.
+    # Use a fresh copy of the module `time`: this program, or an earlier program in this process, may have
+    # replaced functions in the copy in sys.modules.
     builtin_importer: Any = importlib.machinery.BuiltinImporter
     clock = importlib.util.module_from_spec(importlib.machinery.ModuleSpec("time", builtin_importer))
     builtin_importer.exec_module(clock)

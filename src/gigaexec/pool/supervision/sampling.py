@@ -160,8 +160,8 @@ def _tree(roots: set[int]) -> set[int]:
     while unvisited:
         pid = unvisited.pop()
         try:
-            # st_nlink is the number of threads plus 2 (proc_task_getattr in fs/proc/base.c). The first thread
-            # is not counted.
+            # st_nlink is the number of threads plus 2 (proc_task_getattr in fs/proc/base.c). Subtract 3 to
+            # leave out the first thread.
             more_threads = os.stat(f"/proc/{pid}/task").st_nlink - 3
         except OSError:
             continue  # the process ended

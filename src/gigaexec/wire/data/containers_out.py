@@ -79,8 +79,8 @@ def _check_keys(keys: Iterable[Any]) -> None:
             is_new = received not in seen
         except TypeError as error:
             raise UnfitValueError(
-                f"has a key of type {type_name_of(type(key))} that cannot be hashed in the driver, where "
-                f"instances are DataRecords ({error})"
+                f"has a key of type {type_name_of(type(key))} that cannot be hashed in the driver, because "
+                f"the driver receives class instances as DataRecords ({error})"
             ) from None
         if not is_new:
             raise UnfitValueError(

@@ -217,7 +217,7 @@ def holding(name: str, value: Any) -> Any:
         ({"a": Raises()}, r"^result\['a'\] raised LookupError when it was read"),
         (
             {Unhashable(): 1},
-            r"^result has a key of type .*\.Unhashable that cannot be hashed in the driver, where instances",
+            r"^result has a key of type .*\.Unhashable that cannot be hashed in the driver, because",
         ),
         (
             datetime.datetime(2020, 1, 1, tzinfo=type("Tz", (datetime.tzinfo,), {})()),
