@@ -152,15 +152,33 @@ class _LoopRunner:
             self._thread.shutdown()
 
     def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Run a coroutine and return its result.
+
+        The result is never the result of a task: on CPython 3.11 and 3.12, `asyncio.Runner.run` makes the
+        repr of its finished task. The repr of a program's value can run code, and takes much memory.
+        """
+        results: list[_T] = []
+
+        async def keep_result() -> None:
+            results.append(await coroutine)
+
+        try:
+            self._run(keep_result())
+        finally:
+            coroutine.close()  # in case an interrupt came before the first step of the coroutine
+        return results.pop()
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         if self._thread is None:
             try:
-                return self._runner.run(coroutine)
+                self._runner.run(coroutine)
             except KeyboardInterrupt as interrupt:
                 # Without the traceback of the cancelled task, which would be printed first.
                 raise interrupt from None
+            return
         running = self._thread.submit(self._runner.run, coroutine)
         try:
-            return running.result()
+            running.result()
         except KeyboardInterrupt:
             # Ctrl-C interrupts only this thread. Without a cancellation, the calls on the other thread would
             # run until their deadlines.

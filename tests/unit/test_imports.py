@@ -15,8 +15,18 @@ SOURCE = Path(gigaexec.__file__).parent
 
 # Each part may import the parts before it. "" is gigaexec/__init__.py, which loads the others on demand.
 ORDER = (
-    *("module_aliases", "measured", "errors", "checks", "quantities", "limits", "calls", "hooks"),
-    *("untrusted", "sandbox", "wire", "config"),
+    *(
+        "module_aliases",
+        "untrusted",
+        "measured",
+        "errors",
+        "checks",
+        "quantities",
+        "limits",
+        "calls",
+        "hooks",
+    ),
+    *("sandbox", "wire", "config"),
     *("worker", "pool", "backends", "default_backend", "runner", "sync"),
     *("backend", "data_record", "sandbox_policy"),  # aliases of moved modules
     *("evaluation", "programs", "stages", "problems", "", "cli", "__main__"),

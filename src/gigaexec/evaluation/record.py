@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from gigaexec.calls import OutcomeStatus
-from gigaexec.untrusted.json_text import json_line, metric_as_json
+from gigaexec.untrusted.json_text import json_line, metric_as_json, safe_repr
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ProgramEvaluation:
     """The evaluation of one program on one problem.
 
@@ -60,6 +60,15 @@ class ProgramEvaluation:
     start_time_s: float = 0.0
     run_time_s: float = 0.0
     artifact: Any = None
+
+    def __repr__(self) -> str:
+        # Metrics that metrics.yaml does not specify can be instances of a program's classes.
+        metrics = safe_repr(dict(self.metrics), most_characters=500)
+        reason = safe_repr(self.reason, most_characters=200)
+        return (
+            f"ProgramEvaluation(name={self.name!r:.200}, status={self.status.value}, "
+            f"is_valid={self.is_valid}, metrics={metrics}, reason={reason})"
+        )
 
     @property
     def was_judged(self) -> bool:

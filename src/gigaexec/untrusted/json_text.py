@@ -79,7 +79,7 @@ def safe_repr(value: object, *, most_characters: int = _MOST_CHARACTERS) -> str:
     text: list[str] = []
     room = most_characters
     try:
-        for piece in _pieces(value):
+        for piece in _pieces(value, most_characters):
             if len(piece) > room:
                 return "".join([*text, piece[:room], "..."])
             room -= len(piece)
@@ -117,40 +117,44 @@ def _json_size(value: Any, sizes: dict[int, float]) -> float:
     return sizes[id(value)]
 
 
-def _pieces(value: Any) -> Iterator[str]:
+def _pieces(value: Any, most: int) -> Iterator[str]:
+    """Return the repr of a value in pieces. A piece is not much longer than a few times `most` characters."""
     kind = type(value)
     if kind is list:
-        yield from _enclosed("[", value, "]")
+        yield from _enclosed("[", value, "]", most)
     elif kind is tuple:
-        yield from _enclosed("(", value, ",)" if len(value) == 1 else ")")
+        yield from _enclosed("(", value, ",)" if len(value) == 1 else ")", most)
     elif kind is dict:
         yield "{"
         for index, (key, item) in enumerate(value.items()):
             yield ", " if index else ""
-            yield from _pieces(key)
+            yield from _pieces(key, most)
             yield ": "
-            yield from _pieces(item)
+            yield from _pieces(item, most)
         yield "}"
     elif kind is set and value:
-        yield from _enclosed("{", value, "}")
+        yield from _enclosed("{", value, "}", most)
     elif kind is frozenset and value:
-        yield from _enclosed("frozenset({", value, "})")
+        yield from _enclosed("frozenset({", value, "})", most)
     elif kind is int and not _has_digits(value):
         yield f"<int of {value.bit_length()} bits>"
+    elif kind is str or kind is bytes or kind is bytearray:
+        # The repr of the whole value can take ten times the memory of the value.
+        yield repr(value if len(value) <= most else value[: most + 1])
     elif any(kind is shown for shown in _SHOWN_BY_REPR):
         yield repr(value)
-    elif is_numpy_data(value):
+    elif is_numpy_data(value) and value.dtype.itemsize <= most:
         yield _numpy_repr(value)
     else:
         yield _as_object(value)
 
 
-def _enclosed(opening: str, items: Iterable[Any], closing: str) -> Iterator[str]:
+def _enclosed(opening: str, items: Iterable[Any], closing: str, most: int) -> Iterator[str]:
     yield opening
     for index, item in enumerate(items):
         if index:
             yield ", "
-        yield from _pieces(item)
+        yield from _pieces(item, most)
     yield closing
 
 

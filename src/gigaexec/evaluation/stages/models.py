@@ -7,17 +7,27 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from gigaexec.untrusted.json_text import safe_repr
 from gigaexec.untrusted.plain_values import is_a, type_name
 
 
 class StageModel(BaseModel):
-    """Base class of all inputs and outputs of stages. The values of fields are not copied."""
+    """Base class of all inputs and outputs of stages. The values of fields are not copied.
+
+    The repr is bounded, and is made without running code of the values' classes.
+    """
 
     # hide_input_in_errors: otherwise the text of an error contains the repr of a program's value, and making
     # that repr runs code of the program.
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
     )
+
+    def __repr__(self) -> str:
+        shown = (f"{name}={safe_repr(held, most_characters=200)}" for name, held in self.__dict__.items())
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    __str__ = __repr__
 
     def has(self, name: str) -> bool:
         """True if a value was passed for the field, even if the value is None."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import traceback
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ValidationError
 
@@ -54,7 +54,7 @@ class StageError:
     type: str
     message: str
     stage: str
-    traceback: str = ""
+    traceback: str = field(default="", repr=False)
     is_inconclusive: bool = False
 
     @classmethod
@@ -85,7 +85,7 @@ class ProgramStageResult:
 
     stage: str
     status: StageState
-    output: BaseModel | None = None
+    output: BaseModel | None = field(default=None, repr=False)
     error: StageError | None = None
     outcome: Outcome | None = None
     duration_s: float = 0.0

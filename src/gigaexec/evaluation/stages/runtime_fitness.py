@@ -19,6 +19,7 @@ from gigaexec.evaluation.stages.executor import DEFAULT_TIMEOUT_S, PythonCodeExe
 from gigaexec.evaluation.stages.models import ContextInputs, RuntimeOutput, StageModel
 from gigaexec.evaluation.stages.registry import register_stage
 from gigaexec.evaluation.stages.results import StageOutputError
+from gigaexec.untrusted.plain_values import type_name
 
 _PROBE_SOURCE = inspect.getsource(run_time_probe._gigaexec_time_runs)
 _PROBE_NAME = run_time_probe._gigaexec_time_runs.__name__
@@ -76,9 +77,15 @@ class RuntimeFitnessStage(PythonCodeExecutor):
         return dataclasses.replace(super().build_call(program, inputs), function_name=_PROBE_NAME)
 
     def parse_output(self, value: Any, inputs: Any) -> RuntimeOutput:
+        # A program can change what the probe returns, so the exact types are checked first. Comparing or
+        # iterating an instance of a program's class would run its code here.
+        if type(value) is not tuple or len(value) != 2 or type(value[0]) is not list:
+            raise StageOutputError(f"expected the times of {self.timed_runs} runs, got a {type_name(value)}")
         run_times_ns, last_value = value
-        if len(run_times_ns) != self.timed_runs:
-            raise StageOutputError(f"expected {self.timed_runs} timed runs, got {len(run_times_ns)}")
+        if len(run_times_ns) != self.timed_runs or any(type(each) is not int for each in run_times_ns):
+            raise StageOutputError(
+                f"expected {self.timed_runs} timed runs, each as an int, got {len(run_times_ns)} items"
+            )
         # A duration is 0 ns if the clock did not tick. It counts as 1 ns, because the fitness must be finite.
         run_times_s = tuple(max(1, time_ns) / 1e9 for time_ns in run_times_ns)
         execution_time_s = statistics.median(run_times_s)
