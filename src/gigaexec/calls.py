@@ -23,6 +23,7 @@ from gigaexec.errors import (
     SandboxError,
     SpillError,
     ValueNotPicklableError,
+    ValueNotReadableError,
 )
 from gigaexec.measured import (
     CapturedOutput as CapturedOutput,
@@ -30,9 +31,14 @@ from gigaexec.measured import (
     ExecutionMetrics as ExecutionMetrics,
     LimitHit as LimitHit,
 )
+from gigaexec.untrusted.json_text import safe_repr
+from gigaexec.untrusted.plain_values import type_name
+
+# Maximum length of a value in a repr.
+_SHOWN_CHARACTERS = 200
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class WorkerCall:
     """One call of one function of one program.
 
@@ -84,6 +90,19 @@ class WorkerCall:
             require_count(
                 "seed", self.seed, least=0, most=2**64 - 1, expected=expected, error=InvalidCallError
             )
+
+    def __repr__(self) -> str:
+        shown = {
+            name: safe_repr(getattr(self, name), most_characters=_SHOWN_CHARACTERS)
+            for name in ("args", "kwargs", "python_path", "env")
+            if getattr(self, name)
+        }
+        seed = {} if self.seed is None else {"seed": str(self.seed)}
+        name = safe_repr(self.function_name, most_characters=_SHOWN_CHARACTERS)
+        parts = [f"<{len(self.code)} characters of code>", name]
+        return (
+            f"WorkerCall({', '.join([*parts, *(f'{key}={text}' for key, text in (shown | seed).items())])})"
+        )
 
 
 def _require_type(name: str, value: object, expected: type, description: str) -> None:
@@ -140,6 +159,8 @@ class ErrorKind(enum.StrEnum):
     """The program failed: a syntax error, a missing function, an exception or an exit."""
     VALUE = "value", ValueNotPicklableError
     """The return value cannot be encoded: it cannot be pickled, or the required data format refuses it."""
+    REBUILDING = "rebuilding", ValueNotReadableError
+    """The return value was pickled, and the worker could not rebuild the value from the pickle."""
     ARGUMENTS = "arguments"
     """The arguments could not be restored in the worker."""
     SPILL = "spill", SpillError
@@ -152,7 +173,7 @@ class ErrorKind(enum.StrEnum):
     """A required step of the sandbox is not in force. The program did not run."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class WorkerError:
     """A failure inside the worker, as text.
 
@@ -169,6 +190,10 @@ class WorkerError:
     kind: ErrorKind = ErrorKind.USER
     summary: str = ""
     hit: LimitHit | None = None
+
+    def __repr__(self) -> str:
+        summary = safe_repr(self.summary, most_characters=_SHOWN_CHARACTERS)
+        return f"WorkerError({self.kind.value}, {summary}, returncode={self.returncode}, hit={self.hit})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,15 +228,17 @@ class WorkerResult:
             worker may run more calls.
         file_number: The worker's descriptor number of the unnamed file, if sending the descriptor failed.
             The driver then opens the file through /proc. Otherwise None.
+        warning: Text about the value for the driver to log; "" if there is nothing to report.
     """
 
     spill_path: str | None
     error: WorkerError | None
     metrics: ExecutionMetrics
-    inline_value: bytes | None = None
+    inline_value: bytes | None = field(default=None, repr=False)
     layout: ValueLayout | None = None
     retire_reason: str = ""
     file_number: int | None = None
+    warning: str = ""
 
     @property
     def peak_rss_kb(self) -> int:
@@ -249,9 +276,11 @@ class WorkerResult:
         return self.metrics.node_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
     """Result of one call: its value or error, its output and its cost. A failure of the call is not raised.
+
+    The repr is short, and is made without running code of the value's class.
 
     Args:
         status: Final state of the call.
@@ -278,6 +307,14 @@ class Outcome:
     run_time_s: float = 0.0
     index: int = 0
     confinement: tuple[ConfinementStep, ...] = ()
+
+    def __repr__(self) -> str:
+        if self.error is None:
+            result = f"value={safe_repr(self.value, most_characters=_SHOWN_CHARACTERS)}"
+        else:
+            summary = safe_repr(self.error.summary, most_characters=_SHOWN_CHARACTERS)
+            result = f"error={type_name(self.error)}({summary})"
+        return f"Outcome({self.status.value}, {result}, run_time_s={self.run_time_s:.6g}, index={self.index})"
 
     @property
     def ok(self) -> bool:

@@ -6,7 +6,7 @@ The branches of the tree say whose fault an error is.
     ├── CallError                      the fault of the call
     │   ├── ExecRunnerError              the program failed: an exception, bad syntax, an exit
     │   │   ├── ValueNotPicklableError     the return value cannot be encoded in the worker
-    │   │   ├── ValueNotReadableError      the return value cannot be decoded in the driver
+    │   │   ├── ValueNotReadableError      the return value cannot be decoded, or rebuilt from its pickle
     │   │   ├── WorkerCrashedError         the worker ended: a signal, os._exit, a closed channel
     │   │   └── LimitExceededError         the call hit a limit; one class for each limit:
     │   │       ├── MemoryExceededError  ├── CpuTimeExceededError    ├── ProcessesExceededError
@@ -158,7 +158,10 @@ class ValueNotPicklableError(ExecRunnerError):
 
 
 class ValueNotReadableError(ExecRunnerError):
-    """The return value cannot be decoded: its bytes are malformed, or decoding raised an exception."""
+    """The return value cannot be decoded: its bytes are malformed, or decoding raised or took too long.
+
+    A value that was pickled is first rebuilt in its own worker. The message says in which process it failed.
+    """
 
 
 class WorkerCrashedError(ExecRunnerError):

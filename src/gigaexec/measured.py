@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from resource import struct_rusage
 
+# Characters of a text that a repr shows.
+_SHOWN_CHARACTERS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class ExecutionMetrics:
@@ -36,7 +39,8 @@ class ExecutionMetrics:
         major_faults: Page faults that read from a disk.
         bytes_in: Encoded size of the call: program, arguments, environment. For a shared argument,
             only the reference to its memory is counted.
-        bytes_out: Encoded size of the return value; 0 on failure.
+        bytes_out: Encoded size of the return value; 0 on failure. Classes and functions of the program that
+            travel with the value, and the globals that they use, are included.
         seed: Seed of the call's random generators; None if they were not seeded.
     """
 
@@ -90,7 +94,7 @@ class ConfinementStep:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class CapturedOutput:
     """Output of a program and its child processes: the bytes written to file descriptors 1 and 2, as text.
 
@@ -110,6 +114,16 @@ class CapturedOutput:
 
     def __bool__(self) -> bool:
         return bool(self.stdout or self.stderr)
+
+    def __repr__(self) -> str:
+        stdout, stderr = (
+            repr(text) if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]!r}..."
+            for text in (self.stdout, self.stderr)
+        )
+        return (
+            f"CapturedOutput(stdout={stdout}, stderr={stderr}, "
+            f"stdout_bytes={self.stdout_bytes}, stderr_bytes={self.stderr_bytes})"
+        )
 
     def as_report(self) -> str:
         """Return stdout and stderr as text, each under a heading; "" if the program wrote nothing."""

@@ -265,13 +265,20 @@ import gigaexec.wire.values_out as values_out
 from gigaexec.calls import ValueLayout
 def f():
     layout = values_out.ValueLayout
-    values_out.ValueLayout = lambda name, *rest: layout("data" if name == "pickle" else "pickle", *rest)
+    values_out.ValueLayout = lambda name, *rest: layout({claimed!r}, *rest)
     return [1]
 """
 
 
-def test_a_value_in_another_format_than_requested_is_refused(backend: Any) -> None:
-    call = EncodedCall.from_call(WorkerCall(REPORTS_WRONG_FORMAT, "f"), deadline_s=DEADLINE_S)
+@pytest.mark.parametrize(("results", "claimed"), [("pickle", "json"), ("data", "json"), ("data", "pickle")])
+def test_a_value_in_another_format_than_requested_is_refused(
+    make_backend: MakeBackend, kind: Kind, results: str, claimed: str
+) -> None:
+    if kind.reuses_workers and results == "data":
+        pytest.skip("reused workers may always send pickles")
+    backend = make_backend(sandbox=SandboxPolicy.off(results=results))
+    code = REPORTS_WRONG_FORMAT.format(claimed=claimed)
+    call = EncodedCall.from_call(WorkerCall(code, "f"), deadline_s=DEADLINE_S)
     ended: EncodedOutcome = asyncio.run(backend.run_encoded(call))
     assert ended.value is None
     assert type(ended.outcome.error) is ValueNotReadableError

@@ -194,7 +194,8 @@ def result(layout=None, error=None, is_inline=False, spill_path=None, cpu_s=0.0,
               "started_at_ns": 1, "finished_at_ns": 2**62}
     metrics = [claims.get(name, 0) for name in names]
     return {"result": {"error": error, "metrics": metrics, "layout": layout, "is_inline": is_inline,
-                       "spill_path": spill_path, "retire_reason": "", "file_number": file_number}}
+                       "spill_path": spill_path, "retire_reason": "", "file_number": file_number,
+                       "warning": ""}}
 
 def forge_value(value, **claims):
     """Send a result instead of the worker."""

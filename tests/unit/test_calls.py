@@ -21,6 +21,8 @@ from gigaexec.calls import (
     WorkerResult,
 )
 from gigaexec.errors import ExecRunnerError, InvalidCallError
+from gigaexec.pool.jobs import Ending, EndingKind
+from gigaexec.wire.encoded import EncodedOutcome
 
 METRICS = ExecutionMetrics(1024, 0.5, 0.25, 0.125, 77, "0123456789ab", "node-1", 1_000, 500_001_000)
 
@@ -185,3 +187,37 @@ def test_one_vocabulary_of_statuses() -> None:
         "cancelled",
         "infrastructure",
     ]
+
+
+class NoRepr:
+    """An instance of a class of a program: its repr must never be made."""
+
+    def __repr__(self) -> str:
+        raise AssertionError("the repr was made")
+
+
+@pytest.mark.parametrize(
+    "value", [NoRepr(), [NoRepr()], {"a": (1, NoRepr())}, b"\x80" * 1_000_000, "x" * 10**6]
+)
+def test_r104_reprs_of_records_are_short_and_run_no_code_of_a_value(value: Any) -> None:
+    call = WorkerCall("x" * 1_000_000, "f", args=[value], kwargs={"a": value}, env={"A": "x" * 1_000_000})
+    outcome = Outcome(OutcomeStatus.OK, value=value, output=CapturedOutput("x" * 1_000_000))
+    failed = Outcome(OutcomeStatus.ERROR, error=ExecRunnerError("x" * 1_000_000, stderr="x" * 1_000_000))
+    error = WorkerError("x" * 1_000_000, summary="x" * 1_000_000)
+    result = WorkerResult(None, error, METRICS, b"\x80" * 60_000)
+    ending = Ending(EndingKind.ANSWERED, result=result, output=outcome.output)
+    records = [call, outcome, outcome.output, failed, EncodedOutcome(outcome), error, result, ending]
+    for record in records:
+        assert len(repr(record)) < 2_000
+
+
+def test_r104_the_repr_of_an_outcome_shows_its_value_or_error() -> None:
+    assert repr(Outcome(OutcomeStatus.OK, value=[1, "a"], run_time_s=0.25)) == (
+        "Outcome(ok, value=[1, 'a'], run_time_s=0.25, index=0)"
+    )
+    assert repr(Outcome(OutcomeStatus.ERROR, error=ExecRunnerError("bad", stderr="long"), index=3)) == (
+        "Outcome(error, error=ExecRunnerError('bad'), run_time_s=0, index=3)"
+    )
+    assert repr(WorkerCall("def f(x): return x", "f", args=[1])) == (
+        "WorkerCall(<18 characters of code>, 'f', args=[1])"
+    )

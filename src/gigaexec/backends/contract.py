@@ -47,6 +47,10 @@ class ExecutorBackend(Protocol):
         May be called on any thread, in any event loop, and concurrently. When this method returns or raises,
         no process of the call is running any more.
 
+        Do not let the value be the result of a task, as in `asyncio.run(backend.execute(...))`: asyncio makes
+        reprs of finished tasks, and the repr of a value can run code of the program. Use `gigaexec.run`, or
+        the outcome of `run`.
+
         Args:
             call: The call to run.
             deadline_s: Maximum run time of the call, seconds. The wait for a worker does not count.

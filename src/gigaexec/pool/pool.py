@@ -4,15 +4,17 @@ Request --frames--> Job --> Dispatcher --> worker
                                |
 Outcome <--value-- Ending <----'
 
-The dispatcher's thread creates the ending. The caller's event loop reads the value and makes the outcome.
+The dispatcher's thread creates the ending. The caller's event loop makes the outcome. A small plain value is
+decoded on the event loop, other plain data on a thread of asyncio, a pickle on a thread of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import pickle
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from gigaexec.calls import Outcome, WorkerCall
@@ -21,16 +23,20 @@ from gigaexec.config import WorkerConfig
 from gigaexec.errors import GigaexecError, InvalidCallError, SpillError
 from gigaexec.hooks import HookDispatcher
 from gigaexec.limits import Limits
+from gigaexec.pool.decoding_threads import MIN_LIMIT_S, DecodingThreads
 from gigaexec.pool.dispatcher import Dispatcher
 from gigaexec.pool.endings.outcome import failed_outcome, successful_outcome
 from gigaexec.pool.files.spill import SpillDirectory, remove_spill
 from gigaexec.pool.jobs import Ending, EndingKind, Job
 from gigaexec.pool.worker_process import WorkerStarter
 from gigaexec.sandbox.policy import ResultFormat
+from gigaexec.untrusted.log_text import one_line
 from gigaexec.wire.arguments_out import EncodedArguments, encode_arguments
 from gigaexec.wire.encoded import EncodedCall, EncodedOutcome, absolute_folder
 from gigaexec.wire.messages import CallHeader, frame_prefix
 from gigaexec.wire.values_in import ValueBytes, read_spilled_value, read_value_file
+
+logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -123,6 +129,7 @@ class Pool:
         config: Configuration of the workers.
         make_starter: Creates the starter of the workers. Called once, with the pool's spill directory.
         hooks: Called when a worker starts or ends.
+        decoding: The threads that decode pickled values.
         names_results: True if the driver chooses the path of the spill file for a large result. False if the
             worker writes a large result to an unnamed file and sends the file's descriptor.
 
@@ -137,10 +144,12 @@ class Pool:
         config: WorkerConfig,
         make_starter: Callable[[SpillDirectory], WorkerStarter],
         hooks: HookDispatcher,
+        decoding: DecodingThreads,
         *,
         names_results: bool,
     ) -> None:
         self._names_results = names_results
+        self._decoding = decoding
         self._results = config.sandbox.format_of_results
         self._has_shared_folders = bool(config.sandbox.write)
         self._spill = SpillDirectory(config.spill_dir)
@@ -167,7 +176,7 @@ class Pool:
         On return, the worker is idle or dead, all processes that the program started are dead, and the call's
         spill file is removed. This is also true when `CancelledError` is raised in the awaiting task.
         """
-        return await self._run(request, self._decode)
+        return await self._run(request, functools.partial(self._decode, request))
 
     async def run_encoded(self, request: Request) -> EncodedOutcome:
         """Run a call and return its value encoded. This process decodes nothing that the program made.
@@ -178,29 +187,41 @@ class Pool:
         """
         return await self._run(request, self._keep)
 
-    async def _run(self, request: Request, finish: Callable[[EncodedOutcome], _T]) -> _T:
+    async def _run(self, request: Request, finish: Callable[[EncodedOutcome], Awaitable[_T]]) -> _T:
         place = self._spill.new_path() if self._names_results else self._spill.folder
         ending = await self._ending(request, place)
         try:
             result = ending.result
             if result is None or result.layout is None:
-                return finish(self._failed(ending, request))
+                return await finish(self._failed(ending, request))
+            if result.warning:
+                logger.warning("%s: %s", one_line(request.call.function_name), one_line(result.warning[:500]))
             if result.inline_value is not None:
                 value = ValueBytes(result.layout, result.inline_value)
-                return finish(EncodedOutcome(successful_outcome(ending, None), value))
-            # A large value is read and decoded on another thread, so that the event loop is not blocked.
-            return await asyncio.to_thread(lambda: finish(self._read(ending, request, place)))
+                return await finish(EncodedOutcome(successful_outcome(ending, None), value))
+            # A large value is read on another thread, so that the event loop is not blocked.
+            return await finish(await asyncio.to_thread(self._read, ending, request, place))
         finally:
             if ending.may_have_spilled:
                 self._remove_result(place)
             if ending.file is not None:
                 ending.file.close()
 
-    def _decode(self, encoded: EncodedOutcome) -> Outcome:
-        return encoded.decode(self._results)
+    async def _decode(self, request: Request, encoded: EncodedOutcome) -> Outcome:
+        outcome = encoded.decode_at_once()
+        if outcome is not None:
+            return outcome
+        decode = functools.partial(encoded.decode, self._results)
+        if not encoded.is_pickle:
+            return await asyncio.to_thread(decode)
+        left_s = request.deadline_s - encoded.outcome.run_time_s
+        try:
+            return await self._decoding.run(decode, max(left_s, MIN_LIMIT_S))
+        except GigaexecError as error:
+            return encoded.failed(error)
 
-    def _keep(self, encoded: EncodedOutcome) -> EncodedOutcome:
-        if encoded.value is not None and encoded.value.layout.format != self._results:
+    async def _keep(self, encoded: EncodedOutcome) -> EncodedOutcome:
+        if encoded.value is not None and not encoded.value.is_allowed(self._results):
             return EncodedOutcome(encoded.decode(self._results))  # decode() reports the wrong format
         return encoded
 

@@ -26,7 +26,8 @@ class ResultFormat(enum.StrEnum):
     """The format in which a worker sends return values to the driver."""
 
     PICKLE = "pickle"
-    """Any value that cloudpickle can pickle. Unpickling in the driver runs code that the program chose."""
+    """The data format for plain data, and a pickle for any other value that cloudpickle can pickle.
+    Unpickling can run any code of the program in the driver."""
     DATA = "data"
     """The data format: numbers, texts, containers, arrays and other plain types. Decoding runs no code of the
     program."""

@@ -12,7 +12,10 @@ from typing import Any
 
 # Taken from `type`, because a metaclass may replace these attributes of a class by properties.
 _name_of_type = type.__dict__["__name__"].__get__
+_flags_of_type = type.__dict__["__flags__"].__get__
 _mro_of_type = type.__dict__["__mro__"].__get__
+# Py_TPFLAGS_HEAPTYPE in Include/object.h: the type was created at run time, as by a class statement.
+_IS_HEAP_TYPE = 1 << 9
 # dtype kinds of booleans, numbers, dates and text: dtypes without Python objects and without fields.
 _NUMPY_DATA_KINDS = "biufcmMSU"
 
@@ -25,6 +28,20 @@ def type_name(value: object) -> str:
 def is_a(value: object, kind: type) -> bool:
     """True if the value is an instance of `kind` or of a subclass. Runs no code of the value's class."""
     return any(base is kind for base in _mro_of_type(type(value)))
+
+
+def exception_text(error: BaseException) -> str:
+    """Return the class name and message of an exception, without running code of a program.
+
+    The message of an exception whose class is not built in is left out, because `str()` would run code of
+    the class.
+    """
+    kind = type(error)
+    is_built_in = not _flags_of_type(kind) & _IS_HEAP_TYPE
+    message = error.args[0] if is_built_in and len(error.args) == 1 else None
+    if type(message) is int and message.bit_length() <= 64:
+        return f"{type_name(error)}: {message}"
+    return f"{type_name(error)}: {message:.500}" if type(message) is str else type_name(error)
 
 
 def is_numpy_data(value: Any) -> bool:

@@ -20,7 +20,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, SupportsIndex
 
 from gigaexec.calls import ValueLayout, WorkerCall
@@ -100,7 +100,7 @@ class EncodedArguments:
             pickle.
     """
 
-    contents: bytes | memoryview
+    contents: bytes | memoryview = field(repr=False)
     maps: tuple[ArgumentMap, ...] = ()
     files: tuple[OwnedDescriptor, ...] = ()
     shared_inodes: frozenset[int] = frozenset()

@@ -21,7 +21,7 @@ from gigaexec.errors import GigaexecError, InvalidCallError
 from gigaexec.limits import Limits
 from gigaexec.sandbox.policy import ResultFormat
 from gigaexec.wire.buffers import SEPARATE_BUFFER_BYTES, pickle_into, write_aligned
-from gigaexec.wire.values_in import ValueBytes
+from gigaexec.wire.values_in import NOT_DECODED, ValueBytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,22 +138,45 @@ class EncodedOutcome:
     outcome: Outcome
     value: ValueBytes | None = None
 
+    @property
+    def is_pickle(self) -> bool:
+        """True if decoding the value can run code of the program."""
+        return self.value is not None and self.value.is_pickle
+
+    def decode_at_once(self) -> Outcome | None:
+        """Return the outcome with its value, or None if decoding the value could take long.
+
+        Runs no code of the program, and takes far less than 5 ms, so an event loop may call this.
+        """
+        if self.value is None:
+            return self.outcome
+        value = self.value.decode_at_once()
+        return None if value is NOT_DECODED else self._with_value(value)
+
     def decode(self, expected: ResultFormat) -> Outcome:
         """Return the outcome with the decoded value. Call this only in the driver that asked for the value.
 
         If decoding fails, the outcome gets a `ValueNotReadableError` and the status `error`.
 
         Args:
-            expected: The format that the driver asked for. A value in another format is refused. Decoding
-                `ResultFormat.PICKLE` runs code that the program chose.
+            expected: The format that the driver asked for. `DATA` refuses a pickle. Decoding a pickle runs
+                code that the program chose, on the calling thread and without a limit of time; local backends
+                decode pickles on threads that they abandon after a while.
         """
-        outcome = self.outcome
         if self.value is None:
-            return outcome
+            return self.outcome
         try:
             value = self.value.decode(expected)
         except GigaexecError as error:
-            return replace(outcome, status=error.status, error=error)
+            return self.failed(error)
+        return self._with_value(value)
+
+    def failed(self, error: GigaexecError) -> Outcome:
+        """Return the outcome of a call whose value could not be decoded."""
+        return replace(self.outcome, status=error.status, error=error)
+
+    def _with_value(self, value: Any) -> Outcome:
+        outcome = self.outcome
         # Not with replace(): that takes as long as decoding a small value.
         return Outcome(
             outcome.status,

@@ -189,6 +189,7 @@ def _result_as_json(result: WorkerResult) -> dict[str, Any]:
         "spill_path": result.spill_path,
         "retire_reason": result.retire_reason,
         "file_number": result.file_number,
+        "warning": result.warning,
     }
 
 
@@ -236,6 +237,7 @@ def _decode_result(facts: Any, inline: bytes) -> WorkerResult:
         layout=layout,
         retire_reason=require_str(facts["retire_reason"]),
         file_number=None if facts["file_number"] is None else require_count(facts["file_number"]),
+        warning=require_str(facts["warning"]),
     )
 
 

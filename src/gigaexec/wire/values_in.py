@@ -14,10 +14,27 @@ from typing import Any
 from gigaexec.calls import ValueLayout
 from gigaexec.errors import SpillError, ValueNotReadableError
 from gigaexec.sandbox.policy import ResultFormat
+from gigaexec.untrusted.plain_values import exception_text
 from gigaexec.wire.buffers import map_privately
+from gigaexec.wire.data.decoder import HEAD, decode_data, decode_quickly
+from gigaexec.wire.data.format import (
+    DEFAULT_MAX_COUNT,
+    LARGEST_MAX_COUNT,
+    SINGLE_LEAF_OPS,
+    BadDataError,
+)
 from gigaexec.wire.descriptors import OwnedDescriptor
+from gigaexec.wire.gil_pauses import CHUNK_BYTES, PausingReader, new_pauses
+from gigaexec.wire.messages import MAX_INLINE_BYTES
 
 logger = logging.getLogger(__name__)
+
+
+NOT_DECODED: Any = object()
+"""Returned by `ValueBytes.decode_at_once` if decoding could take long."""
+
+# An array of three (leaves, ops, raw bytes), whose first item is an array of one, in MessagePack.
+_START_OF_SINGLE_LEAF = b"\x93\x91"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,40 +51,79 @@ class ValueBytes:
     contents: bytes | bytearray | memoryview = field(repr=False)
     where: str = "the result"
 
+    def is_allowed(self, expected: ResultFormat) -> bool:
+        """True if the value has a format that the driver accepts. Where pickles are allowed, data is too."""
+        allowed = ("data",) if expected is ResultFormat.DATA else ("data", "pickle")
+        return self.layout.format in allowed
+
+    @property
+    def is_pickle(self) -> bool:
+        """True if decoding can run code of the program."""
+        return self.layout.format != "data"
+
+    def decode_at_once(self) -> Any:
+        """Return the value if decoding takes far less than 5 ms, else `NOT_DECODED`.
+
+        Pickles are never decoded here, so this method runs no code of the program. An event loop may call it.
+        """
+        head = self.contents
+        if self.layout.format != "data" or self.layout.buffers or len(head) > MAX_INLINE_BYTES:
+            return NOT_DECODED
+        if head[:2] == _START_OF_SINGLE_LEAF:
+            # A single leaf, the most frequent value, needs none of the decoder's steps.
+            try:
+                leaves, ops, _ = HEAD.decode(head)
+            except ValueError:  # msgspec.DecodeError, or a text that is not UTF-8
+                return NOT_DECODED
+            if ops == SINGLE_LEAF_OPS:
+                return leaves[0]
+        try:
+            return decode_quickly(bytes(head))
+        except BadDataError:
+            return NOT_DECODED
+
     def decode(self, expected: ResultFormat) -> Any:
-        """Decode the value.
+        """Decode the value. For a pickle, this can run any code, for any time.
 
         Args:
-            expected: The format that the driver asked for. A value in another format is refused.
+            expected: The format that the driver asked for. `DATA` refuses a pickle; `PICKLE` allows both.
 
         Raises:
             ValueNotReadableError: The value has another format, is not valid, or unpickling it raised an
                 exception.
         """
         layout = self.layout
-        if layout.format != expected:
+        if not self.is_allowed(expected):
             raise ValueNotReadableError(
                 f"expected {self.where} in the format {str(expected)!r}, got {layout.format!r:.80}"
             )
         view = memoryview(self.contents)
-        if view.readonly and (layout.buffers or expected is ResultFormat.DATA):
+        if view.readonly and layout.buffers:
             view = memoryview(bytearray(view))  # copied, so that arrays in the copy are writable
         head = view[: layout.head_bytes]
         buffers = [view[offset : offset + size] for offset, size in layout.buffers]
-        if expected is ResultFormat.DATA:
-            from gigaexec.wire.data.decoder import decode_data
-
-            return decode_data(head, buffers)
+        if layout.format == "data":
+            # The limit of items bounds the memory that a hostile program can take. Where pickles are allowed,
+            # a pickle could take as much.
+            most = DEFAULT_MAX_COUNT if expected is ResultFormat.DATA else LARGEST_MAX_COUNT
+            return decode_data(head, buffers, max_count=most, what=self.where, pause=new_pauses())
         try:
-            return pickle.loads(head, buffers=buffers)
+            if len(head) <= CHUNK_BYTES:
+                return pickle.loads(head, buffers=buffers)
+            return pickle.load(PausingReader(head), buffers=buffers)
         except (KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # code of the value's classes may raise anything, even SystemExit
-            if isinstance(error, pickle.UnpicklingError | EOFError):
-                what = f"{self.where} is truncated or damaged"
-            else:
-                what = "the return value cannot be unpickled in the driver"
-            raise ValueNotReadableError(f"{what}: {type(error).__name__}: {error}") from error
+        except BaseException as error:  # noqa: BLE001 - code of the classes may raise even SystemExit
+            failure = self._failure(error)
+        # Raised here, so that the error does not keep the program's exception and its frames as a context.
+        raise failure
+
+    def _failure(self, error: BaseException) -> ValueNotReadableError:
+        if isinstance(error, pickle.UnpicklingError | EOFError):
+            what = f"{self.where} is truncated or damaged"
+        else:
+            what = "the return value cannot be unpickled in the driver"
+        return ValueNotReadableError(f"{what}: {exception_text(error)}")
 
 
 def read_value_file(
@@ -108,11 +164,11 @@ def read_value_file(
 
 
 def read_spilled_value(path: str, layout: ValueLayout) -> ValueBytes:
-    """Map the file at `path`, which contains a pickled result.
+    """Map the file at `path`, which contains a result.
 
     If the file system refuses mmap, the file is read instead. This function does not remove the file. The
-    returned bytes stay valid after the file is removed. A map keeps one descriptor open until the map is
-    deleted.
+    returned bytes stay valid after the file is removed. A map for arrays is private, and keeps no descriptor.
+    Another map keeps one descriptor open until the map is deleted.
 
     Raises:
         SpillError: The file is missing, not a regular file of this user, empty, or of the wrong size.
@@ -127,7 +183,9 @@ def read_spilled_value(path: str, layout: ValueLayout) -> ValueBytes:
     try:
         if problem := _problem_of(descriptor, layout.total_bytes, may_have_name=True):
             raise SpillError(f"the spill file {path} {problem}")
-        return ValueBytes(layout, _contents(descriptor, layout.total_bytes, _map_readable), path)
+        # Arrays use the map without a copy, so a map for arrays must be writable.
+        map_file = map_privately if layout.buffers else _map_readable
+        return ValueBytes(layout, _contents(descriptor, layout.total_bytes, map_file), path)
     finally:
         os.close(descriptor)
 

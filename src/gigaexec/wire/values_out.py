@@ -14,12 +14,15 @@ import os
 import uuid
 from collections.abc import Callable
 from os import close as _close, open as _open, unlink as _unlink, write as _write
-from pickle import dumps as _dumps
 from typing import Any, NamedTuple, Protocol
 
 from gigaexec.calls import LimitHit, ValueLayout
-from gigaexec.wire.buffers import SEPARATE_BUFFER_BYTES, pickle_into, write_aligned
+from gigaexec.wire.buffers import SEPARATE_BUFFER_BYTES, map_privately, pickle_into, write_aligned
+from gigaexec.wire.class_globals import WARNING_BYTES, warning_on_size
+from gigaexec.wire.data.encoder import ValueNotDataError, encode_data, encode_leaf
+from gigaexec.wire.data.format import LARGEST_MAX_COUNT, LEAF_TYPES
 from gigaexec.wire.messages import MAX_INLINE_BYTES
+from gigaexec.wire.rebuilding import NotRebuiltError as NotRebuiltError, rebuild
 
 # Values up to this size are sent over the worker's socket. For a larger value, one write to a file and one
 # mmap are cheaper than copying, and the value may be larger than the driver's memory.
@@ -119,50 +122,35 @@ class EncodedValue(NamedTuple):
     """An encoded value.
 
     `inline` is the whole value as bytes, or None if the value is in a file. `descriptor` is the open file to
-    send with the answer, or None if the driver knows the file's path.
+    send with the answer, or None if the driver knows the file's path. `warning` is a text for the driver to
+    log, or "".
     """
 
     layout: ValueLayout
     inline: bytes | None = None
     descriptor: int | None = None
+    warning: str = ""
 
 
-def encode_pickled(
-    value: Any, file: ResultFile, *, max_bytes: int | None = None, with_buffers: bool = False
-) -> EncodedValue:
-    """Pickle a return value. Classes and functions of user code are pickled by value.
+def encode_value(value: Any, file: ResultFile, *, max_bytes: int | None = None) -> EncodedValue:
+    """Encode a return value in the data format if the driver then gets an equal value, else pickle it.
 
-    If this function raises, it removes the file first.
+    The driver decodes the data format without running code. So only a value that contains an instance of
+    another class than the plain types, or an object twice, is pickled. See `encode_pickled`.
 
     Args:
         value: The return value of a call.
         file: File for a large value. The file is not created for a small value.
         max_bytes: Maximum size of the encoded value; None for no limit.
-        with_buffers: True to write the contents of large arrays after the pickle instead of into it.
 
     Raises:
-        SpillWriteError: The file could not be written.
-        SpillLimitError: The file could not be written because of a resource limit of the program.
-        ValueTooLargeError: The encoded value is larger than `max_bytes`.
-        BaseException: An exception of pickling, or of a class that is pickled.
+        BaseException: The exceptions of `encode_pickled`.
     """
-    if type(value) in _SCALARS:
-        # This branch takes a sixth of the time of the code below, which creates a pickler.
-        return _encode("pickle", lambda sink: _write_plainly(value, sink), file, max_bytes)
-
-    def write_head(sink: _SpillingSink) -> list[memoryview]:
-        separate_bytes = SEPARATE_BUFFER_BYTES if with_buffers else None
-        return pickle_into(sink, value, separate_bytes=separate_bytes)
-
-    return _encode("pickle", write_head, file, max_bytes)
-
-
-_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
-
-
-def _write_plainly(value: Any, sink: _SpillingSink) -> list[memoryview]:
-    sink.write(_dumps(value, protocol=5))
-    return []
+    try:
+        return _encode_as_data(value, file, max_bytes, is_exact=True, max_count=LARGEST_MAX_COUNT)
+    except ValueNotDataError:
+        pass  # not plain data
+    return encode_pickled(value, file, max_bytes=max_bytes)
 
 
 def encode_as_data(value: Any, file: ResultFile, *, max_bytes: int | None = None) -> EncodedValue:
@@ -170,14 +158,48 @@ def encode_as_data(value: Any, file: ResultFile, *, max_bytes: int | None = None
 
     Raises:
         ValueNotDataError: The data format cannot encode a part of the value. The message contains the place.
-        BaseException: The other exceptions of `encode_pickled`.
+        BaseException: The exceptions of `encode_pickled`, except NotRebuiltError.
     """
-    # Imported only if results are in the data format, because the import takes 20 ms. A template imports the
-    # encoder once for all its workers.
-    from gigaexec.wire.data.encoder import encode_data
+    return _encode_as_data(value, file, max_bytes)
+
+
+def encode_pickled(value: Any, file: ResultFile, *, max_bytes: int | None = None) -> EncodedValue:
+    """Pickle a return value. Classes and functions of user code are pickled by value.
+
+    The contents of large arrays are written after the pickle instead of into it. Then the value is rebuilt
+    once, here in its own worker: what its classes do when they are rebuilt counts as part of the call.
+
+    If this function raises, it removes the file first.
+
+    Args:
+        value: The return value of a call.
+        file: File for a large value. The file is not created for a small value.
+        max_bytes: Maximum size of the encoded value; None for no limit.
+
+    Raises:
+        SpillWriteError: The file could not be written.
+        SpillLimitError: The file could not be written because of a resource limit of the program.
+        ValueTooLargeError: The encoded value is larger than `max_bytes`.
+        NotRebuiltError: The value cannot be rebuilt from its pickle.
+        BaseException: An exception of pickling, or of a class that is pickled.
+    """
 
     def write_head(sink: _SpillingSink) -> list[memoryview]:
-        encoded = encode_data(value)
+        return pickle_into(sink, value, separate_bytes=SEPARATE_BUFFER_BYTES)
+
+    encoded = _encode("pickle", write_head, file, max_bytes, check=rebuild)
+    if encoded.layout.total_bytes > WARNING_BYTES:
+        return encoded._replace(warning=warning_on_size(value))
+    return encoded
+
+
+def _encode_as_data(value: Any, file: ResultFile, max_bytes: int | None, **options: Any) -> EncodedValue:
+    def write_head(sink: _SpillingSink) -> list[memoryview]:
+        head = encode_leaf(value) if type(value) in LEAF_TYPES else None
+        if head is not None:
+            sink.write(head)
+            return []
+        encoded = encode_data(value, is_paged=True, **options)
         sink.write(encoded.head)
         return encoded.buffers
 
@@ -189,12 +211,16 @@ def _encode(
     write_head: Callable[[_SpillingSink], list[memoryview]],
     file: ResultFile,
     max_bytes: int | None,
+    check: Callable[[memoryview, list[memoryview]], None] | None = None,
 ) -> EncodedValue:
+    """Encode a value. `check` gets the written head and the buffers, and raises to refuse the value."""
     sink = _SpillingSink(file, max_bytes)
     try:
         buffers = write_head(sink)
         head_bytes = sink.total_bytes
         spans = write_aligned(sink.write, head_bytes, buffers)[0] if buffers else ()
+        if check is not None:
+            check(sink.written(head_bytes), buffers)
         return sink.finish(ValueLayout(name, head_bytes, spans, sink.total_bytes))
     except BaseException:
         sink.discard()
@@ -222,6 +248,17 @@ class _SpillingSink:
         else:
             self._spill(view)
         return len(view)
+
+    def written(self, size: int) -> memoryview:
+        """Return the first `size` bytes that were written. Raises SpillWriteError."""
+        if self._descriptor is None:
+            return memoryview(bytes(self._inline))[:size]
+        try:
+            return map_privately(self._descriptor, size, writable=False)
+        except OSError as error:
+            raise SpillWriteError(
+                f"the result in {self._file.place} cannot be mapped: {error.strerror}"
+            ) from error
 
     def finish(self, layout: ValueLayout) -> EncodedValue:
         if self._descriptor is None:

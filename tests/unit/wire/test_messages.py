@@ -29,6 +29,7 @@ def result_frame(**changes: object) -> bytes:
         "spill_path": None,
         "retire_reason": "",
         "file_number": None,
+        "warning": "",
     }
     header = json.dumps({"result": {**facts, **changes}}).encode()
     return len(header).to_bytes(4, "big") + header
@@ -54,6 +55,7 @@ def test_what_is_well_formed_is_read() -> None:
         result_frame(metrics=[]),
         result_frame(file_number=-1),
         result_frame(file_number="3"),
+        result_frame(warning=None),
         result_frame(layout=["data", 10, [[5, 5]], 20], error=None),
         result_frame(layout=["data", 10, [[10, 50]], 20], error=None),
         result_frame(layout=["data", 0, [], 10**6], error=None, is_inline=True) + b"x" * 10**6,

@@ -34,6 +34,7 @@ from gigaexec.hooks import (
     WorkerStartHandler,
 )
 from gigaexec.limits import Limits, require_limits
+from gigaexec.pool.decoding_threads import DecodingThreads
 from gigaexec.pool.files.spill import SpillDirectory
 from gigaexec.pool.pool import Pool, Request
 from gigaexec.pool.supervision.sampling import can_sample
@@ -83,11 +84,21 @@ class LocalBackend(ABC):
         self._lock = threading.Lock()
         self._pool: Pool | None = None
         self._ending_pools: list[Pool] = []
+        self._decoding = DecodingThreads()
 
     @property
     def max_concurrency(self) -> int:
         """Maximum number of calls that run at the same time."""
         return self.config.worker_count
+
+    @property
+    def abandoned_decodes(self) -> int:
+        """Number of values whose unpickling in this process took too long and was abandoned.
+
+        Each of them may have left a thread that still runs code of a program. A value of plain data is never
+        among them, nor any value of a sandboxed program.
+        """
+        return self._decoding.abandoned
 
     def share(self, value: object) -> SharedArgument:
         """Pickle and write a value once, for use as an argument of many calls.
@@ -263,6 +274,7 @@ class LocalBackend(ABC):
                         self.config,
                         self._new_starter,
                         self._hooks,
+                        self._decoding,
                         names_results=self._names_results,
                     )
                 except (OSError, RuntimeError) as error:  # no file descriptor or no thread is available

@@ -3,6 +3,7 @@
 format          op codes, limits and errors, shared by encoder and decoder
 encoder         turns a value into leaves, ops, raw bytes and buffers
 decoder         turns leaves, ops, raw bytes and buffers from a hostile process into a value
+repeats         finds objects that occur twice in a value
 simple_types    types with a small, fixed number of items (dates, Decimal, UUID, ...): encoding and decoding
 containers_out  splits dicts, sets and records into items
 containers_in   builds dicts, sets and records from items

@@ -42,6 +42,23 @@ def take_array(value: Any, encoding: EncodingContext) -> tuple[int, Sequence[Any
     return fmt.ARRAY, (order, content, len(shape), *shape, *dtype)
 
 
+def take_exact_array(value: Any, encoding: EncodingContext) -> tuple[int, Sequence[Any]]:
+    """Return the op code and the items of an array from which the decoder makes exactly the same array.
+
+    Raises:
+        UnfitValueError: As `take_array`; or the array is a memmap, or its dtype has metadata.
+        ValueNotDataError: The array exceeds `max_bytes`.
+    """
+    if type(value) is not sys.modules["numpy"].ndarray or _has_metadata(value.dtype):
+        raise UnfitValueError("is an array that the data format cannot encode exactly")
+    return take_array(value, encoding)
+
+
+def _has_metadata(dtype: Any) -> bool:
+    fields = dtype.fields.values() if dtype.fields else ()
+    return dtype.metadata is not None or any(_has_metadata(field[0]) for field in fields)
+
+
 def _describe_array(value: Any) -> tuple[str, tuple[int, ...], list[Any]]:
     """Return the array's memory order, its shape, and the leaves that describe its dtype."""
     numpy = sys.modules["numpy"]

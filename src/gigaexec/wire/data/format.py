@@ -13,6 +13,9 @@
                 CLOSE LIST                  -> a list of the items since OPEN
     buffers                                 contents of arrays and large bytes, outside the head
 
+A large value has further leaves in buffers, its pages, and one op for each page before all other ops. So no
+call of msgspec holds the GIL of the driver for more than about a millisecond.
+
 The head is the MessagePack array [leaves, ops, raw bytes]. `leaves` is the only array in it, and it contains
 no maps or extension types. So msgspec's C code never recurses into untrusted structure, and never hashes
 untrusted keys.
@@ -39,6 +42,11 @@ LIST, TUPLE, DICT, SET, FROZENSET, RECORD = range(5, 11)
 BIG_INT, COMPLEX, SURROGATE_STR, BYTEARRAY = range(11, 15)
 DATE, TIME, DATETIME, TIMEDELTA, TIMEZONE, ZONE_INFO, DECIMAL, UUID = range(15, 23)
 ARRAY, NUMPY_SCALAR, NUMPY_STR, NUMPY_BYTES = range(23, 27)
+# PAGE n: more leaves, as a flat MessagePack array in buffer n. Only at the start of the ops.
+PAGE = 27
+
+# The ops of a value that is a single leaf.
+SINGLE_LEAF_OPS = (LEAVES | 1 << CODE_BITS).to_bytes(4, "little")
 
 # Types whose values are leaves.
 LEAF_TYPES = frozenset({type(None), bool, int, float, str})
@@ -66,6 +74,9 @@ MAX_EMPTY_EXTENT_BYTES = 1 << 32
 
 # Maximum levels of structures and subarrays: more than real dtypes have, far below the recursion limit.
 MAX_DTYPE_DEPTH = 16
+
+# Leaves in the head, and in each page.
+PAGE_LEAVES = 16 * 1024
 
 # Contents of more bytes become buffers. For smaller contents, a copy is cheaper than a buffer.
 INLINE_CONTENT_BYTES = 16 * 1024

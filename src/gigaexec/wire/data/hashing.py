@@ -23,10 +23,15 @@ class HashingBudget:
     one slice of keys never takes much longer than all slices before it.
     """
 
-    # Allowance for costs that do not depend on the keys, such as page faults and a cold cache.
-    _BASE_S = 0.5
+    # Allowance for costs that do not depend on the keys, such as page faults and a cold cache. When a dict
+    # grows, one call of C code inserts all its keys again: with this budget, too few can collide to keep the
+    # GIL for 5 ms.
+    _BASE_S = 0.05
     # Inserting an int takes 0.1 us, a tuple 0.3 us or more. The items of a tuple add to the budget too.
     _PER_ITEM_S = 2e-6
+
+    # A slice that takes this long is made smaller, so that no slice keeps the GIL for several milliseconds.
+    _LONG_STEP_S = 0.0005
 
     # Keys per measurement, if all keys are leaves. In a slice of 64 keys, each key costs at most 32
     # comparisons on average, so the time is linear.
@@ -34,15 +39,23 @@ class HashingBudget:
     # Keys per measurement for all other keys. Not 1, because reading the clock takes as long as inserting a
     # few tuples.
     OTHER_KEYS_PER_STEP = 4
+    # Keys whose types are checked between two pauses.
+    _KEYS_PER_CHECK = 16 * 1024
 
-    def __init__(self) -> None:
+    def __init__(self, pause: Callable[[], object] = int) -> None:
+        """`pause` is called between slices, so that another thread gets the GIL."""
         self._left_s = 0.0
+        self._pause = pause
         self.has_large_int = False
         self.has_decimal = False
 
     def allow(self, items: int) -> None:
         """Set the budget for a value with `items` leaves and ops in total."""
         self._left_s = self._BASE_S + self._PER_ITEM_S * items
+
+    def allow_only(self, seconds: float) -> None:
+        """Set a budget that does not depend on the size of the value."""
+        self._left_s = seconds
 
     def insert(self, add: Callable[[int, int], object], keys: Sequence[Any]) -> None:
         """Call `add(start, end)` for one slice of the keys after another, until all keys are inserted.
@@ -52,17 +65,32 @@ class HashingBudget:
         """
         # Large ints are inserted in the smaller slices, because comparing two large ints can take as long as
         # reading them: 64 keys of 1 MB take 0.3 s.
-        are_leaves = not self.has_large_int and LEAF_TYPES.issuperset(map(type, keys))
+        are_leaves = not self.has_large_int and self._are_leaves(keys)
         step = self.LEAF_KEYS_PER_STEP if are_leaves else self.OTHER_KEYS_PER_STEP
         if are_leaves and len(keys) <= step:
             add(0, len(keys))
             return
-        for start in range(0, len(keys), step):
+        start = 0
+        while start < len(keys):
             began = time.thread_time()
             add(start, start + step)
-            self._left_s -= time.thread_time() - began
+            took_s = time.thread_time() - began
+            self._left_s -= took_s
+            start += step
+            if took_s > self._LONG_STEP_S:
+                step = max(1, step // 4)  # the keys collide, so each insertion takes longer than the last
+            self._pause()
             if self._left_s < 0:
                 raise BadDataError("inserting set or dict keys takes too long, because their hashes collide")
+
+    def _are_leaves(self, keys: Sequence[Any]) -> bool:
+        if len(keys) <= self.LEAF_KEYS_PER_STEP:
+            return LEAF_TYPES.issuperset(map(type, keys))
+        for start in range(0, len(keys), self._KEYS_PER_CHECK):
+            if not LEAF_TYPES.issuperset(map(type, keys[start : start + self._KEYS_PER_CHECK])):
+                return False
+            self._pause()
+        return True
 
     def check_comparable(self, keys: list[Any]) -> None:
         """Raise BadDataError if the keys could mix Decimals with large ints.

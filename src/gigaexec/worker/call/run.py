@@ -19,11 +19,14 @@ from os import _exit, getpid as _getpid
 from typing import Any, NamedTuple
 
 from gigaexec.calls import ErrorKind, ExecutionMetrics, LimitHit, WorkerError, WorkerResult
+from gigaexec.limits import Limits
 from gigaexec.untrusted.plain_values import type_name
 from gigaexec.wire.arguments_in import load_arguments
+from gigaexec.wire.class_globals import reason_not_pickled
 from gigaexec.wire.messages import ReceivedCall
 from gigaexec.wire.values_out import (
     EncodedValue,
+    NotRebuiltError,
     SpillLimitError,
     SpillWriteError,
     ValueTooLargeError,
@@ -76,6 +79,7 @@ class FinishedCall(NamedTuple):
             inline_value=encoded.inline if encoded is not None else None,
             layout=encoded.layout if encoded is not None else None,
             retire_reason=retire_reason,
+            warning=encoded.warning if encoded is not None else "",
         )
 
 
@@ -134,7 +138,7 @@ class CallRunner:
             value = find_function(load_program(header.code), header.function_name)(*args, **kwargs)
             self._end_forked_child()
             metrics = measurement.stop()
-            encoded = _encode(value, encode, scope)
+            encoded = _encode(value, encode, scope, header.limits)
         except StepFailedError as failed:
             error = failed.error
         except BaseException as raised:  # sys.exit and KeyboardInterrupt are also failures of the call
@@ -193,7 +197,7 @@ def _load_arguments(call: ReceivedCall) -> tuple[list[Any], dict[str, Any]]:
         raise StepFailedError(error) from None
 
 
-def _encode(value: Any, encode: EncodeValue, scope: CallScope) -> EncodedValue:
+def _encode(value: Any, encode: EncodeValue, scope: CallScope, limits: Limits) -> EncodedValue:
     helpers = scope.imports.register_helpers_by_value()
     try:
         return encode(value)
@@ -206,9 +210,21 @@ def _encode(value: Any, encode: EncodeValue, scope: CallScope) -> EncodedValue:
         raise StepFailedError.from_text(text, ErrorKind.VALUE) from None
     except ValueTooLargeError as failure:
         raise StepFailedError.from_text(str(failure), ErrorKind.LIMIT, failure.hit) from None
+    except NotRebuiltError as failure:
+        report = describe_exception(failure.cause, ErrorKind.REBUILDING)
+        summary = (
+            f"the return value of type {type_name(value)} was pickled, but cannot be unpickled again in its "
+            f"worker: {report.summary}"
+        )
+        error = replace(report, summary=summary)
+        if hit := limit_behind(failure.cause, limits):
+            error = replace(error, kind=ErrorKind.LIMIT, hit=hit)
+        raise StepFailedError(error) from None
     except BaseException as raised:
         report = describe_exception(raised, ErrorKind.VALUE)
         summary = f"the return value of type {type_name(value)} cannot be pickled: {report.summary}"
+        if reason := reason_not_pickled(value):
+            summary = f"{summary}; {reason}"
         raise StepFailedError(replace(report, summary=summary)) from None
     finally:
         scope.imports.unregister_helpers(helpers)

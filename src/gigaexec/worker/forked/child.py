@@ -27,8 +27,9 @@ from gigaexec.sandbox.isolation import Isolation
 from gigaexec.sandbox.policy import ResultFormat
 from gigaexec.untrusted.plain_values import type_name
 from gigaexec.wire.channel import WorkerChannel
+from gigaexec.wire.data.encoder import ValueNotDataError
 from gigaexec.wire.messages import Confined, Ready, ReceivedCall, encode_message
-from gigaexec.wire.values_out import EncodedValue, UnnamedResultFile, encode_as_data, encode_pickled
+from gigaexec.wire.values_out import EncodedValue, UnnamedResultFile, encode_as_data, encode_value
 from gigaexec.worker.bootstrap import raise_oom_score
 from gigaexec.worker.call.accounting import Accountant
 from gigaexec.worker.call.limits import forbid_core_dumps, leave_descriptors_to_driver, lift_file_size_limit
@@ -166,9 +167,7 @@ class ChildWorker:
         file = UnnamedResultFile(self._settings.scratch or call.header.spill_path)
         max_bytes = call.header.limits.result_bytes
         if self._settings.results is ResultFormat.PICKLE:
-            return encode_pickled(value, file, max_bytes=max_bytes, with_buffers=True)
-        from gigaexec.wire.data.encoder import ValueNotDataError  # loaded only for the data format
-
+            return encode_value(value, file, max_bytes=max_bytes)
         try:
             return encode_as_data(value, file, max_bytes=max_bytes)
         except ValueNotDataError as failure:

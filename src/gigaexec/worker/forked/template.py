@@ -26,7 +26,6 @@ from typing import NamedTuple, NoReturn
 
 from gigaexec.measured import Usage
 from gigaexec.sandbox.isolation import Isolation
-from gigaexec.sandbox.policy import ResultFormat
 from gigaexec.sandbox.shortages import SHORTAGES
 from gigaexec.wire.control import ForkRequest, StartRefusal, TemplateSettings, WorkerReport
 from gigaexec.wire.descriptors import DescriptorsLostError, receive_with_descriptors
@@ -106,7 +105,7 @@ class _Template:
         self._settings = settings
         self._isolation = isolation
         self._inits = inits
-        self._preload_problem = _preload(settings)
+        self._preload_problem = preload(settings.preload)
         isolation.prepare_shared_steps()
         if inits is None:
             adopt_orphans()
@@ -239,12 +238,6 @@ class _Template:
         _send(ended.control, WorkerReport(status, used.ru_maxrss, Usage.of(used)).encode())
         os.close(ended.control)
         end_init(ended.init)
-
-
-def _preload(settings: TemplateSettings) -> str:
-    if settings.policy.format_of_results is ResultFormat.DATA:
-        import gigaexec.wire.data.encoder  # noqa: F401 - loaded once here instead of in every worker
-    return preload(settings.preload)
 
 
 def _send(socket_number: int, message: bytes) -> None:

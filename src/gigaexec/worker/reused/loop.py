@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from gigaexec.calls import WorkerResult
 from gigaexec.wire.channel import WorkerChannel
 from gigaexec.wire.messages import Ready, ReceivedCall, encode_message
-from gigaexec.wire.values_out import EncodedValue, NamedResultFile, encode_pickled
+from gigaexec.wire.values_out import EncodedValue, NamedResultFile, encode_value
 from gigaexec.worker.bootstrap import preload
 from gigaexec.worker.call.accounting import Accountant
 from gigaexec.worker.call.limits import lift_file_size_limit
@@ -122,4 +122,4 @@ def leftover_thread_names() -> list[str]:
 def _encode(value: Any, call: ReceivedCall) -> EncodedValue:
     limits = call.header.limits
     lift_file_size_limit(limits)
-    return encode_pickled(value, NamedResultFile(call.header.spill_path), max_bytes=limits.result_bytes)
+    return encode_value(value, NamedResultFile(call.header.spill_path), max_bytes=limits.result_bytes)

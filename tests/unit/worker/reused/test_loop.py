@@ -8,7 +8,9 @@ from tests.process.scripts import json_of_script
 _RUN = r"""
 import json, os, pickle, sys, tempfile
 from gigaexec.worker.call.accounting import Accountant
+from gigaexec.sandbox.policy import ResultFormat
 from gigaexec.wire.messages import CallHeader, ReceivedCall
+from gigaexec.wire.values_in import ValueBytes
 from gigaexec.worker.reused.scope import RestoredStreams
 from gigaexec.worker.reused.loop import Worker
 
@@ -23,7 +25,7 @@ def run(code, python_path, env):
 
 failed = run("def f(): return 1", PYTHON_PATH, ENV)
 after = run("import os, sys\ndef f(): return 'BEFORE' in os.environ, sys.path", [], {})
-seen = pickle.loads(after.inline_value)
+seen = ValueBytes(after.layout, after.inline_value).decode(ResultFormat.DATA)
 is_as_before = seen == (False, path)
 os.write(answers, json.dumps([failed.error.kind, failed.error.summary, is_as_before]).encode())
 """
