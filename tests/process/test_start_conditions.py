@@ -310,7 +310,8 @@ class _Refusing(selectors.DefaultSelector):
     refusals_left = 0
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
-        if getattr(data, "__name__", "") == self.callback_name and _Refusing.refusals_left:
+        callback = getattr(data, "callback", None)
+        if getattr(callback, "__name__", "") == self.callback_name and _Refusing.refusals_left:
             _Refusing.refusals_left -= 1
             raise OSError(errno.ENOSPC, "No space left on device")
         return super().register(fileobj, events, data)

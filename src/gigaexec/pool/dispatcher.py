@@ -21,6 +21,7 @@ block.
 
 from __future__ import annotations
 
+import functools
 import logging
 import selectors
 import threading
@@ -35,7 +36,9 @@ from gigaexec.pool.endings.ending import Death
 from gigaexec.pool.inbox import Inbox
 from gigaexec.pool.job_queue import JobQueue
 from gigaexec.pool.jobs import Ending, EndingKind, Job
+from gigaexec.pool.supervision.kills import Kill, Kills
 from gigaexec.pool.supervision.limit_watch import LimitWatch
+from gigaexec.pool.watches import Watched
 from gigaexec.pool.worker_clock import WorkerState
 from gigaexec.pool.worker_events import WorkerEvents
 from gigaexec.pool.worker_handle import WorkerHandle
@@ -92,6 +95,7 @@ class Dispatcher:
         self._has_ended = threading.Event()
         self._queue = JobQueue()
         self._workers = Workers()
+        self._kills = Kills()
         self._selector = selectors.DefaultSelector()
         try:
             self._inbox = Inbox()
@@ -108,6 +112,7 @@ class Dispatcher:
                 jobs=self._queue,
                 disposer=self._disposer,
                 selector=self._selector,
+                kills=self._kills,
                 hooks=hooks,
             )
             self._staffing = self._events.staffing
@@ -204,18 +209,22 @@ class Dispatcher:
     # Methods for the dispatcher's thread.
 
     def _run(self) -> None:
-        self._selector.register(self._inbox.reader, selectors.EVENT_READ, self._inbox.on_wake)
+        self._selector.register(self._inbox.reader, selectors.EVENT_READ, Watched(None, self._inbox.on_wake))
         try:
             while not (self._is_stopping and not self._workers):
                 ready = self._selector.select(self._plan_wake())
                 with self._lock:
+                    self._report_kills()
                     for key, events in ready:
-                        self._serve(key.data, key.fd, events)
+                        watched: Watched = key.data
+                        self._serve(watched.worker, functools.partial(watched.callback, key.fd, events))
                     # Before the timers: otherwise a job with queue_timeout_s = 0 would expire before it could
                     # get an idle worker, or cause the start of a worker.
                     self._give_out()
                     self._staffing.start_missing()
                     self._run_timers()
+                if self._kills.next_at <= time.monotonic():
+                    self._kills.do_parts()
         except BaseException as error:
             logger.critical("the dispatcher of pool %s failed", self._config.pool_id, exc_info=True)
             pool_id = self._config.pool_id
@@ -225,12 +234,11 @@ class Dispatcher:
         finally:
             self._end()
 
-    def _serve(self, callback: Callable[[int, int], None], descriptor: int, events: int) -> None:
-        """Run the callback of one event. If the callback of a worker raises, only that worker is killed."""
+    def _serve(self, worker: object, callback: Callable[[], None]) -> None:
+        """Run the callback of one event. If it raises, and the event is a worker's, that worker is killed."""
         try:
-            callback(descriptor, events)
+            callback()
         except Exception:
-            worker = getattr(callback, "__self__", None)
             if not isinstance(worker, WorkerHandle) or worker.is_closed:
                 raise
             logger.exception(
@@ -242,6 +250,12 @@ class Dispatcher:
             kind = EndingKind.ANSWER_LOST if has_run else EndingKind.NOT_STARTED
             text = "the driver failed to handle an event of the worker (see the driver's log)"
             self._events.kill(worker, Death(kind, text))
+
+    def _report_kills(self) -> None:
+        if self._kills.next_at != float("inf"):
+            for kill in self._kills.take_done():
+                self._serve(kill.worker, kill.report)
+            self._kills.plan()
 
     def _accept(self, job: Job) -> None:
         if self._failure:
@@ -311,13 +325,14 @@ class Dispatcher:
         self._queue.expire(now, min(free, self._workers.count(WorkerState.STARTING)))
         for worker in self._workers:
             if worker in self._workers and worker.must_be_polled:
-                worker.poll()
+                self._serve(worker, worker.poll)
             if worker in self._workers and worker.expiry() <= now:
-                self._events.expire(worker)
+                self._serve(worker, functools.partial(self._events.expire, worker))
         if self._limit_watch.next_sample_at <= now:
             self._limit_watch.sample(self._workers.running_calls())
         if self._staffing.orphans.next_try_at <= now:
-            self._staffing.orphans.retry()
+            for killing in self._staffing.orphans.retry():
+                self._kills.start(Kill(None, killing, _ignore_result))
 
     def _plan_wake(self) -> float:
         """Plan the next wake-up. Returns the longest time to wait for events, in seconds.
@@ -339,6 +354,11 @@ class Dispatcher:
             self._limit_watch.next_sample_at,
             self._staffing.next_start_at,
             self._staffing.orphans.next_try_at,
+            self._kills.next_at,
             time.monotonic() + _POLL_S if polling else float("inf"),
             *(worker.expiry() for worker in self._workers),
         )
+
+
+def _ignore_result(_: bool) -> None:
+    pass

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Sequence
 
+from gigaexec.pool.supervision.process_tree import send_to_child
 from gigaexec.pool.watches import OnEvent, Watches
 from gigaexec.pool.worker_process import SupervisedProcess
 from gigaexec.wire.checks import ProtocolError
@@ -30,8 +32,8 @@ def complete_handshake(
 
     Raises:
         ProtocolError: The descriptors are not two pidfds.
-        OSError: The pidfd cannot be watched: the user's limit of epoll watches is reached. The process was
-            killed.
+        OSError: The pidfd cannot be watched: the user's limit of epoll watches is reached. The root process
+            was killed.
     """
     try:
         pidfd = process.complete_handshake(files)
@@ -40,7 +42,8 @@ def complete_handshake(
     try:
         watches.add(pidfd, on_exit)
     except OSError:
-        process.kill(pidfd)
+        # The worker runs no program yet. It ends with its root, or when its channels close.
+        send_to_child(process.root_pid, pidfd, signal.SIGKILL)
         os.close(pidfd)
         raise
     return pidfd

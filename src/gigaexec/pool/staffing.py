@@ -15,6 +15,7 @@ from gigaexec.pool.job_queue import JobQueue
 from gigaexec.pool.jobs import EndingKind
 from gigaexec.pool.starters.start_failures import StartFailures, shortage_behind
 from gigaexec.pool.supervision.orphans import Orphans
+from gigaexec.pool.supervision.process_tree import Killing
 from gigaexec.pool.worker_clock import WorkerState
 from gigaexec.pool.worker_handle import WorkerHandle
 from gigaexec.pool.worker_process import Disposer, WorkerPipes, WorkerProcess, WorkerStarter
@@ -121,14 +122,22 @@ class Staffing:
         """Reset the count of failed starts, because a worker has started."""
         self._failures.end()
 
+    def search_for_orphans(self, worker: WorkerHandle) -> Killing | None:
+        """Return the kill of the processes that an ended worker left running; None if it left none.
+
+        If the worker ended by itself, init has adopted the processes that it had started.
+        """
+        if worker.is_tree_dead or not self._starter.leaves_orphans:
+            return None
+        return self.orphans.kill_those_of(worker.worker_id, worker.process.pid)
+
     def on_death(self, worker: WorkerHandle) -> None:
-        """Release a dead worker, and kill the processes that it left running. Call `worker.close()` first."""
+        """Release a dead worker. Call `worker.close()` first."""
         self._must_start_more = True  # do not wait for the next event: it may come late
         self._starter.forget(worker.process)
         self._disposer.dispose_of(worker.process)
-        if self._starter.leaves_orphans:
-            # If the worker ended by itself, the system's init has adopted the worker's orphans.
-            self.orphans.kill_those_of(worker.worker_id, worker.process.pid, is_tree_dead=worker.is_tree_dead)
+        if worker.is_tree_dead and self._starter.leaves_orphans:
+            self.orphans.forget(worker.worker_id)
 
     def on_idle(self) -> None:
         """Release what only workers need, such as the template.
@@ -204,8 +213,7 @@ class Staffing:
         try:
             return self._new_handle(worker_id, process, pipes)
         except BaseException:  # for example, the user has no epoll watch left
-            process.kill(None)
-            pipes.close()
+            pipes.close()  # the process runs no program yet, and ends when its channels close
             self._starter.forget(process)
             self._disposer.dispose_of(process)
             raise

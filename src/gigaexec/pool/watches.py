@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import selectors
 from collections.abc import Callable
+from typing import NamedTuple
 
 OnEvent = Callable[[int, int], None]
 """A callback for events of a descriptor. Called with descriptor and events, on the dispatcher's thread."""
+
+
+class Watched(NamedTuple):
+    """The `data` of each key of the dispatcher's selector."""
+
+    worker: object
+    """The handle of the worker that the descriptor belongs to; None for a descriptor of the pool."""
+    callback: OnEvent
 
 
 class Watches:
     """Registers and unregisters descriptors of one worker with a selector. Removing twice is safe.
 
     Args:
-        selector: The dispatcher's selector. The `data` of each of its keys is the callback.
+        selector: The dispatcher's selector.
+        worker: The worker's handle.
     """
 
-    def __init__(self, selector: selectors.BaseSelector) -> None:
+    def __init__(self, selector: selectors.BaseSelector, worker: object) -> None:
         self._selector = selector
+        self._worker = worker
         self._numbers: set[int] = set()
 
     def add(self, number: int, callback: OnEvent) -> None:
         """Watch a descriptor for readability. Raises OSError (ENOSPC) if the user has no epoll watch left."""
-        self._selector.register(number, selectors.EVENT_READ, callback)
+        self._selector.register(number, selectors.EVENT_READ, Watched(self._worker, callback))
         self._numbers.add(number)
 
     def watch_writability(self, number: int, callback: OnEvent, *, is_wanted: bool) -> None:
@@ -30,7 +41,7 @@ class Watches:
         if number not in self._numbers:
             return
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if is_wanted else 0)
-        self._selector.modify(number, events, callback)
+        self._selector.modify(number, events, Watched(self._worker, callback))
 
     def remove(self, number: int) -> None:
         """Stop watching a descriptor. Does nothing if it was removed before, for example at end of file."""

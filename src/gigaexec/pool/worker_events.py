@@ -12,6 +12,7 @@ from gigaexec.pool.endings.ending import Death, ending_by_answer, ending_by_deat
 from gigaexec.pool.job_queue import JobQueue
 from gigaexec.pool.jobs import Answer, EndingKind
 from gigaexec.pool.staffing import Staffing
+from gigaexec.pool.supervision.kills import Kills
 from gigaexec.pool.supervision.running_call import RunningCall
 from gigaexec.pool.worker_clock import WorkerState
 from gigaexec.pool.worker_handle import WorkerHandle
@@ -33,6 +34,7 @@ class WorkerEvents:
         jobs: The jobs that wait for a worker.
         disposer: Disposes of ended processes.
         selector: The dispatcher's selector.
+        kills: The kills that are under way.
         hooks: Called when a worker starts or ends.
     """
 
@@ -45,12 +47,14 @@ class WorkerEvents:
         jobs: JobQueue,
         disposer: Disposer,
         selector: selectors.BaseSelector,
+        kills: Kills,
         hooks: HookDispatcher,
     ) -> None:
         self._config = config
         self._workers = workers
         self._queue = jobs
         self._selector = selector
+        self._kills = kills
         self._hooks = hooks
         self.staffing = Staffing(
             config.pool_id,
@@ -115,8 +119,9 @@ class WorkerEvents:
             pipes,
             self._selector,
             self._config,
+            kills=self._kills,
             on_message=self._on_message,
-            on_death=self._on_death,
+            on_exit=self._on_exit,
             on_limit=self._on_limit,
         )
 
@@ -187,7 +192,16 @@ class WorkerEvents:
         if worker.call is not None and worker.supervised is not None:
             worker.call.sample()
 
+    def _on_exit(self, worker: WorkerHandle) -> None:
+        """Handle the end of a worker's process: kill the processes that it left running."""
+        search = self.staffing.search_for_orphans(worker)
+        if search is None:
+            self._on_death(worker)
+        else:
+            worker.await_orphans(search, lambda: self._on_death(worker))
+
     def _on_death(self, worker: WorkerHandle) -> None:
+        """Handle the death of a worker and of all its processes."""
         call = worker.call
         if call is not None:
             self.staffing.keep_spare()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import selectors
+import signal
 from collections.abc import Callable
 
 from gigaexec.calls import CapturedOutput, LimitHit, WorkerResult
@@ -15,6 +16,8 @@ from gigaexec.pool.handshake import complete_handshake
 from gigaexec.pool.jobs import Answer, EndingKind, Job
 from gigaexec.pool.output_pipes import OutputPipes
 from gigaexec.pool.starters.start_failures import shortage_behind
+from gigaexec.pool.supervision.kills import Kill, Kills
+from gigaexec.pool.supervision.process_tree import Killing, send_to_child
 from gigaexec.pool.supervision.running_call import RunningCall
 from gigaexec.pool.watches import Watches
 from gigaexec.pool.worker_channel import WorkerChannel
@@ -36,8 +39,9 @@ class WorkerHandle:
         pipes: The driver's ends of the worker's channel and pipes.
         selector: The dispatcher's selector.
         config: Configuration of the workers.
+        kills: The pool's kills that are under way.
         on_message: Called with the handle and each message that the worker sends.
-        on_death: Called with the handle when the process is dead.
+        on_exit: Called with the handle when the process is dead. Processes that it started may live.
         on_limit: Called with the handle and the limit hit when the call exceeds its output limit.
 
     Raises:
@@ -52,8 +56,9 @@ class WorkerHandle:
         selector: selectors.BaseSelector,
         config: WorkerConfig,
         *,
+        kills: Kills,
         on_message: Callable[[WorkerHandle, Ready | Answer], None],
-        on_death: Callable[[WorkerHandle], None],
+        on_exit: Callable[[WorkerHandle], None],
         on_limit: Callable[[WorkerHandle, LimitHit], None],
     ) -> None:
         self.worker_id = worker_id
@@ -79,10 +84,13 @@ class WorkerHandle:
         self._pipes = pipes
         self._channel = WorkerChannel(pipes.channel, worker_id)
         self._output = OutputPipes(pipes.stdout, pipes.stderr, config.captured_output_bytes)
-        self._watches = Watches(selector)
-        self._on_message = on_message
-        self._on_death = on_death
-        self._on_limit = on_limit
+        self._watches = Watches(selector, self)
+        self._kills = kills
+        self._kill: Kill | None = None
+        self._report_message = on_message
+        self._report_exit = on_exit
+        self._report_limit = on_limit
+        self._has_ended = False
         self._is_end_overdue = False
         self._is_closed = False
         self._pidfd = process.open_pidfd()
@@ -132,7 +140,9 @@ class WorkerHandle:
         call.job.mark_answered()
 
     def kill(self, death: Death | None = None) -> None:
-        """Kill the process and all its descendants. `on_death` is called when the process is dead.
+        """Kill the process and all its descendants. `on_exit` is called when the process is dead.
+
+        The kill is added to the pool's kills, so this method returns at once.
 
         Args:
             death: The cause. Ignored if it is None, or if the worker is dying already.
@@ -142,6 +152,12 @@ class WorkerHandle:
             self._enter(WorkerState.DYING)
             self._kill_tree()
 
+    def await_orphans(self, killing: Killing, on_dead: Callable[[], None]) -> None:
+        """Kill the processes that the ended process left running, and call `on_dead` afterwards."""
+        if self.state is not WorkerState.DYING:
+            self._enter(WorkerState.DYING)
+        self._kill = self._kills.start(Kill(self, killing, lambda _: on_dead()))
+
     @property
     def is_closed(self) -> bool:
         """True if every descriptor is closed."""
@@ -149,15 +165,16 @@ class WorkerHandle:
 
     @property
     def must_be_polled(self) -> bool:
-        """True if no descriptor reports the end of the process, so that `poll` must be called."""
-        return self._pidfd is None and self._handshake is None
+        """True if no descriptor reports the end of the process, so that `poll` must be called.
+
+        False during a kill without a pidfd: a process that is polled may be reaped, and its pid reused.
+        """
+        return self._pidfd is None and self._handshake is None and self._kill is None
 
     def poll(self) -> None:
-        """Call `on_death` if the process has ended."""
+        """Call `on_exit` if the process has ended."""
         if self.process.has_ended():
-            while self._receive():
-                pass
-            self._on_death(self)
+            self._on_end()
 
     def expiry(self) -> float:
         """Return the time when the worker's state times out, on the monotonic clock; infinity for never."""
@@ -195,8 +212,11 @@ class WorkerHandle:
         self._is_closed = True
         self._watches.remove_all()
         if self._pidfd is not None:
+            if self._kill is not None and not self._has_ended:  # the kill may have stopped the process
+                send_to_child(self.process.pid, self._pidfd, signal.SIGKILL)
             os.close(self._pidfd)
             self._pidfd = None
+        self._abandon_kill()
         self._pipes.close()
         self._channel.close()
 
@@ -216,8 +236,17 @@ class WorkerHandle:
             self._enter(WorkerState.DYING)  # the worker takes no further call
         if self._handshake is not None:
             self._abort_handshake()
-        elif self._pidfd is not None or not self.process.has_ended():
-            self.is_tree_dead = self.process.kill(self._pidfd)
+        elif self._kill is None and (self._pidfd is not None or not self.process.has_ended()):
+            self._kill = self._kills.start(Kill(self, self.process.kill(self._pidfd), self._on_tree_killed))
+
+    def _abandon_kill(self) -> None:
+        if self._kill is not None:
+            self._kills.abandon(self._kill)
+            self._kill = None
+
+    def _on_tree_killed(self, are_dead: bool) -> None:
+        self._kill = None
+        self.is_tree_dead = are_dead
 
     def _blame(self, fault: str) -> None:
         """Set the cause of the worker's death, unless another cause is set already."""
@@ -250,12 +279,16 @@ class WorkerHandle:
             self._output.read(descriptor)
             self._after_output()
 
-    def _on_exit(self, _: int, __: int) -> None:
+    def _on_exit(self, pidfd: int, _: int) -> None:
+        self._watches.remove(pidfd)
+        self._on_end()
+
+    def _on_end(self) -> None:
         while self._receive():
             pass  # an answer that was sent just before the end still counts
-        assert self._pidfd is not None
-        self._watches.remove(self._pidfd)
-        self._on_death(self)
+        self._has_ended = True
+        self._abandon_kill()
+        self._report_exit(self)
 
     def _on_failed_handshake(self, _: int, __: int) -> None:
         if self._is_closed or self._handshake is None or self.supervised is None:
@@ -271,7 +304,7 @@ class WorkerHandle:
         call = self.call
         limit = call.job.limits.output_bytes if call is not None else None
         if call is not None and limit is not None and call.hit is None and self._output.total_bytes > limit:
-            self._on_limit(self, LimitHit("output_bytes", limit, self._output.total_bytes))
+            self._report_limit(self, LimitHit("output_bytes", limit, self._output.total_bytes))
 
     def _abort_handshake(self) -> None:
         """Give up a worker before its handshake. It runs no program yet, and ends when its channels close."""
@@ -279,7 +312,7 @@ class WorkerHandle:
         self._watches.remove(self._handshake)
         self._handshake = None
         self.is_tree_dead = True
-        self._on_death(self)
+        self._report_exit(self)
 
     # Messages.
 
@@ -308,11 +341,11 @@ class WorkerHandle:
 
     def _take(self, message: Message) -> None:
         if isinstance(message, WorkerResult):
-            self._on_message(self, self._answer(message))
+            self._report_message(self, self._answer(message))
             return
         self.reports.add(message)
         if isinstance(message, Ready) and self._has_shaken_hands():
-            self._on_message(self, message)
+            self._report_message(self, message)
 
     def _has_shaken_hands(self) -> bool:
         """Complete the handshake, if one is due. Returns False if it failed, and the start was aborted."""

@@ -11,7 +11,7 @@ import queue
 import socket
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from gigaexec.measured import Usage
@@ -72,8 +72,11 @@ class WorkerProcess(ABC):
         """True if the process is dead. May reap the process. Used on systems without pidfds."""
 
     @abstractmethod
-    def kill(self, pidfd: int | None) -> bool:
-        """Kill the process and all its descendants. Returns False if some descendants may be left."""
+    def kill(self, pidfd: int | None) -> Generator[float, None, bool]:
+        """Kill the process and all its descendants, in parts. Returns False if some may be left.
+
+        Yields the pause before the next part, in seconds: see `process_tree.Killing`.
+        """
 
     @abstractmethod
     def exit_code(self) -> int | None:

@@ -16,6 +16,8 @@ import pytest
 from gigaexec.config import WorkerConfig
 from gigaexec.pool.endings.ending import Death
 from gigaexec.pool.jobs import EndingKind, Job
+from gigaexec.pool.supervision.kills import Kills
+from gigaexec.pool.supervision.process_tree import Killing
 from gigaexec.pool.worker_handle import WorkerHandle
 from gigaexec.pool.worker_process import WorkerPipes, WorkerProcess
 
@@ -33,8 +35,9 @@ class _Process(WorkerProcess):
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
-    def kill(self, pidfd: int | None) -> bool:
+    def kill(self, pidfd: int | None) -> Killing:
         self._process.kill()
+        yield 0.0
         return True
 
     def exit_code(self) -> int:
@@ -79,7 +82,7 @@ class _SendingWorker:
     def deliver(self, events: int) -> None:
         """Call the callback of the socket, as the dispatcher does."""
         key = self.selector.get_key(self.ours)
-        key.data(key.fd, events)
+        key.data.callback(key.fd, events)
 
 
 @pytest.fixture
@@ -95,8 +98,9 @@ def sending(child: subprocess.Popen[bytes]) -> Iterator[_SendingWorker]:
             pipes,
             selector,
             WorkerConfig(),
+            kills=Kills(),
             on_message=lambda *_: None,
-            on_death=lambda _: None,
+            on_exit=lambda _: None,
             on_limit=lambda *_: None,
         )
         job = Job([bytes(16 << 20)], deadline_s=60, queue_timeout_s=None, on_ended=lambda _: None)
@@ -152,8 +156,9 @@ def test_r33_events_after_a_worker_s_death_in_the_same_round_are_skipped(order: 
             pipes,
             selector,
             WorkerConfig(),
+            kills=Kills(),
             on_message=lambda *_: None,
-            on_death=on_death,
+            on_exit=on_death,
             on_limit=lambda *_: None,
         )
         for _, writer in outputs:
@@ -166,7 +171,7 @@ def test_r33_events_after_a_worker_s_death_in_the_same_round_are_skipped(order: 
         assert len(ready) == 4, "expected death, channel and both outputs in one round"
         for index in order:
             key, events = ready[index]
-            key.data(key.fd, events)
+            key.data.callback(key.fd, events)
         assert len(deaths) == 1
         assert not selector.get_map()
     child.wait()

@@ -88,12 +88,12 @@ class ForkedProcess(SupervisedProcess):
     def has_ended(self) -> bool:
         return self.is_worker_dead()
 
-    def kill(self, pidfd: int | None) -> bool:
+    def kill(self, pidfd: int | None) -> process_tree.Killing:
         """Kill the root process, and with it all processes of the call."""
         if pidfd is None:
             return True  # before the handshake: no program runs, and the worker ends when its channels close
         if not self._has_namespace:
-            return process_tree.kill_tree(self.root_pid, pidfd)
+            return (yield from process_tree.kill_tree(self.root_pid, pidfd))
         try:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         except ProcessLookupError:

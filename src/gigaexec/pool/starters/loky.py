@@ -59,7 +59,7 @@ class LokyProcess(WorkerProcess):
             logger.debug("pidfd_open failed (%s); the end of the worker is polled for", error)
             return None
 
-    def kill(self, pidfd: int | None) -> bool:
+    def kill(self, pidfd: int | None) -> process_tree.Killing:
         return process_tree.kill_tree(self.pid, pidfd)
 
     def has_ended(self) -> bool:

@@ -89,7 +89,7 @@ def main() -> None:
     import process_tree  # type: ignore[import-not-found]  # a file in this folder
 
     watched = _wait_for_driver_end()
-    while watched and process_tree.kill_orphans(watched):
+    while watched and not process_tree.run_to_end(process_tree.kill_orphans(watched)):
         pass
 
 

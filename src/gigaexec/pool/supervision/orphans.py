@@ -8,6 +8,7 @@ import time
 
 from gigaexec.pool.supervision import process_tree
 from gigaexec.pool.supervision.guard import Guard
+from gigaexec.pool.supervision.process_tree import Killing
 
 logger = logging.getLogger(__name__)
 
@@ -36,35 +37,37 @@ class Orphans:
         if self._guard is not None:
             self._guard.watch(worker_id)
 
-    def kill_those_of(self, worker_id: str, worker_pid: int, *, is_tree_dead: bool) -> None:
+    def kill_those_of(self, worker_id: str, worker_pid: int) -> Killing:
         """Kill the processes that a dead worker left running. If the search fails, `retry` repeats it later.
 
         Args:
             worker_id: The id in the environment of the worker's processes.
             worker_pid: The worker's pid, which is also the id of its session.
-            is_tree_dead: True if all descendants of the worker were killed with it: no search is needed.
+
+        Returns:
+            True if these processes are dead.
         """
         try:
-            if not is_tree_dead:
-                process_tree.kill_orphans({worker_id}, {worker_pid})
+            are_dead = yield from process_tree.kill_orphans({worker_id}, {worker_pid})
         except OSError as error:
             logger.warning("the search for orphans of worker %s failed (%s); trying again", worker_id, error)
             self._unkilled[worker_id] = worker_pid
             self.next_try_at = time.monotonic() + _RETRY_S
-            return
+            return False
         self._unkilled.pop(worker_id, None)
-        self.forget(worker_id)
+        if are_dead:
+            self.forget(worker_id)
+        return are_dead
 
     def forget(self, worker_id: str) -> None:
         """Tell the guard to forget a worker that did not start, or whose processes are all dead."""
         if self._guard is not None:
             self._guard.unwatch(worker_id)
 
-    def retry(self) -> None:
-        """Kill the orphans that could not be found earlier, because this process was out of descriptors."""
+    def retry(self) -> list[Killing]:
+        """Return new kills of the orphans that were not found earlier, for lack of descriptors."""
         self.next_try_at = float("inf")
-        for worker_id, worker_pid in tuple(self._unkilled.items()):
-            self.kill_those_of(worker_id, worker_pid, is_tree_dead=False)
+        return [self.kill_those_of(worker_id, pid) for worker_id, pid in self._unkilled.items()]
 
     def close(self) -> None:
         """End the guard, which kills the orphans that are left."""

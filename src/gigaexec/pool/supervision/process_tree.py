@@ -4,6 +4,9 @@ On Linux, a worker is a subreaper: while the worker lives, all its descendants s
 double-forked daemons. When the worker dies, the system's init adopts its orphans. They are then found by the
 worker id in their environment.
 
+A process with gigabytes of memory takes seconds to die. So the functions are generators that do their work in
+short parts, and that yield the pause before the next part, in seconds. See `kills`.
+
 The guard process imports this file without the package, so this file may import only the standard library.
 """
 
@@ -12,60 +15,80 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Generator, Iterator
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
+Killing = Generator[float, None, bool]
+"""Yields the pause before the next part of the work, in seconds. Returns True if all processes are dead."""
+
 _PROC = Path("/proc")
 _CAN_LIST_CHILDREN = Path("/proc/self/task")
 
-# A program that forks endlessly may fork faster than its processes are found. Each round stops the processes
-# that the previous round missed. A second round is rare. After the last round, an error is logged instead of
-# looping forever.
-_MAX_ROUNDS = 200
+# Longest time to wait for the death of killed processes. The kernel frees 3 GB of memory in half a second, on
+# a busy machine in some seconds. A process that lives longer waits for a disk, or forks faster than it is
+# found.
+_LONGEST_S = 30.0
+
+# Pauses between two checks of killed processes. Most processes die within a millisecond.
+_FIRST_PAUSE_S = 0.001
+_LONGEST_PAUSE_S = 0.05
 
 _MARKER = b"GIGAEVO_WORKER_ID="
 
 
-def kill_tree(root: int, root_pidfd: int | None) -> bool:
+def kill_tree(root: int, root_pidfd: int | None) -> Killing:
     """Kill a child process of this process, and all descendants of the child.
 
-    On return, SIGKILL was sent to all descendants that were found, and last to the child.
+    When the generator returns, all descendants that were found are dead, and the child has got SIGKILL. If
+    the generator is closed earlier, the child stays stopped, and must be killed in another way.
 
     Args:
         root: Process id of the child.
         root_pidfd: Pidfd of the child. Unlike a process id, it never refers to a later process. None if the
-            system has no pidfds; the child must then not have been reaped yet.
+            system has no pidfds; the child must then not be reaped before the generator returns.
 
     Returns:
-        True if all descendants were found and killed. If False, `kill_orphans` must search for the others.
+        True if all descendants are dead. If False, `kill_orphans` must search for the others.
     """
-    # The child is stopped first. It then no longer forks, but still adopts the orphans of its descendants.
-    if not _send_to_root(root, root_pidfd, signal.SIGSTOP):
+    # The child is stopped first. It then no longer forks, but still adopts the orphans of its descendants,
+    # and reaps none of them, so that no process id is reused.
+    if not send_to_child(root, root_pidfd, signal.SIGSTOP):
         return False
     try:
-        return _kill_descendants(root)
-    except OSError as error:  # this process is out of descriptors or memory
+        are_dead = yield from _kill_descendants(root)
+    except Exception as error:  # noqa: BLE001 - any error, mostly no free descriptor: the child must still die
         logger.warning("the descendants of process %d cannot be listed: %s", root, error)
-        return False
-    finally:
-        _send_to_root(root, root_pidfd, signal.SIGKILL)
+        are_dead = False
+    send_to_child(root, root_pidfd, signal.SIGKILL)
+    return are_dead
 
 
-def _kill_descendants(root: int) -> bool:
-    for _ in range(_MAX_ROUNDS):
-        descendants = _stop_all_descendants(root)
-        if not descendants:
-            return True
+def _kill_descendants(root: int) -> Killing:
+    give_up_at = time.monotonic() + _LONGEST_S
+    pauses = _pauses()
+    while True:
+        descendants = yield from _stop_all_descendants(root, give_up_at)
         for pid in descendants:
             _send(pid, signal.SIGKILL)
-    logger.error("process %d still has descendants after %d rounds of killing", root, _MAX_ROUNDS)
-    return False
+        if time.monotonic() >= give_up_at:
+            logger.error(
+                "process %d has descendants that live %g s after SIGKILL, or that fork faster than they are "
+                "found: %s",
+                root,
+                _LONGEST_S,
+                descendants,
+            )
+            return False
+        if not descendants:
+            return True
+        yield next(pauses)
 
 
-def kill_orphans(worker_ids: Collection[str], sessions: Collection[int] = ()) -> int:
-    """Kill the processes that dead workers left running. On return, these processes are dead.
+def kill_orphans(worker_ids: Collection[str], sessions: Collection[int] = ()) -> Killing:
+    """Kill the processes that dead workers left running. When the generator returns, they are dead.
 
     A process that has its own session, and no worker id in its environment, is not found.
 
@@ -75,38 +98,68 @@ def kill_orphans(worker_ids: Collection[str], sessions: Collection[int] = ()) ->
             worker's pid. The kernel does not reuse this number while the session has a process.
 
     Returns:
-        Number of processes that were found.
+        True if no process that was found is alive.
 
     Raises:
         OSError: This process is out of descriptors or memory, so no search was possible.
     """
     wanted = {_MARKER + worker_id.encode() for worker_id in worker_ids}
     killed: set[int] = set()
-    for _ in range(_MAX_ROUNDS):
-        orphans = [pid for pid in _all_pids() if _is_in(pid, sessions) or _carries(pid, wanted)]
-        # A killed process loses its environment shortly before it is dead. The search then misses it, so all
-        # processes killed so far are checked, too.
-        if not orphans and not any(map(_is_alive, killed)):
-            return len(killed)
+    give_up_at = time.monotonic() + _LONGEST_S
+    pauses = _pauses()
+    while True:
+        orphans = yield from _find_orphans(wanted, sessions)
         for pid in orphans:
             _send(pid, signal.SIGKILL)
         killed.update(orphans)
-    logger.error("orphans of dead workers are still alive after %d rounds of killing", _MAX_ROUNDS)
-    return len(killed)
+        # A killed process loses its environment shortly before it is dead. The search then misses it, so all
+        # processes killed so far are checked, too.
+        alive = [pid for pid in killed if _is_alive(pid)]
+        if not orphans and not alive:
+            return True
+        if time.monotonic() >= give_up_at:
+            logger.error("processes of dead workers live %g s after SIGKILL: %s", _LONGEST_S, alive)
+            return False
+        yield next(pauses)
 
 
-def _stop_all_descendants(root: int) -> list[int]:
+def _find_orphans(wanted: set[bytes], sessions: Collection[int]) -> Generator[float, None, list[int]]:
+    orphans = []
+    for pid in _all_pids():
+        if _is_in(pid, sessions) or _carries(pid, wanted):
+            orphans.append(pid)
+        yield 0.0
+    return orphans
+
+
+def run_to_end(killing: Killing) -> bool:
+    """Do all parts of a kill, with their pauses. Returns the result of the kill."""
+    while True:
+        try:
+            time.sleep(next(killing))
+        except StopIteration as end:
+            return bool(end.value)
+
+
+def _pauses() -> Iterator[float]:
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        yield pause_s
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _stop_all_descendants(root: int, give_up_at: float) -> Generator[float, None, list[int]]:
     """Stop all descendants of `root` with SIGSTOP. Returns the descendants that are still alive at the end.
 
-    The loop ends when two listings in a row show no new process. "No process is alive" would be a wrong
-    criterion: a process may fork another one and end before it is checked. An ended process stays in the
-    listings, because its stopped parent does not reap it. One listing without a new process is not enough:
-    during the listing, a child may move from its parent's list to the list of `root`.
+    The loop ends when two listings in a row show no new process, or at `give_up_at`. "No process is alive"
+    would be a wrong criterion: a process may fork another one and end before it is checked. An ended process
+    stays in the listings, because its stopped parent does not reap it. One listing without a new process is
+    not enough: during the listing, a child may move from its parent's list to the list of `root`.
     """
     seen: set[int] = set()
     listings_without_new = 0
-    while listings_without_new < 2:
-        new = [pid for pid in _descendants(root) if pid not in seen]
+    while listings_without_new < 2 and time.monotonic() < give_up_at:
+        new = [pid for pid in (yield from _descendants(root)) if pid not in seen]
         listings_without_new = 0 if new else listings_without_new + 1
         # Youngest first: in a chain of forks, only the youngest process may still be alive.
         for pid in sorted(new, reverse=True):
@@ -115,7 +168,7 @@ def _stop_all_descendants(root: int) -> list[int]:
     return [pid for pid in seen if _is_alive(pid)]
 
 
-def _descendants(root: int) -> list[int]:
+def _descendants(root: int) -> Generator[float, None, list[int]]:
     if not _CAN_LIST_CHILDREN.exists():
         return _descendants_by_psutil(root)
     found: list[int] = []
@@ -124,6 +177,7 @@ def _descendants(root: int) -> list[int]:
         children = _children(unvisited.pop())
         unvisited.extend(children)
         found.extend(children)
+        yield 0.0
     return found
 
 
@@ -169,10 +223,12 @@ def _children(pid: int) -> list[int]:
 
 def _is_alive(pid: int) -> bool:
     try:
-        state = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split(None, 1)[0]
+        fields = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return state not in (b"Z", b"X")
+    state, thread_count = fields[0], int(fields[17])  # fields 3 and 20, see proc(5)
+    # If only the first thread has ended, the state is Z, too.
+    return state not in (b"Z", b"X") or thread_count > 1
 
 
 def _all_pids() -> list[int]:
@@ -201,12 +257,13 @@ def _carries(pid: int, markers: set[bytes]) -> bool:
     return not markers.isdisjoint(environment.split(b"\0"))
 
 
-def _send_to_root(root: int, root_pidfd: int | None, number: signal.Signals) -> bool:
-    if root_pidfd is None:
-        _send(root, number)
+def send_to_child(child: int, pidfd: int | None, number: signal.Signals) -> bool:
+    """Send a signal to a child process. Returns False if the child is dead and reaped."""
+    if pidfd is None:
+        _send(child, number)
         return True
     try:
-        signal.pidfd_send_signal(root_pidfd, number)
+        signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:
         return False  # the process is dead and reaped
     return True

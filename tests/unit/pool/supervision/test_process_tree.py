@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from tests.conftest import wait_until
 from tests.process.scripts import is_running, read_json, started_script
 
 from gigaexec.pool.supervision import process_tree
-from gigaexec.pool.supervision.process_tree import kill_orphans, kill_tree
+from gigaexec.pool.supervision.process_tree import kill_orphans, kill_tree, run_to_end
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -76,6 +78,20 @@ FORKS_ENDLESSLY = """
         os.wait()
 """
 
+# The first thread of the child ends (pthread_exit), so the child has state Z, while another thread runs.
+ENDS_ITS_FIRST_THREAD = """
+    import ctypes, json, os, pathlib, sys, threading, time
+
+    pid = os.fork()
+    if pid == 0:
+        threading.Thread(target=lambda: time.sleep(600)).start()
+        ctypes.CDLL(None).syscall(60 if os.uname().machine == "x86_64" else 93, 0)  # exit of one thread
+    while "Z" not in pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]:
+        time.sleep(0.01)
+    print(json.dumps(pid), flush=True)
+    sys.stdin.read()
+"""
+
 DAEMON = """
     import json, os, sys
     print(json.dumps(os.getpid()), flush=True)
@@ -108,7 +124,7 @@ def test_r35_children_grandchildren_and_daemons_die_with_the_root(
         assert all(map(is_running, pids))
         pidfd = os.pidfd_open(root.pid) if with_pidfd else None
         try:
-            kill_tree(root.pid, pidfd)
+            run_to_end(kill_tree(root.pid, pidfd))
         finally:
             if pidfd is not None:
                 os.close(pidfd)
@@ -121,9 +137,23 @@ def test_r35_a_stopped_process_can_be_killed(bystander: subprocess.Popen[bytes])
         pids = read_json(root)
         for pid in (root.pid, *pids):
             os.kill(pid, signal.SIGSTOP)
-        kill_tree(root.pid, None)
+        run_to_end(kill_tree(root.pid, None))
         assert root.wait() == -signal.SIGKILL
         wait_until(lambda: not any(map(is_running, pids)))
+
+
+def test_r35_a_process_whose_first_thread_has_ended_is_killed() -> None:
+    with started_script(ENDS_ITS_FIRST_THREAD) as root:
+        pid = read_json(root)
+        pidfd = os.pidfd_open(pid)
+        try:
+            assert not select.select([pidfd], [], [], 0)[0]
+            assert run_to_end(kill_tree(root.pid, None))
+            assert select.select([pidfd], [], [], 0)[0], "expected the process to be dead"
+        finally:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
 
 
 def is_gone(group: int) -> bool:
@@ -139,7 +169,7 @@ def test_r35_an_endless_chain_of_forks_is_killed(caplog: pytest.LogCaptureFixtur
     with started_script(FORKS_ENDLESSLY) as root:
         read_json(root)
         try:
-            assert kill_tree(root.pid, None)
+            assert run_to_end(kill_tree(root.pid, None))
             assert root.wait() == -signal.SIGKILL
             wait_until(lambda: is_gone(root.pid), what="the chain of forks still runs")
         finally:
@@ -155,7 +185,7 @@ def test_r35_a_process_that_ends_between_two_listings_hides_no_child(monkeypatch
     monkeypatch.setattr(process_tree, "_children", lambda pid: next(listings) if pid == root else [])
     monkeypatch.setattr(process_tree, "_is_alive", lambda pid: pid == child and (pid, 9) not in sent)
     monkeypatch.setattr(process_tree, "_send", lambda pid, number: sent.append((pid, int(number))))
-    assert kill_tree(root, None)
+    assert run_to_end(kill_tree(root, None))
     assert (child, signal.SIGKILL) in sent
 
 
@@ -165,7 +195,7 @@ def test_r35_a_reaped_process_is_not_mistaken_for_another_with_its_pid() -> None
     try:
         process.wait()
         # The pid is this test's own, so a kill by pid instead of by pidfd would end the test.
-        kill_tree(os.getpid(), pidfd)
+        run_to_end(kill_tree(os.getpid(), pidfd))
     finally:
         os.close(pidfd)
 
@@ -180,7 +210,7 @@ def test_r35_orphans_are_found_by_the_worker_id_in_their_initial_environment() -
     ):
         for process in (ours, other, longer, mine):
             read_json(process)
-        assert kill_orphans([worker_id]) >= 1
+        assert run_to_end(kill_orphans([worker_id]))
         assert ours.wait() == -signal.SIGKILL
         assert [process.poll() for process in (other, longer, mine)] == [None, None, None]
-        assert kill_orphans([worker_id, "no such id"]) == 0
+        assert run_to_end(kill_orphans([worker_id, "no such id"]))
