@@ -12,11 +12,12 @@
 
 The dispatcher thread starts all workers, because the kernel sends the parent-death signal when the *thread*
 that forked a process ends. One lock protects all state; the dispatcher thread holds the lock except while it
-waits for events. `submit` tries to take the lock without waiting, so it never blocks an event loop. If the
-lock is free, the submitting thread queues the call; if a worker is idle, the same thread also sends the call,
-which saves two context switches. If the lock is taken, the call goes to the inbox, and the dispatcher thread
-queues the call. A second thread, the disposer, releases the resources of ended processes, because this may
-block.
+waits for events or does the parts of a kill. `submit` tries to take the lock without waiting, so it never
+blocks an event loop. If the lock is free, the submitting thread queues the call; if a worker is idle, the
+same thread also sends the call, which saves two context switches. The dispatcher thread does what takes
+longer: the sample before a call with limits, the rest of a long call, the kill of a worker that cannot be
+sent a call. If the lock is taken, the call goes to the inbox, and the dispatcher thread queues the call. A
+second thread, the disposer, releases the resources of ended processes, because this may block.
 """
 
 from __future__ import annotations
@@ -131,15 +132,22 @@ class Dispatcher:
     # Methods for any thread.
 
     def submit(self, job: Job) -> None:
-        """Queue a job. Never blocks. The job's `on_ended` is called exactly once, even if the pool stops."""
+        """Queue a job, and send it if a worker is idle. Never blocks.
+
+        The job's `on_ended` is called exactly once, even if the pool stops. If the pool has stopped already,
+        this thread calls it.
+        """
         # If commands wait in the inbox, the job must wait behind them: jobs are served in order of arrival.
         if self._inbox or not self._lock.acquire(blocking=False):
             self._tell(lambda: self._accept(job))
             return
         try:
             self._accept(job)
-            self._give_out()
-            needs_thread = self._staffing.lacks_workers() or self._next_expiry() < self._planned_wake
+            needs_thread = (
+                not self._give_out(may_sample=False)
+                or self._staffing.lacks_workers()
+                or self._next_expiry() < self._planned_wake
+            )
         finally:
             self._lock.release()
         if needs_thread:
@@ -220,7 +228,7 @@ class Dispatcher:
                         self._serve(watched.worker, functools.partial(watched.callback, key.fd, events))
                     # Before the timers: otherwise a job with queue_timeout_s = 0 would expire before it could
                     # get an idle worker, or cause the start of a worker.
-                    self._give_out()
+                    self._give_out(may_sample=True)
                     self._staffing.start_missing()
                     self._run_timers()
                 if self._kills.next_at <= time.monotonic():
@@ -301,21 +309,34 @@ class Dispatcher:
 
     # Sending queued calls to idle workers.
 
-    def _give_out(self) -> None:
+    def _give_out(self, *, may_sample: bool) -> bool:
+        """Send queued calls to idle workers.
+
+        Args:
+            may_sample: True on the dispatcher's thread. False on a submitting thread, which must not take the
+                sample that some calls need before they start.
+
+        Returns:
+            False if a call waits for an idle worker, because it needs a sample.
+        """
         busy = self._workers.count(WorkerState.BUSY)
         if self._is_full and busy < self._max_busy:
             self._is_full = False
             self._not_full_since = time.monotonic()
         while busy < self._max_busy and (worker := self._workers.next_idle()) is not None:
-            job = self._queue.take()
+            job = self._queue.first()
             if job is None:
-                return
+                return True
+            if worker.must_sample_before(job) and not may_sample:
+                return False
+            self._queue.take()
             self._workers.unidle(worker)
             worker.send(job, self._not_full_since)
             self._limit_watch.begin(job)
             self._staffing.on_call_taken(worker)
             busy = self._workers.count(WorkerState.BUSY)
         self._is_full = busy >= self._max_busy
+        return True
 
     # Timers.
 

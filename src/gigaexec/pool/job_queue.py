@@ -36,10 +36,14 @@ class JobQueue:
         self._jobs.appendleft(job)
         self._note_expiry(job)
 
+    def first(self) -> Job | None:
+        """Return the first job; None if no job waits."""
+        self._drop_ended()
+        return self._jobs[0] if self._jobs else None
+
     def take(self) -> Job | None:
         """Remove and return the first job; None if no job waits."""
-        self._drop_ended()
-        if not self._jobs:
+        if self.first() is None:
             return None
         self._taken_since_cleanup += 1
         if self._taken_since_cleanup > max(64, len(self._expiries) // 2):

@@ -83,14 +83,14 @@ class Ending:
 
 
 class Job:
-    """One call in a pool. Once submitted, it changes only on the dispatcher's thread or under its lock.
+    """One call in a pool. After the job is submitted, its fields change under the pool's lock only.
 
     Args:
         frames: The bytes to send to the worker.
         deadline_s: Seconds that the call may run.
         queue_timeout_s: Seconds that the call may wait for a worker; None for no limit.
-        on_ended: Called once with the `Ending`, on the dispatcher's thread. Must be quick, and must not
-            raise.
+        on_ended: Called once with the `Ending`, on the dispatcher's thread, or on the submitting or
+            cancelling thread if the pool has stopped. Must be quick, and must not raise.
         files: Open files to send with the call. The creator of the job keeps them open until the job has
             ended.
         own_bytes: Total size of the files that only this job uses.

@@ -14,7 +14,9 @@ _READ_BYTES = 256 * 1024
 
 
 class OutputPipes:
-    """Reads a worker's output pipes, and keeps the current call's output. For the dispatcher's thread only.
+    """Reads a worker's output pipes, and keeps the current call's output.
+
+    Used on the dispatcher's thread. `clear` is also used on submitting threads, under the pool's lock.
 
     Args:
         stdout: Non-blocking read end of the pipe from the worker's standard output.

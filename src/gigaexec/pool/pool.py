@@ -257,7 +257,7 @@ class Pool:
     def _deliver(
         self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[Ending], place: str, ending: Ending
     ) -> None:
-        """Pass the ending to the caller's loop. Runs on the dispatcher's thread."""
+        """Pass the ending to the caller's loop. See `Job` for the thread that calls this."""
         if ending.kind is not EndingKind.ANSWERED:
             self._remove_result(place)  # a killed worker may have left a partial file
         try:

@@ -23,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 _READ_BYTES = 256 * 1024
 
+# Most bytes of a call that are sent in one turn. A worker may read as fast as the call is sent. Other calls,
+# and the event loop that submits the call, then wait for one turn, and not for the whole call.
+_TURN_BYTES = 1024 * 1024
+
 # Maximum number of descriptors with one message: 2 with a forked worker's first message, 1 with an answer.
 _MAX_DESCRIPTORS_OF_MESSAGE = 2
 
@@ -30,7 +34,7 @@ _MAX_DESCRIPTORS_OF_MESSAGE = 2
 class WorkerChannel:
     """The driver's end of a worker's channel. Never blocks.
 
-    Used on the dispatcher's thread, or under its lock.
+    Used on the dispatcher's thread. `send` is also used on submitting threads, under the pool's lock.
 
     Args:
         connection: The socket of the channel. The creator of this object closes the socket.
@@ -48,7 +52,7 @@ class WorkerChannel:
         self.was_reset = False
         """True if the worker's end of the channel was closed with data unread."""
         self.is_waiting_to_send = False
-        """True if the socket is full; call `send_more` when the socket is writable."""
+        """True if a part of a call is unsent; call `send_more` when the socket is writable."""
 
     @property
     def number(self) -> int:
@@ -117,28 +121,25 @@ class WorkerChannel:
             file.close()
 
     def send(self, job: Job) -> float | None:
-        """Send as much of a call as fits into the socket. Returns and raises the same as `send_more`."""
+        """Send the first part of a call. Returns and raises the same as `send_more`."""
         self._outgoing = _OutgoingCall(self._connection, job.frames, [file.number for file in job.files])
         return self.send_more()
 
     def send_more(self) -> float | None:
-        """Send as much of the rest of the call as fits into the socket.
+        """Send as much of the rest of the call as fits into the socket, but not much more than 1 MiB.
 
         Returns:
             If the whole call was sent, the time just before its last part was sent, on the monotonic clock.
-            None if the socket is full.
+            None if a part is left.
 
         Raises:
             OSError: The call cannot be sent.
         """
         outgoing = self._outgoing
         assert outgoing is not None
-        try:
-            outgoing.send()
-        except BlockingIOError:
-            self.is_waiting_to_send = True
+        self.is_waiting_to_send = not outgoing.send()
+        if self.is_waiting_to_send:
             return None
-        self.is_waiting_to_send = False
         self._outgoing = None
         return outgoing.last_part_at
 
@@ -194,20 +195,31 @@ class _OutgoingCall:
         """True if not one byte of the call was sent."""
         return sum(map(len, self._unsent)) == self._total_bytes
 
-    def send(self) -> None:
-        """Send the rest of the call.
+    def send(self) -> bool:
+        """Send the next part of the call.
+
+        Returns:
+            True if the whole call was sent. False if a part is left, because the socket is full, or because
+            this turn is over. Call again when the socket is writable.
 
         Raises:
-            BlockingIOError: The socket is full. Call again when the socket is writable.
             OSError: The call cannot be sent.
         """
+        left_in_turn = _TURN_BYTES
         while self._unsent:
+            if left_in_turn <= 0:
+                return False
             # The time is taken before the part is sent: the program may already run when this thread
             # continues.
             self.last_part_at = time.monotonic()
-            sent = send_with_descriptors(self._channel, self._unsent, self._unsent_descriptors)
+            try:
+                sent = send_with_descriptors(self._channel, self._unsent, self._unsent_descriptors)
+            except BlockingIOError:
+                return False
             self._unsent_descriptors = []
             self._drop(sent)
+            left_in_turn -= sent
+        return True
 
     def _drop(self, count: int) -> None:
         while count:

@@ -18,7 +18,7 @@ from gigaexec.pool.output_pipes import OutputPipes
 from gigaexec.pool.starters.start_failures import shortage_behind
 from gigaexec.pool.supervision.kills import Kill, Kills
 from gigaexec.pool.supervision.process_tree import Killing, send_to_child
-from gigaexec.pool.supervision.running_call import RunningCall
+from gigaexec.pool.supervision.running_call import RunningCall, must_sample_before
 from gigaexec.pool.watches import Watches
 from gigaexec.pool.worker_channel import WorkerChannel
 from gigaexec.pool.worker_clock import WorkerClock, WorkerState
@@ -31,7 +31,10 @@ logger = logging.getLogger(__name__)
 
 
 class WorkerHandle:
-    """Owns one worker process and its descriptors. Used on the dispatcher's thread, or under its lock.
+    """Owns one worker process and its descriptors.
+
+    Used on the dispatcher's thread. `send` is also used on submitting threads, under the pool's lock, unless
+    `must_sample_before` is true.
 
     Args:
         worker_id: The worker's id, 12 hex digits.
@@ -119,6 +122,10 @@ class WorkerHandle:
         awaited_since = max(self.clock.started_at, pool_not_full_since)
         job.mark_dispatched(awaited_since, self.clock.ready_at, is_first_call=self.calls_done == 0)
         self._send(lambda: self._channel.send(job))
+
+    def must_sample_before(self, job: Job) -> bool:
+        """True if `send` must measure the worker first. A submitting thread must not send the job then."""
+        return must_sample_before(job, self.supervised)
 
     def become_ready(self) -> None:
         """Record that the worker is now ready for its first call."""

@@ -26,7 +26,7 @@ _SCRATCH_ENTRIES = 20_000
 
 
 class LimitWatch:
-    """Watches the limits of one pool's calls. Used on the dispatcher's thread, or under its lock.
+    """Watches the limits of one pool's calls. Used on the dispatcher's thread only, except `begin`.
 
     Args:
         on_limit: Called with the call and the limit that it hit.
@@ -40,7 +40,7 @@ class LimitWatch:
         """The time at which to call `sample`, on the monotonic clock; infinity if no call is watched."""
 
     def begin(self, job: Job) -> None:
-        """Watch a call that is about to start, if it has limits."""
+        """Watch a call that has been sent, if it has limits. For any thread that holds the pool's lock."""
         if _is_watched(job):
             self.next_sample_at = min(self.next_sample_at, time.monotonic() + _INTERVAL_S)
 

@@ -10,10 +10,21 @@ from gigaexec.pool.supervision.sampling import TreeSample, sample_tree
 from gigaexec.pool.worker_process import SupervisedProcess, WorkerProcess
 
 
+def must_sample_before(job: Job, supervised: SupervisedProcess | None) -> bool:
+    """True if a worker's use of resources must be measured before it gets the call.
+
+    Limits count what a call adds to the use of a reused worker. Reading `/proc` takes 50 us, and longer if
+    the worker has many threads.
+    """
+    return supervised is None and job.limits.need_watching
+
+
 class RunningCall:
     """One call in one worker. Created when the call is sent.
 
     Used on the dispatcher's thread, or under its lock.
+
+    A call without `must_sample_before` may be created on a submitting thread, under the pool's lock.
 
     Args:
         job: The job of the call.
@@ -44,7 +55,7 @@ class RunningCall:
         """Memory that a reused worker used before the call."""
         # Calls that were sampled longest ago are sampled first; a call that has just begun comes last.
         self.scratch_sampled_at = self.exact_sample_at = time.monotonic()
-        self._needs_baseline = job.limits.need_watching and self.supervised is None
+        self._needs_baseline = must_sample_before(job, self.supervised)
         if self._needs_baseline:
             self.sample()
 
