@@ -54,8 +54,8 @@ class Ending:
         output: The kept part of the program's output.
         hit: The limit that the call hit, for `LIMIT_HIT`.
         metrics: The metrics of the call; None if they are unknown.
-        file: The unnamed file with the value; None if the value was sent in another way, or if there is no
-            value.
+        file: The open file with the value; None if the value was sent in another way, or if there is no
+            value. The reader of the value closes the file.
         steps: The sandbox steps that the worker reported.
         queue_time_s: Seconds that the job waited while all workers were busy.
         start_time_s: Seconds that the job waited for a worker to start.

@@ -15,6 +15,7 @@ import functools
 import logging
 import pickle
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from gigaexec.calls import Outcome, WorkerCall
@@ -34,7 +35,7 @@ from gigaexec.untrusted.log_text import one_line
 from gigaexec.wire.arguments_out import EncodedArguments, encode_arguments
 from gigaexec.wire.encoded import EncodedCall, EncodedOutcome, absolute_folder
 from gigaexec.wire.messages import CallHeader, frame_prefix
-from gigaexec.wire.values_in import ValueBytes, read_spilled_value, read_value_file
+from gigaexec.wire.values_in import ValueBytes, open_spilled_value, read_spilled_value, read_value_file
 
 logger = logging.getLogger(__name__)
 
@@ -204,8 +205,8 @@ class Pool:
         finally:
             if ending.may_have_spilled:
                 self._remove_result(place)
-            if ending.file is not None:
-                ending.file.close()
+            # `ending.file` is closed by `_read`, on the thread that may still read when the caller is
+            # cancelled, or with the ending if nobody reads it.
 
     async def _decode(self, request: Request, encoded: EncodedOutcome) -> Outcome:
         outcome = encoded.decode_at_once()
@@ -260,10 +261,24 @@ class Pool:
         """Pass the ending to the caller's loop. See `Job` for the thread that calls this."""
         if ending.kind is not EndingKind.ANSWERED:
             self._remove_result(place)  # a killed worker may have left a partial file
+        elif ending.result is not None and ending.result.spill_path is not None:
+            ending = self._with_open_file(ending, place)
         try:
             loop.call_soon_threadsafe(ended.set_result, ending)
         except RuntimeError:  # the caller's event loop was closed while the call ran: nobody reads the result
             self._remove_result(place)
+
+    def _with_open_file(self, ending: Ending, place: str) -> Ending:
+        """Open the spill file and remove its path, so that a shutdown cannot remove an unread value.
+
+        If the file cannot be opened, for example because no descriptor is free, `_read` tries again.
+        """
+        try:
+            file = open_spilled_value(place)
+        except SpillError:
+            return ending
+        self._remove_result(place)
+        return replace(ending, file=file)
 
     def _remove_result(self, place: str) -> None:
         if self._names_results:
@@ -286,15 +301,17 @@ class Pool:
         assert ending.result is not None
         assert ending.result.layout is not None
         try:
-            if ending.file is not None:
+            if self._names_results:
+                file = ending.file or open_spilled_value(place)
+                value = read_spilled_value(file, ending.result.layout, place)
+            else:
+                assert ending.file is not None
                 value = read_value_file(
                     ending.file,
                     ending.result.layout,
                     is_exclusive=self._has_file_alone(ending),
                     must_be_written=self._results is ResultFormat.DATA,
                 )
-            else:
-                value = read_spilled_value(place, ending.result.layout)
         except GigaexecError as error:
             return self._failed(ending, request, error)
         return EncodedOutcome(successful_outcome(ending, None), value)

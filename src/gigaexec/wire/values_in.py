@@ -163,31 +163,40 @@ def read_value_file(
         file.close()
 
 
-def read_spilled_value(path: str, layout: ValueLayout) -> ValueBytes:
-    """Map the file at `path`, which contains a result.
-
-    If the file system refuses mmap, the file is read instead. This function does not remove the file. The
-    returned bytes stay valid after the file is removed. A map for arrays is private, and keeps no descriptor.
-    Another map keeps one descriptor open until the map is deleted.
-
-    Raises:
-        SpillError: The file is missing, not a regular file of this user, empty, or of the wrong size.
-        ValueNotReadableError: The file does not fit into memory.
-    """
+def open_spilled_value(path: str) -> OwnedDescriptor:
+    """Open the spill file of a result. Raises SpillError if it cannot be opened."""
     # O_NONBLOCK: opening a FIFO at this path must not wait for a writer.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, flags)
+        return OwnedDescriptor(os.open(path, flags))
     except OSError as error:
         raise SpillError(f"the spill file {path} cannot be opened: {error.strerror}") from error
+
+
+def read_spilled_value(file: OwnedDescriptor, layout: ValueLayout, path: str) -> ValueBytes:
+    """Map a spill file, which contains a result, and close its descriptor.
+
+    If the file system refuses mmap, the file is read instead. The returned bytes stay valid after the file is
+    removed. A map for arrays is private, and keeps no descriptor. Another map keeps one descriptor open until
+    the map is deleted.
+
+    Args:
+        file: The file, from `open_spilled_value`.
+        layout: The layout of the value in the file.
+        path: Path of the file, for error messages. The file may have been removed.
+
+    Raises:
+        SpillError: The file is not a regular file of this user, empty, or of the wrong size.
+        ValueNotReadableError: The file does not fit into memory.
+    """
     try:
-        if problem := _problem_of(descriptor, layout.total_bytes, may_have_name=True):
+        if problem := _problem_of(file.number, layout.total_bytes, may_have_name=True):
             raise SpillError(f"the spill file {path} {problem}")
         # Arrays use the map without a copy, so a map for arrays must be writable.
         map_file = map_privately if layout.buffers else _map_readable
-        return ValueBytes(layout, _contents(descriptor, layout.total_bytes, map_file), path)
+        return ValueBytes(layout, _contents(file.number, layout.total_bytes, map_file), path)
     finally:
-        os.close(descriptor)
+        file.close()
 
 
 def _problem_of(descriptor: int, expected_bytes: int, *, may_have_name: bool) -> str:

@@ -15,7 +15,7 @@ from gigaexec.calls import ValueLayout
 from gigaexec.errors import SpillError, ValueNotReadableError
 from gigaexec.pool.files.spill import remove_spill
 from gigaexec.sandbox.policy import ResultFormat
-from gigaexec.wire.values_in import ValueBytes, read_spilled_value
+from gigaexec.wire.values_in import ValueBytes, open_spilled_value, read_spilled_value
 
 VALUE = {"numbers": list(range(1000)), "text": "x" * 5000}
 
@@ -34,7 +34,8 @@ def spilled(tmp_path: Path) -> Path:
 
 def read(path: Path, expected_bytes: int | None = None) -> Any:
     size = path.stat().st_size if expected_bytes is None else expected_bytes
-    value = read_spilled_value(str(path), ValueLayout("pickle", size, (), size))
+    file = open_spilled_value(str(path))
+    value = read_spilled_value(file, ValueLayout("pickle", size, (), size), str(path))
     return value.decode(ResultFormat.PICKLE)
 
 
@@ -61,9 +62,10 @@ def test_r20_a_file_larger_than_the_memory_that_may_be_reserved_is_mapped(tmp_pa
     script = f"""
     import resource
     from gigaexec.calls import ValueLayout
-    from gigaexec.wire.values_in import read_spilled_value
+    from gigaexec.wire.values_in import open_spilled_value, read_spilled_value
     resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
-    value = read_spilled_value({str(path)!r}, ValueLayout("pickle", 1 << 40, (), 1 << 40))
+    file = open_spilled_value({str(path)!r})
+    value = read_spilled_value(file, ValueLayout("pickle", 1 << 40, (), 1 << 40), {str(path)!r})
     print(value.contents.nbytes)
     """
     assert run_script(script) == f"{1 << 40}\n"
