@@ -355,7 +355,7 @@ class WorkerHandle:
             self._report_message(self, message)
 
     def _has_shaken_hands(self) -> bool:
-        """Complete the handshake, if one is due. Returns False if it failed, and the start was aborted."""
+        """Complete the handshake, if one is due. Returns False if the worker did not start."""
         if self._handshake is None or self.supervised is None:
             return True
         files = self._channel.take_files()
@@ -368,7 +368,7 @@ class WorkerHandle:
             return False
         self._watches.remove(self._handshake)
         self._handshake = None
-        return True
+        return self.process.pid != 0  # 0: the worker has died meanwhile, and its exit is about to be reported
 
     def _answer(self, result: WorkerResult) -> Answer:
         """Combine a result with the file of its value. Raises ProtocolError if the result is not credible."""

@@ -58,7 +58,7 @@ class WorkerProcess(ABC):
     """A started worker process. Created by a `WorkerStarter`, owned by a `WorkerHandle`."""
 
     pid: int
-    """Process id of the worker; 0 while it is unknown."""
+    """Process id of the worker; 0 while it is unknown, and if the worker died before its handshake."""
 
     @abstractmethod
     def open_pidfd(self) -> int | None:

@@ -165,7 +165,11 @@ class ForkedProcess(SupervisedProcess):
 
 
 def _pid_of(pidfd: int) -> tuple[int, bool]:
-    """Return a process's pid, and True if the process is PID 1 of a PID namespace (proc_pid_fdinfo(5))."""
+    """Return a process's pid, and True if the process is PID 1 of a PID namespace (proc_pid_fdinfo(5)).
+
+    The pid is 0 if the process has been reaped: the kernel then shows -1, which kill(2) would take for all
+    processes.
+    """
     file = os.open(f"/proc/self/fdinfo/{pidfd}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         lines = os.read(file, 4096).splitlines()
@@ -173,6 +177,6 @@ def _pid_of(pidfd: int) -> tuple[int, bool]:
         os.close(file)
     numbers = {line.partition(b":")[0]: line.split()[1:] for line in lines}
     try:
-        return int(numbers[b"Pid"][0]), numbers[b"NSpid"][-1] == b"1"
+        return max(0, int(numbers[b"Pid"][0])), numbers[b"NSpid"][-1] == b"1"
     except (KeyError, IndexError) as error:
         raise ValueError("expected a pidfd with a worker's first message, got another descriptor") from error
