@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import resource
 import time
 import uuid
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from gigaexec.errors import WorkerStartError
 from gigaexec.pool.endings.ending import Death
 from gigaexec.pool.job_queue import JobQueue
 from gigaexec.pool.jobs import EndingKind
+from gigaexec.pool.starters.descriptors import advice_for, limit_problem
 from gigaexec.pool.starters.start_failures import StartFailures, shortage_behind
 from gigaexec.pool.supervision.orphans import Orphans
 from gigaexec.pool.supervision.process_tree import Killing
@@ -26,9 +25,6 @@ logger = logging.getLogger(__name__)
 # Number of spare workers to keep ready after a worker was killed, so that the next replacement need not wait
 # 100 ms for a new interpreter. Before the first kill, a pool of reused workers keeps no spare worker.
 _SPARES_AFTER_FIRST_KILL = 1
-
-# Number of descriptors that a start needs for a short time. A running worker needs only 6.
-_DESCRIPTORS_OF_START = 8
 
 NewHandle = Callable[[str, WorkerProcess, WorkerPipes], WorkerHandle]
 
@@ -200,11 +196,14 @@ class Staffing:
             self.orphans.forget(worker_id)
             shortage = shortage_behind(error)
             cause = error if isinstance(error, WorkerStartError) else shortage or error
-            self._log(error, cause)
-            self._on_failure(
-                f"a worker process did not start: {type(cause).__name__}: {cause}",
-                is_shortage=shortage is not None,
-            )
+            advice = advice_for(cause, self._max_busy + self._spares)
+            self._log(error, cause, advice)
+            text = f"a worker process did not start: {type(cause).__name__}: {cause}. {advice}".rstrip(". ")
+            if advice and (problem := limit_problem()):
+                # Permanent: waiting for free descriptors would not help.
+                self._fail_call(f"a worker process cannot start: {problem}. {advice}")
+                return
+            self._on_failure(text, is_shortage=shortage is not None)
             return
         self._workers.add(worker)
 
@@ -218,22 +217,13 @@ class Staffing:
             self._disposer.dispose_of(process)
             raise
 
-    def _log(self, error: Exception, cause: BaseException) -> None:
+    def _log(self, error: Exception, cause: BaseException, advice: str) -> None:
         if repr(error) == self._last_error:
             return  # each cause is logged once, because a start may be retried very often
         self._last_error = repr(error)
         text = cause.strerror if isinstance(cause, OSError) and cause.strerror else cause
-        logger.warning(
-            "pool %s: a worker did not start (%s); trying again.%s", self._pool_id, text, self._advice(cause)
-        )
+        logger.warning("pool %s: a worker did not start (%s); trying again. %s", self._pool_id, text, advice)
         logger.debug("pool %s: details of the failed start", self._pool_id, exc_info=error)
-
-    def _advice(self, cause: BaseException) -> str:
-        if not isinstance(cause, OSError) or cause.errno != errno.EMFILE:
-            return ""
-        soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        enough = soft_limit + _DESCRIPTORS_OF_START * (self._max_busy + self._spares)
-        return f" To allow more open files, run: ulimit -n {enough}"
 
     def _on_failure(
         self, message: str, *, template: object = None, is_shortage: bool = False, is_hung: bool = False
@@ -248,5 +238,8 @@ class Staffing:
             is_hung=is_hung,
         )
         if must_fail_a_call:
-            self._owes_spares = False
-            self._jobs.end_first(EndingKind.NOT_STARTED, message)
+            self._fail_call(message)
+
+    def _fail_call(self, message: str) -> None:
+        self._owes_spares = False
+        self._jobs.end_first(EndingKind.NOT_STARTED, message)
