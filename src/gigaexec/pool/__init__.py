@@ -16,6 +16,7 @@ handshake       the first message of a supervised worker
 watches         the descriptors of a worker that the selector watches
 worker_process  the interfaces of worker processes and of starters, and the disposal of ended processes
 decoding_threads  threads that decode pickles within a limit of time
+failure_log     logs failures in one line
 live_pools      every pool of this process whose threads run
 starters        start worker processes
 supervision     measures processes, and kills processes with all their descendants

@@ -34,6 +34,7 @@ from gigaexec.config import WorkerConfig
 from gigaexec.hooks import HookDispatcher
 from gigaexec.pool import live_pools
 from gigaexec.pool.endings.ending import Death
+from gigaexec.pool.failure_log import log_failure
 from gigaexec.pool.inbox import Inbox
 from gigaexec.pool.job_queue import JobQueue
 from gigaexec.pool.jobs import Ending, EndingKind, Job
@@ -234,8 +235,8 @@ class Dispatcher:
                 if self._kills.next_at <= time.monotonic():
                     self._kills.do_parts()
         except BaseException as error:
-            logger.critical("the dispatcher of pool %s failed", self._config.pool_id, exc_info=True)
             pool_id = self._config.pool_id
+            log_failure(logger, logging.CRITICAL, error, "the dispatcher of pool %s failed", pool_id)
             self._failure = f"the dispatcher of pool {pool_id} failed: {type(error).__name__}: {error}"
             self._is_stopping = True
             raise
@@ -246,10 +247,13 @@ class Dispatcher:
         """Run the callback of one event. If it raises, and the event is a worker's, that worker is killed."""
         try:
             callback()
-        except Exception:
+        except Exception as error:
             if not isinstance(worker, WorkerHandle) or worker.is_closed:
                 raise
-            logger.exception(
+            log_failure(
+                logger,
+                logging.ERROR,
+                error,
                 "pool %s: handling an event of worker %s failed; the worker is killed",
                 self._config.pool_id,
                 worker.worker_id,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from gigaexec.errors import WorkerStartError
 from gigaexec.pool.endings.ending import Death
+from gigaexec.pool.failure_log import in_one_line
 from gigaexec.pool.job_queue import JobQueue
 from gigaexec.pool.jobs import EndingKind
 from gigaexec.pool.starters.descriptors import advice_for, limit_problem
@@ -221,7 +222,7 @@ class Staffing:
         if repr(error) == self._last_error:
             return  # each cause is logged once, because a start may be retried very often
         self._last_error = repr(error)
-        text = cause.strerror if isinstance(cause, OSError) and cause.strerror else cause
+        text = in_one_line(cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause))
         logger.warning("pool %s: a worker did not start (%s); trying again. %s", self._pool_id, text, advice)
         logger.debug("pool %s: details of the failed start", self._pool_id, exc_info=error)
 

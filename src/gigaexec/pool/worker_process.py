@@ -15,6 +15,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from gigaexec.measured import Usage
+from gigaexec.pool.failure_log import log_failure
 from gigaexec.wire.control import StartRefusal
 from gigaexec.wire.descriptors import OwnedDescriptor
 
@@ -215,9 +216,6 @@ class Disposer:
         while (process := self._processes.get()) is not None:
             try:
                 process.dispose()
-            except Exception:  # the process is dead; only internal clean-up has failed
-                logger.warning(
-                    "pool %s: the resources of an ended worker were not released",
-                    self._pool_id,
-                    exc_info=True,
-                )
+            except Exception as error:  # noqa: BLE001 - the process is dead; only internal clean-up has failed
+                text = "pool %s: the resources of an ended worker were not released"
+                log_failure(logger, logging.WARNING, error, text, self._pool_id)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gigaexec.config import WorkerConfig
 from gigaexec.errors import WorkerStartError
+from gigaexec.pool.failure_log import in_one_line
 from gigaexec.pool.files.scratch import Scratch
 from gigaexec.pool.starters.forked_process import ForkedProcess
 from gigaexec.pool.starters.template_process import TemplateProcess
@@ -166,7 +167,8 @@ class ForkserverStarter(WorkerStarter):
     def _warn(self, text: str) -> None:
         if text != self._last_warning:  # during a shortage, the same text repeats twice a second
             self._last_warning = text
-            logger.warning("pool %s: %s", self._config.pool_id, text)
+            logger.warning("pool %s: %s", self._config.pool_id, in_one_line(text))
+            logger.debug("pool %s: %s", self._config.pool_id, text)
 
 
 def _current_folder() -> str:

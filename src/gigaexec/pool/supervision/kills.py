@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from gigaexec.pool.failure_log import log_failure
 from gigaexec.pool.supervision.process_tree import Killing
 
 logger = logging.getLogger(__name__)
@@ -43,8 +44,8 @@ class Kill:
                 pass
         except StopIteration as end:
             self._result = bool(end.value)
-        except Exception:  # the kill is incomplete; the worker's end is still awaited
-            logger.exception("the processes of a worker cannot be killed")
+        except Exception as error:  # noqa: BLE001 - the kill is incomplete; the worker's end is still awaited
+            log_failure(logger, logging.ERROR, error, "the processes of a worker cannot be killed")
             self._result = False
         else:
             self.next_part_at = time.monotonic() + pause_s
