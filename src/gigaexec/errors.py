@@ -127,7 +127,8 @@ class ExecRunnerError(CallError):
     Args:
         message: The failure in one line. `str()` of the error is this line, followed by `stderr`.
         stderr: The traceback and code context, then the captured output.
-        returncode: The exit status; negative for a signal, as in `subprocess`.
+        returncode: The exit status; negative for a signal, as in `subprocess`. None if it is unknown, which
+            only a `WorkerCrashedError` reports.
         output: Output that the program wrote until it ended; None if the program never ran.
         metrics: Cost of the call; None if unknown.
     """
@@ -137,7 +138,7 @@ class ExecRunnerError(CallError):
         message: str = "",
         *,
         stderr: str = "",
-        returncode: int = 1,
+        returncode: int | None = 1,
         output: CapturedOutput | None = None,
         metrics: ExecutionMetrics | None = None,
     ) -> None:
@@ -170,7 +171,7 @@ class WorkerCrashedError(ExecRunnerError):
     Args:
         message: The failure in one line. `str()` of the error is this line, followed by `stderr`.
         stderr: The captured output. After a fatal signal, the traceback of faulthandler is part of it.
-        returncode: The exit code, or -N if signal N ended the process; 1 if unknown.
+        returncode: The exit code, or -N if signal N ended the process; None if it is unknown.
         signal_name: Name of the signal, such as "SIGSEGV"; None if no signal ended the process.
         output: Output that the program wrote until it ended; None if the program never ran.
         metrics: Cost of the call; None if unknown.
@@ -183,7 +184,7 @@ class WorkerCrashedError(ExecRunnerError):
         message: str = "",
         *,
         stderr: str = "",
-        returncode: int = 1,
+        returncode: int | None = None,
         signal_name: str | None = None,
         output: CapturedOutput | None = None,
         metrics: ExecutionMetrics | None = None,

@@ -188,3 +188,7 @@ def test_a_crash_is_a_kind_of_user_error() -> None:
     error = WorkerCrashedError("killed", signal_name="SIGKILL", returncode=-9)
     assert isinstance(error, ExecRunnerError)
     assert (error.signal_name, error.returncode) == ("SIGKILL", -9)
+
+
+def test_the_exit_code_of_a_crash_is_unknown_unless_it_is_given() -> None:
+    assert WorkerCrashedError("ended").returncode is None

@@ -153,7 +153,7 @@ class Staffing:
         facts = worker.death.message or (
             failure.text
             if failure is not None
-            else f"a worker process ended with exit code {exit_code} while it started"
+            else f"a worker process ended {_exit_text(exit_code)} while it started"
         )
         text = f"{facts}\n{output}".rstrip()
         if worker.death.kind is EndingKind.NOT_STARTED:
@@ -244,3 +244,7 @@ class Staffing:
     def _fail_call(self, message: str) -> None:
         self._owes_spares = False
         self._jobs.end_first(EndingKind.NOT_STARTED, message)
+
+
+def _exit_text(exit_code: int | None) -> str:
+    return "with an unknown exit code" if exit_code is None else f"with exit code {exit_code}"

@@ -159,7 +159,7 @@ def _crash(ending: Ending) -> WorkerCrashedError:
     return WorkerCrashedError(
         message,
         stderr=ending.output.as_report(),
-        returncode=code if code is not None else 1,
+        returncode=code,
         signal_name=signal_name,
         output=ending.output,
         metrics=ending.metrics,

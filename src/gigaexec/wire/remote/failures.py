@@ -87,7 +87,7 @@ def _require_hit(value: Any) -> LimitHit:
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "stderr": require_str,
-    "returncode": require_int,
+    "returncode": nullable(require_int),
     "signal_name": nullable(require_str),
     "hit": nullable(_require_hit),
     "deadline_s": require_time_limit,

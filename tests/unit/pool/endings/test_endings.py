@@ -162,6 +162,13 @@ def test_r33_a_crash_names_its_signal(exit_code: int, signal_name: str | None) -
     assert (error.signal_name, error.returncode) == (signal_name, exit_code)
 
 
+def test_r33_an_unknown_exit_code_is_not_invented() -> None:
+    error = failed_outcome(Ending(EndingKind.WORKER_DIED), deadline_s=1, queue_timeout_s=None).error
+    assert isinstance(error, WorkerCrashedError)
+    assert (error.signal_name, error.returncode) == (None, None)
+    assert "exit code unknown" in str(error)
+
+
 def test_r33_an_exit_status_is_passed_on() -> None:
     error = failed_outcome(answered(ErrorKind.USER), deadline_s=1, queue_timeout_s=None).error
     assert isinstance(error, ExecRunnerError)

@@ -101,7 +101,12 @@ def test_an_outcome_comes_back_equal_and_its_value_with_it(outcome: Outcome, val
         hit=st.none() | st.builds(LimitHit, TEXT, AMOUNTS, st.none() | AMOUNTS),
     )
     | st.builds(CallTimeoutError, TEXT, deadline_s=AMOUNTS | st.just(math.inf), run_time_s=AMOUNTS)
-    | st.builds(WorkerCrashedError, TEXT, signal_name=st.none() | TEXT)
+    | st.builds(
+        WorkerCrashedError,
+        TEXT,
+        signal_name=st.none() | TEXT,
+        returncode=st.none() | st.integers(-(2**63), 2**63),
+    )
     | st.builds(InfrastructureError, TEXT),
     st.booleans(),
 )
