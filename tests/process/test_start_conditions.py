@@ -33,6 +33,7 @@ from gigaexec.pool import staffing, worker_channel
 from gigaexec.pool.starters import start_failures
 from gigaexec.pool.supervision import running_call
 from gigaexec.pool.supervision.sampling import sample_tree
+from gigaexec.pool.watches import OnEvent, Watches
 from gigaexec.wire.descriptors import DescriptorsLostError, receive_with_descriptors, send_with_descriptors
 from tests.conftest import wait_until
 from tests.process.scripts import command
@@ -393,3 +394,25 @@ def f():
     outcome = run(backend, small, limits=limits)
     assert (outcome.status, outcome.value) == (OutcomeStatus.OK, "fine")
     assert sample_count > 1
+
+
+def test_r33_a_callback_that_fails_ends_the_call_of_its_worker_only(
+    kind: type[Backend], make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    add = Watches.add
+    failures = iter(range(1))
+
+    def add_with_failure(self: Watches, number: int, callback: OnEvent) -> None:
+        # A plain function: the dispatcher cannot see from the callback which worker it belongs to.
+        def fail_once(descriptor: int, events: int) -> None:
+            for _ in failures:
+                raise ValueError("no number")
+            callback(descriptor, events)
+
+        add(self, number, fail_once if callback.__name__ == "_on_channel" else callback)
+
+    monkeypatch.setattr(Watches, "add", add_with_failure)
+    backend = make(kind, max_workers=1)
+    assert "handling an event of the worker failed" in str(run(backend).error)
+    assert run(backend).value == 1
+    caplog.clear()  # the traceback refers to descriptors

@@ -12,6 +12,7 @@ this file as a script without site-packages, so that it starts in 10 ms and take
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,38 +37,59 @@ class Guard:
             env={},
             start_new_session=True,  # Ctrl-C in the terminal must not end the guard before the driver
         )
+        assert self._process.stdin is not None
+        self._stdin = self._process.stdin
+        os.set_blocking(self._stdin.fileno(), False)  # the guard may be stopped, with the pipe full
+        self._unsent: list[bytes] = []
+        self._is_dead = False
+
+    @property
+    def pid(self) -> int:
+        """Process id of the guard process."""
+        return self._process.pid
 
     def watch(self, worker_id: str) -> None:
-        """Tell the guard that a worker is about to start."""
-        self._tell(f"+{worker_id}\n")
+        """Tell the guard that a worker is about to start. Never blocks."""
+        self._tell(f"+{worker_id}\n".encode())
 
     def unwatch(self, worker_id: str) -> None:
-        """Tell the guard that a worker and all processes that its program started are dead."""
-        self._tell(f"-{worker_id}\n")
+        """Tell the guard that a worker and all processes that its program started are dead. Never blocks."""
+        start = f"+{worker_id}\n".encode()
+        if start in self._unsent:
+            self._unsent.remove(start)
+        else:
+            self._tell(f"-{worker_id}\n".encode())
 
     def close(self) -> None:
         """End the guard process, and wait for its end."""
+        unsent, self._unsent = b"".join(self._unsent), []
         try:
-            self._process.communicate(timeout=_END_LIMIT_S)
+            self._process.communicate(unsent, timeout=_END_LIMIT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
 
     def close_after_fork(self) -> None:
         """Close the pipe in a forked child, so that the guard sees end of file when the parent ends."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._stdin.close()
         self._process.returncode = 0  # not a child of this process, so subprocess must not wait
 
-    def _tell(self, line: str) -> None:
-        assert self._process.stdin is not None
+    def _tell(self, line: bytes) -> None:
+        """Send a line. If the pipe is full, the line is sent before the next line, or by `close`."""
+        if self._is_dead:
+            return
+        self._unsent.append(line)
         try:
-            self._process.stdin.write(line.encode())
+            # A pipe takes a short line as a whole or not at all: write() returns None if the pipe is full.
+            while self._unsent and self._stdin.write(self._unsent[0]):
+                del self._unsent[0]
         except OSError as error:
             # Somebody killed the guard. Calls continue, but orphans survive if the driver is killed.
             logger.warning(
                 "the guard process is dead (%s): if this process is killed, orphans may survive", error
             )
+            self._is_dead = True
+            self._unsent.clear()
 
 
 def _wait_for_driver_end() -> set[str]:
