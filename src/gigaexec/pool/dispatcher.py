@@ -40,6 +40,7 @@ from gigaexec.pool.job_queue import JobQueue
 from gigaexec.pool.jobs import Ending, EndingKind, Job
 from gigaexec.pool.supervision.kills import Kill, Kills
 from gigaexec.pool.supervision.limit_watch import LimitWatch
+from gigaexec.pool.supervision.running_call import must_sample_before
 from gigaexec.pool.watches import Watched
 from gigaexec.pool.worker_clock import WorkerState
 from gigaexec.pool.worker_events import WorkerEvents
@@ -331,7 +332,7 @@ class Dispatcher:
             job = self._queue.first()
             if job is None:
                 return True
-            if worker.must_sample_before(job) and not may_sample:
+            if must_sample_before(job, worker.supervised) and not may_sample:
                 return False
             self._queue.take()
             self._workers.unidle(worker)

@@ -12,7 +12,8 @@ from gigaexec.pool.endings.ending import Death, ending_by_answer, ending_by_deat
 from gigaexec.pool.job_queue import JobQueue
 from gigaexec.pool.jobs import Answer, EndingKind
 from gigaexec.pool.staffing import Staffing
-from gigaexec.pool.supervision.kills import Kills
+from gigaexec.pool.supervision.kills import Kill, Kills
+from gigaexec.pool.supervision.process_tree import Killing
 from gigaexec.pool.supervision.running_call import RunningCall
 from gigaexec.pool.worker_clock import WorkerState
 from gigaexec.pool.worker_handle import WorkerHandle
@@ -88,7 +89,7 @@ class WorkerEvents:
         """Handle the timeout of a worker's current state."""
         limit_s = self._config.start_timeout_s
         if worker.clock.is_channel_overdue:
-            worker.end_for_lost_channel()
+            self._end_for_lost_channel(worker)
         elif worker.state is WorkerState.STARTING:
             worker.is_hung = True
             self.kill(worker, Death(message=f"a worker process did not start within {limit_s:g} s"))
@@ -119,11 +120,20 @@ class WorkerEvents:
             pipes,
             self._selector,
             self._config,
-            kills=self._kills,
+            start_kill=self._start_kill,
             on_message=self._on_message,
             on_exit=self._on_exit,
             on_limit=self._on_limit,
         )
+
+    def _start_kill(self, worker: WorkerHandle, killing: Killing) -> None:
+        """Start to kill all processes of a worker. Runs on any thread that holds the pool's lock."""
+
+        def on_killed(are_dead: bool) -> None:
+            worker.is_being_killed = False
+            worker.is_tree_dead = are_dead
+
+        self._kills.start(Kill(worker, killing, on_killed))
 
     def _on_message(self, worker: WorkerHandle, message: Ready | Answer) -> None:
         if isinstance(message, Ready):
@@ -194,11 +204,16 @@ class WorkerEvents:
 
     def _on_exit(self, worker: WorkerHandle) -> None:
         """Handle the end of a worker's process: kill the processes that it left running."""
+        if worker.is_being_killed:
+            self._kills.abandon(worker)
+            worker.is_being_killed = False
         search = self.staffing.search_for_orphans(worker)
         if search is None:
             self._on_death(worker)
-        else:
-            worker.await_orphans(search, lambda: self._on_death(worker))
+            return
+        worker.enter(WorkerState.DYING)
+        worker.is_being_killed = True
+        self._kills.start(Kill(worker, search, lambda _: self._on_death(worker)))
 
     def _on_death(self, worker: WorkerHandle) -> None:
         """Handle the death of a worker and of all its processes."""
@@ -211,6 +226,8 @@ class WorkerEvents:
         output, steps = worker.captured_output(), worker.reports.steps
         ending = None if call is None else ending_by_death(call, worker.death, exit_code, output, steps)
         worker.close()
+        if worker.is_being_killed:
+            self._kills.abandon(worker)
         self.staffing.on_death(worker)
         has_idled_out = call is None and worker.death.kind is EndingKind.CANCELLED
         if has_idled_out and not self._workers and not self._queue.count_up_to(1):
@@ -224,6 +241,23 @@ class WorkerEvents:
                 call.job.end(ending)
         elif not worker.was_ready and not worker.is_abandoned and not self.staffing.is_stopped:
             self.staffing.on_dead_start(worker, exit_code, output.as_report())
+
+    def _end_for_lost_channel(self, worker: WorkerHandle) -> None:
+        """Kill a worker whose channel closed some time ago, unless the worker is ending already."""
+        supervised = worker.supervised
+        if supervised is not None and supervised.is_worker_dead() and not worker.is_end_overdue:
+            worker.is_end_overdue = True
+            worker.clock.mark_death_overdue()
+            return
+        worker.clock.forget_lost_channel()
+        if worker.is_end_overdue:
+            # If some processes of the call are still alive, a supervisor is about to kill them.
+            if supervised is not None and supervised.is_dead_unreaped():
+                worker.kill()
+            return
+        if worker.call is None or worker.call.job.started_at is not None:
+            worker.blame("the program closed its worker's channel to the driver")
+        worker.kill()
 
     def _unblock_death(self, worker: WorkerHandle) -> None:
         """Stop waiting for the end of a killed worker if its template hangs and does not reap it."""

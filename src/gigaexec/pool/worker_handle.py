@@ -16,9 +16,8 @@ from gigaexec.pool.handshake import complete_handshake
 from gigaexec.pool.jobs import Answer, EndingKind, Job
 from gigaexec.pool.output_pipes import OutputPipes
 from gigaexec.pool.starters.start_failures import shortage_behind
-from gigaexec.pool.supervision.kills import Kill, Kills
 from gigaexec.pool.supervision.process_tree import Killing, send_to_child
-from gigaexec.pool.supervision.running_call import RunningCall, must_sample_before
+from gigaexec.pool.supervision.running_call import RunningCall
 from gigaexec.pool.watches import Watches
 from gigaexec.pool.worker_channel import WorkerChannel
 from gigaexec.pool.worker_clock import WorkerClock, WorkerState
@@ -31,10 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 class WorkerHandle:
-    """Owns one worker process and its descriptors.
-
-    Used on the dispatcher's thread. `send` is also used on submitting threads, under the pool's lock, unless
-    `must_sample_before` is true.
+    """Owns one worker process and its descriptors. Used on the dispatcher's thread, or under its lock.
 
     Args:
         worker_id: The worker's id, 12 hex digits.
@@ -42,9 +38,9 @@ class WorkerHandle:
         pipes: The driver's ends of the worker's channel and pipes.
         selector: The dispatcher's selector.
         config: Configuration of the workers.
-        kills: The pool's kills that are under way.
+        start_kill: Called with the handle and the work of killing its processes. Must return at once.
         on_message: Called with the handle and each message that the worker sends.
-        on_exit: Called with the handle when the process is dead. Processes that it started may live.
+        on_exit: Called with the handle when the process is dead.
         on_limit: Called with the handle and the limit hit when the call exceeds its output limit.
 
     Raises:
@@ -59,7 +55,7 @@ class WorkerHandle:
         selector: selectors.BaseSelector,
         config: WorkerConfig,
         *,
-        kills: Kills,
+        start_kill: Callable[[WorkerHandle, Killing], None],
         on_message: Callable[[WorkerHandle, Ready | Answer], None],
         on_exit: Callable[[WorkerHandle], None],
         on_limit: Callable[[WorkerHandle, LimitHit], None],
@@ -76,6 +72,12 @@ class WorkerHandle:
         self.death = Death()
         self.is_tree_dead = False
         """True if all processes that the worker started were killed with the worker."""
+        self.is_being_killed = False
+        """True while the processes of the worker are killed in parts; see `kills`."""
+        self.has_ended = False
+        """True if the worker's process is dead. Processes that it started may live."""
+        self.is_end_overdue = False
+        """True if the worker is dead, but its root process has not ended in time."""
         self.was_ready = False
         self.is_hung = False
         """True if the worker took too long to start."""
@@ -88,13 +90,10 @@ class WorkerHandle:
         self._channel = WorkerChannel(pipes.channel, worker_id)
         self._output = OutputPipes(pipes.stdout, pipes.stderr, config.captured_output_bytes)
         self._watches = Watches(selector, self)
-        self._kills = kills
-        self._kill: Kill | None = None
+        self._start_kill = start_kill
         self._report_message = on_message
         self._report_exit = on_exit
         self._report_limit = on_limit
-        self._has_ended = False
-        self._is_end_overdue = False
         self._is_closed = False
         self._pidfd = process.open_pidfd()
         self._handshake = self.supervised.handshake_descriptor() if self.supervised is not None else None
@@ -116,25 +115,17 @@ class WorkerHandle:
             pool_not_full_since: Time since which the pool has not been full, on the monotonic clock. Before
                 that, no call waited for this worker's start.
         """
-        self._enter(WorkerState.BUSY)
+        self.enter(WorkerState.BUSY)
         self._output.clear()
         self.call = RunningCall(job, self.process, self.worker_id, self._config.node_id)
         awaited_since = max(self.clock.started_at, pool_not_full_since)
         job.mark_dispatched(awaited_since, self.clock.ready_at, is_first_call=self.calls_done == 0)
         self._send(lambda: self._channel.send(job))
 
-    def must_sample_before(self, job: Job) -> bool:
-        """True if `send` must measure the worker first. A submitting thread must not send the job then."""
-        return must_sample_before(job, self.supervised)
-
     def become_ready(self) -> None:
         """Record that the worker is now ready for its first call."""
         self.was_ready = True
         self.clock.mark_ready()
-
-    def become_idle(self) -> None:
-        """Enter the idle state, in which the worker waits for a call."""
-        self._enter(WorkerState.IDLE)
 
     def finish_call(self) -> None:
         """Forget the answered call."""
@@ -142,7 +133,7 @@ class WorkerHandle:
 
     def await_end(self, call: RunningCall, answer: Answer) -> None:
         """Store a supervised worker's answer. The call ends when all its processes have ended."""
-        self._enter(WorkerState.ENDING)
+        self.enter(WorkerState.ENDING)
         call.answer = answer
         call.job.mark_answered()
 
@@ -156,14 +147,8 @@ class WorkerHandle:
         """
         if self.state is not WorkerState.DYING:
             self.death = death or self.death
-            self._enter(WorkerState.DYING)
+            self.enter(WorkerState.DYING)
             self._kill_tree()
-
-    def await_orphans(self, killing: Killing, on_dead: Callable[[], None]) -> None:
-        """Kill the processes that the ended process left running, and call `on_dead` afterwards."""
-        if self.state is not WorkerState.DYING:
-            self._enter(WorkerState.DYING)
-        self._kill = self._kills.start(Kill(self, killing, lambda _: on_dead()))
 
     @property
     def is_closed(self) -> bool:
@@ -176,7 +161,7 @@ class WorkerHandle:
 
         False during a kill without a pidfd: a process that is polled may be reaped, and its pid reused.
         """
-        return self._pidfd is None and self._handshake is None and self._kill is None
+        return self._pidfd is None and self._handshake is None and not self.is_being_killed
 
     def poll(self) -> None:
         """Call `on_exit` if the process has ended."""
@@ -186,23 +171,6 @@ class WorkerHandle:
     def expiry(self) -> float:
         """Return the time when the worker's state times out, on the monotonic clock; infinity for never."""
         return self.clock.expiry(self.state, self.call.job if self.call is not None else None)
-
-    def end_for_lost_channel(self) -> None:
-        """Kill a worker whose channel closed some time ago, unless the worker is ending already."""
-        supervised = self.supervised
-        if supervised is not None and supervised.is_worker_dead() and not self._is_end_overdue:
-            self._is_end_overdue = True
-            self.clock.mark_death_overdue()
-            return
-        self.clock.forget_lost_channel()
-        if self._is_end_overdue:
-            # If some processes of the call are still alive, a supervisor is about to kill them.
-            if supervised is not None and supervised.is_dead_unreaped():
-                self.kill()
-            return
-        if self.call is None or self.call.job.started_at is not None:
-            self._blame("the program closed its worker's channel to the driver")
-        self.kill()
 
     def captured_output(self) -> CapturedOutput:
         """Read the output that is in the pipes now, and return the current call's kept output."""
@@ -219,11 +187,10 @@ class WorkerHandle:
         self._is_closed = True
         self._watches.remove_all()
         if self._pidfd is not None:
-            if self._kill is not None and not self._has_ended:  # the kill may have stopped the process
+            if self.is_being_killed and not self.has_ended:  # the kill may have stopped the process
                 send_to_child(self.process.pid, self._pidfd, signal.SIGKILL)
             os.close(self._pidfd)
             self._pidfd = None
-        self._abandon_kill()
         self._pipes.close()
         self._channel.close()
 
@@ -234,28 +201,21 @@ class WorkerHandle:
             os.close(self._pidfd)
         self.process.forget_after_fork()
 
-    def _enter(self, state: WorkerState) -> None:
+    def enter(self, state: WorkerState) -> None:
+        """Enter a state, and start its timeout."""
         self.state = state
         self.clock.restart()
 
     def _kill_tree(self) -> None:
         if self.state is WorkerState.IDLE:
-            self._enter(WorkerState.DYING)  # the worker takes no further call
+            self.enter(WorkerState.DYING)
         if self._handshake is not None:
             self._abort_handshake()
-        elif self._kill is None and (self._pidfd is not None or not self.process.has_ended()):
-            self._kill = self._kills.start(Kill(self, self.process.kill(self._pidfd), self._on_tree_killed))
+        elif not self.is_being_killed and (self._pidfd is not None or not self.process.has_ended()):
+            self.is_being_killed = True
+            self._start_kill(self, self.process.kill(self._pidfd))
 
-    def _abandon_kill(self) -> None:
-        if self._kill is not None:
-            self._kills.abandon(self._kill)
-            self._kill = None
-
-    def _on_tree_killed(self, are_dead: bool) -> None:
-        self._kill = None
-        self.is_tree_dead = are_dead
-
-    def _blame(self, fault: str) -> None:
+    def blame(self, fault: str) -> None:
         """Set the cause of the worker's death, unless another cause is set already."""
         if self.death == Death():
             self.death = Death(message=fault)
@@ -293,8 +253,7 @@ class WorkerHandle:
     def _on_end(self) -> None:
         while self._receive():
             pass  # an answer that was sent just before the end still counts
-        self._has_ended = True
-        self._abandon_kill()
+        self.has_ended = True
         self._report_exit(self)
 
     def _on_failed_handshake(self, _: int, __: int) -> None:
@@ -405,9 +364,9 @@ class WorkerHandle:
     def _on_bad_message(self, error: ProtocolError) -> None:
         self._channel.distrust()
         if self.was_ready:
-            self._blame(f"the program wrote into its worker's channel to the driver ({error})")
+            self.blame(f"the program wrote into its worker's channel to the driver ({error})")
         else:
-            self._blame(f"a worker process sent a malformed first message ({error})")
+            self.blame(f"a worker process sent a malformed first message ({error})")
         self._watches.remove(self._channel.number)
         self.kill()
 

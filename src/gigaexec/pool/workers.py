@@ -37,7 +37,7 @@ class Workers:
 
     def make_idle(self, worker: WorkerHandle) -> None:
         """Mark a worker as idle, and offer it for the next call."""
-        worker.become_idle()
+        worker.enter(WorkerState.IDLE)
         # Last in, first out: the worker that was used last has the warmest caches. Workers that are not
         # needed stay idle, and end after `idle_timeout_s`.
         self._idle.append(worker)

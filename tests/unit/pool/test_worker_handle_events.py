@@ -16,7 +16,6 @@ import pytest
 from gigaexec.config import WorkerConfig
 from gigaexec.pool.endings.ending import Death
 from gigaexec.pool.jobs import EndingKind, Job
-from gigaexec.pool.supervision.kills import Kills
 from gigaexec.pool.supervision.process_tree import Killing
 from gigaexec.pool.worker_handle import WorkerHandle
 from gigaexec.pool.worker_process import WorkerPipes, WorkerProcess
@@ -98,7 +97,7 @@ def sending(child: subprocess.Popen[bytes]) -> Iterator[_SendingWorker]:
             pipes,
             selector,
             WorkerConfig(),
-            kills=Kills(),
+            start_kill=lambda *_: None,
             on_message=lambda *_: None,
             on_exit=lambda _: None,
             on_limit=lambda *_: None,
@@ -156,7 +155,7 @@ def test_r33_events_after_a_worker_s_death_in_the_same_round_are_skipped(order: 
             pipes,
             selector,
             WorkerConfig(),
-            kills=Kills(),
+            start_kill=lambda *_: None,
             on_message=lambda *_: None,
             on_exit=on_death,
             on_limit=lambda *_: None,

@@ -67,17 +67,17 @@ class Kills:
         self.next_at = float("inf")
         """Time of the next part or report, on the monotonic clock; infinity if no kill is under way."""
 
-    def start(self, kill: Kill) -> Kill:
+    def start(self, kill: Kill) -> None:
         """Start a kill; `do_parts` does its first part. Called on any thread that holds the pool's lock."""
         self._kills.append(kill)
         self.next_at = 0.0
-        return kill
 
-    def abandon(self, kill: Kill) -> None:
-        """Forget a kill, because the worker is dead or the pool has failed. Calling it twice is safe."""
-        if kill in self._kills:
-            self._kills.remove(kill)
-            kill.abandon()
+    def abandon(self, worker: object) -> None:
+        """Forget the kills of a worker, because the worker is dead."""
+        for kill in tuple(self._kills):
+            if kill.worker is worker:
+                self._kills.remove(kill)
+                kill.abandon()
 
     def do_parts(self) -> None:
         """Do the parts that are due, for a short time. Call this method without the pool's lock."""

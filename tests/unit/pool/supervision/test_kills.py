@@ -70,9 +70,11 @@ def test_a_kill_that_raises_is_reported_as_incomplete(caplog: pytest.LogCaptureF
 
 def test_an_abandoned_kill_reports_nothing() -> None:
     kills, done = Kills(), list[int]()
-    kill = kills.start(Kill(None, _of_parts(9, done), lambda _: pytest.fail("expected no report")))
-    kills.abandon(kill)
-    kills.abandon(kill)
+    worker = object()
+    kills.start(Kill(worker, _of_parts(9, done), lambda _: pytest.fail("expected no report")))
+    kills.abandon(object())
+    kills.abandon(worker)
+    kills.abandon(worker)
     kills.do_parts()
     assert not kills.take_done()
     assert not done
