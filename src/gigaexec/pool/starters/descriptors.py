@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import resource
 
-# Descriptors that a pool needs to start its first worker: about 14 for standard streams, event loop, selector,
+# Descriptors that a pool needs for its first worker: about 14 for standard streams, event loop, selector,
 # inbox, guard and spill directory, and 14 for the worker or the template, with the descriptors passed to it.
 _LEAST_LIMIT = 28
 
