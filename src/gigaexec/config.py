@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _PREFIX = "GIGAEVO_EXECUTOR_"
 
 DEFAULT_BACKEND_VARIABLE = _PREFIX + "BACKEND"
-"""Variable with the name or URL of the default backend. Hidden from workers: a URL may contain a password."""
+"""Variable with the name or URL of the default backend."""
 
 DEFAULT_ENV_WHITELIST: frozenset[str] = frozenset(
     """
@@ -42,6 +42,8 @@ DEFAULT_ENV_WHITELIST: frozenset[str] = frozenset(
 
 DEFAULT_ENV_PREFIXES: tuple[str, ...] = ("GIGAEVO_", "LOKY_")
 """Default prefixes of the names of further environment variables that workers see."""
+
+_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
 _THREAD_COUNT_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -93,7 +95,9 @@ class WorkerConfig:
         spill_dir: Folder for large results, created with mode 0700 on first use. Default:
             `$TMPDIR/gigaevo-<uid>`. `~` and `..` are resolved.
         env_whitelist: Names of environment variables that workers see.
-        env_prefixes: Prefixes of the names of further environment variables that workers see.
+        env_prefixes: Prefixes of the names of further environment variables that workers see. Prefixes do not
+            match names of gigaexec's own settings (GIGAEVO_EXECUTOR_...), nor names that contain KEY, TOKEN,
+            SECRET or PASSWORD in any case. Add such a name to `env_whitelist` if workers need the variable.
         enable_pdeathsig: True to have the kernel kill a worker as soon as the driver thread that started the
             worker ends (`PR_SET_PDEATHSIG`, Linux only). Workers end with the driver process in any case.
         pool_id: Name of the pool in logs, without "/"; unique by default.
@@ -193,15 +197,19 @@ class WorkerConfig:
         environment = {
             name: value
             for name, value in os.environ.items()
-            if name in self.env_whitelist or name.startswith(self.env_prefixes)
+            if name in self.env_whitelist or (name.startswith(self.env_prefixes) and not _is_private(name))
         }
-        environment.pop(DEFAULT_BACKEND_VARIABLE, None)
         workers = self.worker_count
         if workers > 1:
             share = str(max(1, allowed_cpu_count() // workers))
             for name in self.env_whitelist.intersection(_THREAD_COUNT_VARIABLES):
                 environment.setdefault(name, share)
         return environment
+
+
+def _is_private(name: str) -> bool:
+    """True if a variable is for the driver only, or if its value may be a secret."""
+    return name.startswith(_PREFIX) or any(word in name.upper() for word in _SECRET_WORDS)
 
 
 def _resolved(folder: Any) -> Path:

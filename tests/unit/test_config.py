@@ -242,6 +242,23 @@ def test_r50_a_worker_gets_the_whitelisted_names_and_prefixes_alone(monkeypatch:
     assert "GIGAEVO_ANYTHING" not in widened.worker_environment()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "GIGAEVO_EXECUTOR_SPILL_DIR",
+        "GIGAEVO_API_KEY",
+        "GIGAEVO_REDIS_password",
+        "LOKY_SECRETS",
+        "GIGAEVO_TOKENS",
+    ],
+)
+def test_r118_a_prefix_does_not_match_private_names(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "x")
+    assert name not in WorkerConfig().worker_environment()
+    assert name not in WorkerConfig(env_prefixes=(name,)).worker_environment()
+    assert WorkerConfig(env_whitelist=frozenset({name})).worker_environment()[name] == "x"
+
+
 def test_r51_workers_that_share_the_cpus_share_the_threads_of_numerical_libraries(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
