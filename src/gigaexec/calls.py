@@ -43,8 +43,11 @@ class WorkerCall:
     """One call of one function of one program.
 
     Args:
-        code: Python source. It is compiled as a module named `user_code`, file name `user_code.py`.
-        function_name: Name of the function to call. The module must define it; dotted names are not resolved.
+        code: Python source. It is compiled as a module named `user_code`. A byte order mark, and an
+            indentation that all statements share, are removed.
+        function_name: Name of the function to call, which the module must define. A dotted name, such as
+            "Solution.solve", is the name of a method: an instance of the class is created without arguments.
+            An `async def` function is run to its end with `asyncio.run`.
         args: Positional arguments: any values that cloudpickle can pickle.
         kwargs: Keyword arguments: parameter name -> value, as in `args`.
         python_path: Folders to put at the front of `sys.path` for this call, in this order. A relative folder
@@ -55,6 +58,11 @@ class WorkerCall:
             hashing of the worker itself cannot be changed any more. With None, a fresh process draws a random
             seed, and a reused worker does not seed its generators. `ExecutionMetrics.seed` reports the seed
             that was used.
+        file: Absolute path of the file that the code came from, for `__file__`, tracebacks and
+            `inspect.getsource`. The program can import from the folder of this file, as if the folder were
+            the last one of `python_path`, and a sandbox lets the program read that folder. None if the code
+            is from no file: then a worker writes the code to a file `user_code.py`, which is removed with the
+            pool.
 
     Raises:
         InvalidCallError: A field has the wrong type or an impossible value. The message names the field and
@@ -68,6 +76,7 @@ class WorkerCall:
     python_path: list[str] = field(default_factory=list)
     env: dict[str, str | None] = field(default_factory=dict)
     seed: int | None = None
+    file: str | None = None
 
     def __post_init__(self) -> None:
         _require_type("code", self.code, str, "a string of Python source")
@@ -82,6 +91,11 @@ class WorkerCall:
         for index, entry in enumerate(self.python_path):
             _require_type(f"python_path[{index}]", entry, str, "a folder name as a string")
             _require_system_text(f"python_path[{index}]", entry)
+        if self.file is not None:
+            _require_type("file", self.file, str, "the absolute path of the program's file, or None")
+            _require_system_text("file", self.file)
+            if not self.file.startswith("/"):
+                raise InvalidCallError(f"file must be an absolute path, not {self.file!r:.80}")
         _require_type("env", self.env, dict, "a dict of environment variables")
         for name, value in self.env.items():
             _check_environment_entry(name, value)

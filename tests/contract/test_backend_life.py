@@ -48,7 +48,7 @@ def test_r31_backends_have_their_own_workers_folders_and_environments(
 
     assert [value[0] for value in asyncio.run(both())] == ["yes", None]
     assert one.config.pool_id != two.config.pool_id
-    assert [len(list(folder.iterdir())) for folder in (tmp_path / "one", tmp_path / "two")] == [1, 1]
+    assert [len(list(folder.glob("*.lock"))) for folder in (tmp_path / "one", tmp_path / "two")] == [1, 1]
     workers = _worker_of_a_call(one), _worker_of_a_call(two)
     assert workers[0] != workers[1]
     asyncio.run(one.shutdown(wait=True))

@@ -220,10 +220,25 @@ _LIBRARY_CHANGES = {
     "tracemalloc.start(5)": "tracemalloc.is_tracing()",
     "os.environ['TZ'] = 'XYZ-7'; time.tzset()": "time.localtime(0)[:6], time.tzname",
     "os.nice(3)": "os.nice(0)",
+    "json.dumps = lambda *a: 'x'": "json.dumps([1])",
+    "math.sqrt = math.pi = None": "math.sqrt(4), math.pi",
+    "setattr(importlib.import_module('textwrap'), 'dedent', None)": "textwrap.dedent(' a')",
+    "sys.modules['not_there'] = types.ModuleType('not_there')": "importable('not_there')",
+    "logging.getLogger('app').addHandler(logging.StreamHandler())": "logging.getLogger('app').handlers",
+    "logging.getLogger('app').setLevel(10)": "logging.getLogger('app').level",
+    "socket.setdefaulttimeout(0.01)": "socket.getdefaulttimeout()",
+    "copyreg.pickle(complex, lambda c: 1 / 0)": "copyreg.dispatch_table.get(complex) is None, 2j",
+    "decimal.DefaultContext.prec = 5": "decimal.DefaultContext.prec",
 }
 _CHANGE_HEAD = """
-import asyncio, decimal, locale, logging, os, time, tracemalloc, warnings
+import asyncio, copyreg, decimal, importlib, json, locale, logging, math, os, socket, sys, textwrap, time
+import tracemalloc, types, warnings
 class Policy(asyncio.DefaultEventLoopPolicy): pass
+def importable(name):
+    try:
+        return bool(importlib.import_module(name))
+    except ImportError:
+        return False
 def enabled(): return logging.getLogger("any").isEnabledFor(30)
 def kind_of_loop():
     try:
@@ -247,6 +262,18 @@ def test_r5_library_state_that_a_program_changes_is_restored(run: Run, kind: Kin
     # An unprivileged user cannot restore the priority, so the worker is replaced.
     goes_on = kind.reuses_workers and not change.startswith("os.nice")
     assert (after.metrics.worker_id == done.metrics.worker_id) is goes_on
+
+
+@pytest.mark.usefixtures("needs_reuse")
+def test_r5_a_program_that_loads_and_changes_a_library_retires_the_worker(run: Run) -> None:
+    first = run(
+        "import colorsys\ndef hls_to_rgb(*a): return 0\ncolorsys.hls_to_rgb = hls_to_rgb\ndef f(): return 1"
+    )
+    second = run("import colorsys\ndef f(): return colorsys.hls_to_rgb(0, 1, 0)")
+    assert second.value == (1, 1, 1)
+    assert first.metrics is not None
+    assert second.metrics is not None
+    assert first.metrics.worker_id != second.metrics.worker_id
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,8 @@ def run(
         function_name=function,
         args=_parse_json(list, args, option="'--args'", example="[1, 2]"),
         kwargs=_parse_json(dict, kwargs, option="'--kwargs'", example='{"n": 1}'),
-        python_path=_import_folders(file, python_path or []),
+        python_path=[str(folder.absolute()) for folder in python_path or []],
+        file=None if file == _STANDARD_INPUT else str(Path(file).absolute()),
     )
     options = PoolOptions(
         backend=backend,
@@ -159,9 +160,3 @@ def _json_mistake(error: json.JSONDecodeError) -> str:
         return f"{message[:1].lower()}{message[1:]} {position}"
     mark, what = missing.group("mark", "what")
     return f'"{mark}" expected {position}' if mark else f"{what} expected {position}"
-
-
-def _import_folders(file: str, python_path: list[Path]) -> list[str]:
-    """Return the folders that a program can import from: `python_path`, then the folder of the program."""
-    own = [] if file == _STANDARD_INPUT else [Path(file).absolute().parent]
-    return [str(folder.absolute()) for folder in [*python_path, *own]]

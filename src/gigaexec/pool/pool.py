@@ -14,7 +14,8 @@ import asyncio
 import functools
 import logging
 import pickle
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -27,6 +28,7 @@ from gigaexec.limits import Limits
 from gigaexec.pool.decoding_threads import MIN_LIMIT_S, DecodingThreads
 from gigaexec.pool.dispatcher import Dispatcher
 from gigaexec.pool.endings.outcome import failed_outcome, successful_outcome
+from gigaexec.pool.files.programs import ProgramFolders, remove_program_folders
 from gigaexec.pool.files.spill import SpillDirectory, remove_spill
 from gigaexec.pool.jobs import Ending, EndingKind, Job
 from gigaexec.pool.worker_process import WorkerStarter
@@ -94,10 +96,11 @@ class Request:
         arguments = EncodedArguments(memoryview(value.contents), layout=value.layout)
         return cls(encoded.call, encoded.deadline_s, encoded.queue_timeout_s, limits, arguments)
 
-    def frames(self, result_place: str) -> list[bytes | memoryview]:
+    def frames(self, result_place: str, program_folder: str) -> list[bytes | memoryview]:
         """Return the bytes to send to a worker.
 
         Args:
+            program_folder: Folder for the program's text; "" if the worker uses the call's scratch folder.
             result_place: Path of the spill file for a large result, or of the folder in which the worker
                 creates an unnamed file for it (O_TMPFILE).
         """
@@ -109,6 +112,8 @@ class Request:
                 self._python_path,
                 call.env,
                 result_place,
+                program_folder,
+                call.file,
                 call.seed,
                 self.limits,
                 arguments.maps,
@@ -153,7 +158,9 @@ class Pool:
         self._decoding = decoding
         self._results = config.sandbox.format_of_results
         self._has_shared_folders = bool(config.sandbox.write)
+        self._is_confined = config.sandbox.confines
         self._spill = SpillDirectory(config.spill_dir)
+        self._programs = ProgramFolders()
         try:
             starter = make_starter(self._spill)
             self._dispatcher = Dispatcher(config, starter, self._spill, hooks)
@@ -190,7 +197,8 @@ class Pool:
 
     async def _run(self, request: Request, finish: Callable[[EncodedOutcome], Awaitable[_T]]) -> _T:
         place = self._spill.new_path() if self._names_results else self._spill.folder
-        ending = await self._ending(request, place)
+        with self._program_folder(request.call) as program_folder:
+            ending = await self._ending(request, place, program_folder)
         try:
             result = ending.result
             if result is None or result.layout is None:
@@ -226,12 +234,27 @@ class Pool:
             return EncodedOutcome(encoded.decode(self._results))  # decode() reports the wrong format
         return encoded
 
-    async def _ending(self, request: Request, place: str) -> Ending:
+    @contextmanager
+    def _program_folder(self, call: WorkerCall) -> Iterator[str]:
+        """Reserve the folder of a call's program; "" if the call has a scratch folder."""
+        if self._is_confined:
+            yield ""
+            return
+        program = self._spill.programs_folder, call.code, call.file
+        folder, unused = self._programs.take(*program)
+        if unused:
+            asyncio.get_running_loop().run_in_executor(None, remove_program_folders, unused)
+        try:
+            yield folder
+        finally:
+            self._programs.give_back(*program)
+
+    async def _ending(self, request: Request, place: str, program_folder: str) -> Ending:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Ending] = loop.create_future()
         arguments = request.arguments
         job = Job(
-            request.frames(place),
+            request.frames(place, program_folder),
             deadline_s=request.deadline_s,
             queue_timeout_s=request.queue_timeout_s,
             on_ended=functools.partial(self._deliver, loop, ended, place),

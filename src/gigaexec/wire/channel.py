@@ -6,6 +6,7 @@ have to be copied into the header. The descriptors of the arguments' files arriv
 
 from __future__ import annotations
 
+import _socket
 import socket
 from collections.abc import Sequence
 from pickle import loads as _loads
@@ -13,6 +14,9 @@ from pickle import loads as _loads
 from gigaexec.wire.arguments_in import load_decoder
 from gigaexec.wire.descriptors import receive_with_descriptors, send_with_descriptors
 from gigaexec.wire.messages import LENGTH_PREFIX, CallHeader, ReceivedCall, frame_prefix
+
+# Methods of the C class, bound at import: programs replace methods of the class in `socket`.
+_sendall, _recv_into = _socket.socket.sendall, _socket.socket.recv_into
 
 
 class WorkerChannel:
@@ -46,7 +50,7 @@ class WorkerChannel:
         frame = memoryview(frame_prefix(len(payload)) + payload)
         if descriptors:
             frame = frame[send_with_descriptors(self._connection, [frame], descriptors) :]
-        self._connection.sendall(frame)
+        _sendall(self._connection, frame)
 
     def _receive_frame(self) -> bytearray | None:
         prefix = self._receive_exactly(LENGTH_PREFIX.size)
@@ -65,7 +69,7 @@ class WorkerChannel:
     def _receive_into(self, view: memoryview) -> int:
         # Descriptors arrive only with the length prefix of a call's first frame, so a longer read gets none.
         if len(view) > LENGTH_PREFIX.size:
-            return self._connection.recv_into(view)
+            return _recv_into(self._connection, view)
         data, descriptors = receive_with_descriptors(self._connection, len(view))
         self._descriptors += descriptors
         view[: len(data)] = data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import array
 import errno
 import os
@@ -59,6 +60,10 @@ MAX_DESCRIPTORS = 250
 """Maximum number of descriptors in one message. Linux allows at most 253 (SCM_MAX_FD)."""
 
 
+# Methods of the C class, bound at import: programs replace methods of the class in `socket`.
+_sendmsg, _recvmsg = _socket.socket.sendmsg, _socket.socket.recvmsg
+
+
 class DescriptorsLostError(OSError):
     """Received descriptors were lost, because this process cannot open more files."""
 
@@ -72,7 +77,7 @@ def send_with_descriptors(
 ) -> int:
     """Send as many bytes as the socket accepts, with descriptors. Return the number of bytes sent."""
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-    return connection.sendmsg(parts, rights)
+    return _sendmsg(connection, parts, rights)
 
 
 def receive_with_descriptors(
@@ -89,7 +94,7 @@ def receive_with_descriptors(
     """
     # Not socket.recv_fds(): in Python 3.11 it ignores its flags, so the descriptors would be inheritable.
     room = socket.CMSG_LEN(max_descriptors * 4)  # the padding of CMSG_SPACE could hold one more descriptor
-    data, ancillary, flags, _ = connection.recvmsg(count, room, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
+    data, ancillary, flags, _ = _recvmsg(connection, count, room, getattr(socket, "MSG_CMSG_CLOEXEC", 0))
     received = array.array("i")
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

@@ -78,6 +78,7 @@ class EncodedCall:
                 python_path=[absolute_folder(entry) for entry in call.python_path],
                 env=call.env,
                 seed=call.seed,
+                file=call.file,
             ),
             _encode_data(call) if arguments_as is ResultFormat.DATA else _encode_pickle(call),
             deadline_s,

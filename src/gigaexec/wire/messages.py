@@ -10,6 +10,7 @@ each field before using the field.
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -61,6 +62,9 @@ class CallHeader:
 
     Args:
         spill_path: Path of the file for a large result, or of the folder for an unnamed (unlinked) file.
+        program_folder: Folder in which the worker writes the program's text for child processes; "" if the
+            worker uses the scratch folder of the call.
+        file: Absolute path of the file that the code came from; None if the code is from no file.
         maps: Layouts of the files that the pickle of the arguments refers to.
         arguments: Layout of the second frame if another machine encoded the arguments; None if the second
             frame is one pickle.
@@ -71,10 +75,17 @@ class CallHeader:
     python_path: list[str]
     env: dict[str, str | None]
     spill_path: str
+    program_folder: str = ""
+    file: str | None = None
     seed: int | None = None
     limits: Limits = field(default_factory=Limits)
     maps: tuple[ArgumentMap, ...] = ()
     arguments: ValueLayout | None = None
+
+    @property
+    def import_folders(self) -> list[str]:
+        """The folders of python_path, then the folder of the file that the code came from."""
+        return self.python_path if self.file is None else [*self.python_path, os.path.dirname(self.file)]  # noqa: PTH120 - runs for every call
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,10 @@ class PythonCodeExecutor(Stage):
         """Return the Python source that defines the function."""
         return program.code
 
+    def file_for(self, program: Program, inputs: Any) -> str | None:
+        """Return the absolute path of the file that the source came from, or None."""
+        return program.file
+
     def arguments_for(self, program: Program, inputs: Any) -> tuple[list[Any], dict[str, Any]]:
         """Return the positional and keyword arguments of the function."""
         return [], {}
@@ -82,6 +86,7 @@ class PythonCodeExecutor(Stage):
             kwargs=kwargs,
             python_path=list(self.python_path),
             env={PROGRAM_ID_VARIABLE: program.id, PROGRAM_ID_SHORT_VARIABLE: program.id_short},
+            file=self.file_for(program, inputs),
         )
 
     async def compute(self, program: Program, inputs: Any, backend: ExecutorBackend | None) -> ComputedStage:
@@ -150,6 +155,10 @@ class CallProgramFunctionWithFixedArgs(PythonCodeExecutor):
             raise ConfigurationError(f"kwargs must map names to values, not {kwargs!r:.60}")
         self._args = list(args)
         self._kwargs = dict(kwargs or {})
+
+    def file_for(self, program: Program, inputs: Any) -> str | None:
+        """Return the absolute path of the file that the source came from, or None."""
+        return program.file
 
     def arguments_for(self, program: Program, inputs: Any) -> tuple[list[Any], dict[str, Any]]:
         return list(self._args), dict(self._kwargs)

@@ -67,6 +67,9 @@ class CallFileFunction(PythonCodeExecutor):
     def code_for(self, program: Program, inputs: Any) -> str:
         return self._source
 
+    def file_for(self, program: Program, inputs: Any) -> str | None:
+        return str(self.path)
+
     def arguments_for(self, program: Program, inputs: Any) -> tuple[list[Any], dict[str, Any]]:
         return [inputs.payload] if inputs.has("payload") else [], {}
 

@@ -2,6 +2,7 @@
 
     <spill_dir>/pool-<token>.lock          locked with flock(2) while the pool lives
     <spill_dir>/pool-<token>-<n>.spill     the result of one call, at a path chosen by the driver
+    <spill_dir>/pool-<token>.programs/     the texts of programs, see `programs`
     <spill_dir>/pool-<token>-<n>.scratch/  the scratch folder of one confined call
 
 If another pool can lock the lock file, the pool that made the file is dead, whatever killed it. The next pool
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 _LOCK_SUFFIX = ".lock"
 _SPILL_SUFFIX = ".spill"
 _SCRATCH_SUFFIX = ".scratch"
+_PROGRAMS_SUFFIX = ".programs"
 
 
 def prepare_directory(path: Path) -> None:
@@ -97,6 +99,11 @@ class SpillDirectory:
     def folder(self) -> str:
         """Path of the directory."""
         return str(self._path)
+
+    @property
+    def programs_folder(self) -> str:
+        """Path of the folder for the texts of programs. Workers create the folder."""
+        return f"{self._path}/pool-{self._token}{_PROGRAMS_SUFFIX}"
 
     def new_scratch(self) -> Scratch:
         """Create the scratch folder of one call. Raises OSError if the folder cannot be created."""
@@ -191,9 +198,10 @@ def _sweep(directory: Path) -> None:
 def _remove_pool(directory: Path, token: str) -> None:
     for spilled in directory.glob(f"pool-{token}-*{_SPILL_SUFFIX}"):
         remove_spill(str(spilled))
-    for folder in directory.glob(f"pool-{token}-*{_SCRATCH_SUFFIX}"):
+    scratch_folders = directory.glob(f"pool-{token}-*{_SCRATCH_SUFFIX}")
+    for folder in (*scratch_folders, *directory.glob(f"pool-{token}{_PROGRAMS_SUFFIX}")):
         try:
             remove_folder(str(folder))
         except OSError as error:
-            logger.warning("the scratch folder %s could not be removed: %s", folder, error)
+            logger.warning("the folder %s could not be removed: %s", folder, error)
     remove_spill(str(directory / f"pool-{token}{_LOCK_SUFFIX}"))

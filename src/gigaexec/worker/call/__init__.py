@@ -1,7 +1,10 @@
 """Runs one call in a worker process, reused or forked.
 
 run         the sequence of a call: load arguments, load program, call function, encode value
-program     code string -> module -> function
+source      the text of a program, and its file
+program     code string -> module
+function    finds the function, and calls it
+modules     restores the modules that the engine uses
 scope       environment, folders and signals
 imports     modules that a call imports
 limits      resource limits that the kernel enforces

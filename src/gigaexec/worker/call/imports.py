@@ -55,6 +55,7 @@ class CallImports:
     Args:
         state: The folders and import hooks that every call can import from.
         python_path: The call's own folders, searched first.
+        program_folder: The folder from which child processes of the program import `user_code`, or "".
         modules_before: The modules that were loaded before the call, by name.
     """
 
@@ -62,10 +63,12 @@ class CallImports:
         self,
         state: ImportState,
         python_path: list[str],
+        program_folder: str,
         modules_before: dict[str, types.ModuleType],
     ) -> None:
         self._state = state
         self._python_path = python_path
+        self._program_folder = program_folder
         self._modules_before = modules_before
 
     def prepare(self) -> None:
@@ -81,7 +84,7 @@ class CallImports:
         if "" not in rest:
             # The entry "" has Python search the current folder, even after the program changes that folder.
             rest.insert(0, "")
-        sys.path[:] = entries + rest
+        sys.path[:] = [*entries, *filter(None, [self._program_folder]), *rest]
         for entry in entries:
             # Drop the cached finder: it lists its folder again only if the folder's mtime changed, and so
             # misses files written just now.

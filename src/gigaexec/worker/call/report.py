@@ -10,7 +10,8 @@ from types import TracebackType
 
 from gigaexec.calls import ErrorKind, WorkerError
 from gigaexec.untrusted.plain_values import type_name
-from gigaexec.worker.call.program import FILE_NAME, ProgramError
+from gigaexec.worker.call.function import ProgramError
+from gigaexec.worker.call.program import program_file
 
 # Frames of gigaexec are left out of tracebacks. With the separator at the end, frames of a package
 # gigaexec_tools in the same folder are kept.
@@ -53,18 +54,20 @@ def _without_engine_frames(trace: TracebackType | None) -> TracebackType | None:
 
 
 def _failing_line(error: BaseException, trace: TracebackType | None) -> int | None:
-    if isinstance(error, SyntaxError) and error.filename == FILE_NAME:
+    file = program_file()
+    if isinstance(error, SyntaxError) and error.filename == file:
         return error.lineno
     line = None
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == FILE_NAME:
+        if trace.tb_frame.f_code.co_filename == file:
             line = trace.tb_lineno
         trace = trace.tb_next
     return line
 
 
 def _code_context(failing_line: int | None) -> str:
-    source = linecache.getlines(FILE_NAME)
+    file = program_file()
+    source = linecache.getlines(file)
     if failing_line is None or not 1 <= failing_line <= len(source):
         return ""
     first = max(1, failing_line - _CONTEXT_LINES)
@@ -74,14 +77,15 @@ def _code_context(failing_line: int | None) -> str:
         f"{'>' if number == failing_line else ' '} {number:>{width}} | {source[number - 1].rstrip()}\n"
         for number in range(first, last + 1)
     ]
-    return f"\nCode context ({FILE_NAME}, line {failing_line}):\n" + "".join(shown)
+    return f"\nCode context ({os.path.basename(file)}, line {failing_line}):\n" + "".join(shown)
 
 
 def _summary(error: BaseException) -> str:
     if isinstance(error, ProgramError):
         return str(error)
     if isinstance(error, SyntaxError):
-        where = f" ({error.filename}, line {error.lineno})" if error.lineno else ""
+        name = os.path.basename(error.filename or "<unknown>")
+        where = f" ({name}, line {error.lineno})" if error.lineno else ""
         return f"{type(error).__name__}: {error.msg}{where}"
     text = str(error).strip()
     name = type(error).__name__

@@ -33,11 +33,13 @@ from gigaexec.wire.values_out import (
 )
 from gigaexec.worker.call.accounting import Accountant
 from gigaexec.worker.call.capture import Streams
+from gigaexec.worker.call.function import call_function, find_function, kind_of_generator
 from gigaexec.worker.call.limits import LimitFailure, apply_limits, limit_behind
-from gigaexec.worker.call.program import find_function, load_program, unload_program
+from gigaexec.worker.call.program import load_program, names_in_program, unload_program
 from gigaexec.worker.call.report import describe_exception
 from gigaexec.worker.call.scope import CallScope
 from gigaexec.worker.call.seed import seed_generators, seed_hashing_of_children
+from gigaexec.worker.call.source import FILE_NAME, normalized, provide_file
 
 EncodeValue = Callable[[Any], EncodedValue]
 
@@ -96,6 +98,7 @@ class CallRunner:
         call: ReceivedCall,
         scope: CallScope,
         *,
+        program_folder: str,
         seed: int | None,
         prepare: Callable[[], None],
         encode: EncodeValue,
@@ -105,6 +108,7 @@ class CallRunner:
         Args:
             call: The call as received from the driver.
             scope: The scope of the call. Its `prepare` method has been called.
+            program_folder: Folder for the file `user_code.py` of the program; "" to write no file.
             seed: Seed of the random generators; None to leave the generators as they are.
             prepare: Function that applies limits and sandbox. Called before the arguments and the program are
                 loaded. The function may raise `StepFailedError`.
@@ -112,7 +116,7 @@ class CallRunner:
         """
         # Run in a copy of the context: settings of decimal and numpy that the program changes must not reach
         # the next call.
-        finished = copy_context().run(self._run, call, scope, seed, prepare, encode)
+        finished = copy_context().run(self._run, call, scope, program_folder, seed, prepare, encode)
         if seed is None:
             return finished
         return finished._replace(metrics=replace(finished.metrics, seed=seed))
@@ -121,6 +125,7 @@ class CallRunner:
         self,
         call: ReceivedCall,
         scope: CallScope,
+        program_folder: str,
         seed: int | None,
         prepare: Callable[[], None],
         encode: EncodeValue,
@@ -129,20 +134,30 @@ class CallRunner:
         error: WorkerError | None = None
         encoded: EncodedValue | None = None
         header = call.header
+        missing_file = ""
         try:
             _require_prepared(scope)
             _seed(seed, header.seed)
+            code = normalized(header.code)
+            file, missing_file = _provide_file(code, program_folder, header.file)
             prepare()
             args, kwargs = _load_arguments(call)
             measurement = self._accountant.start()
-            value = find_function(load_program(header.code), header.function_name)(*args, **kwargs)
+            try:
+                function = find_function(load_program(code, file), header.function_name)
+                value = call_function(function, args, kwargs)
+            finally:
+                scope.modules.restore(names_in_program())
             self._end_forked_child()
             metrics = measurement.stop()
+            _require_no_generator(value, header.function_name)
             encoded = _encode(value, encode, scope, header.limits)
         except StepFailedError as failed:
             error = failed.error
         except BaseException as raised:  # sys.exit and KeyboardInterrupt are also failures of the call
             error = describe_exception(raised)
+            if missing_file:  # the program may have failed because of it
+                error = replace(error, kind=ErrorKind.SPILL, summary=f"{missing_file}; then {error.summary}")
             if hit := limit_behind(raised, header.limits):
                 error = replace(error, kind=ErrorKind.LIMIT, hit=hit)
         finally:
@@ -178,6 +193,21 @@ def _require_prepared(scope: CallScope) -> None:
         raise StepFailedError.from_text(text, ErrorKind.ARGUMENTS)
 
 
+def _provide_file(code: str, folder: str, file: str | None) -> tuple[str, str]:
+    """Write the program's file, before the limits of the call are applied.
+
+    Returns:
+        The path of the file, and the reason why the file could not be written. Most programs run without it.
+    """
+    if not folder:
+        return file or FILE_NAME, ""
+    try:
+        return provide_file(code, folder, file), ""
+    except OSError as failure:
+        problem = f"the program's file could not be written to {folder}: {failure.strerror}"
+        return file or f"{folder}/{FILE_NAME}", problem
+
+
 def _seed(seed: int | None, seed_of_call: int | None) -> None:
     if seed is not None:
         seed_generators(seed)
@@ -195,6 +225,12 @@ def _load_arguments(call: ReceivedCall) -> tuple[list[Any], dict[str, Any]]:
         if hit := limit_behind(raised, call.header.limits):
             error = replace(error, kind=ErrorKind.LIMIT, hit=hit)
         raise StepFailedError(error) from None
+
+
+def _require_no_generator(value: Any, name: str) -> None:
+    if found := kind_of_generator(value):
+        text = f"{name!r} returned {found}, which cannot be pickled; return a list of its items"
+        raise StepFailedError.from_text(text, ErrorKind.VALUE)
 
 
 def _encode(value: Any, encode: EncodeValue, scope: CallScope, limits: Limits) -> EncodedValue:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gigaexec.worker.call.imports import CallImports
+from gigaexec.worker.call.modules import ModuleContents
 
 # The C function that `signal.signal` calls. `signal.signal` also converts handlers to enum members, which
 # takes longer than the system call.
@@ -23,8 +24,9 @@ class CallScope:
     `not_prepared` is None.
     """
 
-    def __init__(self, imports: CallImports, env: dict[str, str | None]) -> None:
+    def __init__(self, imports: CallImports, modules: ModuleContents, env: dict[str, str | None]) -> None:
         self._env = env
+        self.modules = modules
         self.imports = imports
         self.not_prepared: Exception | None = None
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import tempfile
 from dataclasses import replace
 from typing import Any, NamedTuple, NoReturn
 
@@ -133,11 +132,15 @@ class ChildWorker:
     def run(self, call: ReceivedCall, channel: WorkerChannel) -> None:
         """Run the call and send its result. Raises OSError if the channel is closed."""
         header = call.header
-        scope = CallScope(self._inherited.imports(header.python_path), header.env)
+        self._inherited.refresh()
+        program_folder = self._settings.scratch or header.program_folder
+        imports = self._inherited.imports(header.import_folders, program_folder)
+        scope = CallScope(imports, self._inherited.modules, header.env)
         scope.prepare()
         finished = self._runner.run(
             call,
             scope,
+            program_folder=program_folder,
             seed=header.seed if header.seed is not None else draw_seed(),
             prepare=lambda: self._prepare(call, channel),
             encode=lambda value: self._encode(value, call),
@@ -155,7 +158,7 @@ class ChildWorker:
             if call.header.limits.open_files is None:
                 leave_descriptors_to_driver()
             forbid_core_dumps()
-            self._isolation.confine_program(scratch, call.header.python_path)
+            self._isolation.confine_program(scratch, call.header.import_folders)
             if failure := self._isolation.landlock_failure:
                 raise StepFailedError.from_text(failure, ErrorKind.SANDBOX)
             channel.send(encode_message(Confined(self._isolation.steps)))
@@ -189,7 +192,6 @@ def _apply_identity(settings: ChildSettings) -> None:
     if settings.scratch:
         for name in ("HOME", "TMPDIR", "TEMP", "TMP"):
             os.environ[name] = settings.scratch
-        tempfile.tempdir = None
         os.chdir(settings.scratch)
         return
     try:

@@ -7,13 +7,20 @@ possible.
 
 from __future__ import annotations
 
+import os
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 from gigaexec.worker.call.capture import Streams
 from gigaexec.worker.call.imports import CallImports, ImportState
+from gigaexec.worker.call.modules import ModuleContents
 from gigaexec.worker.call.program import MODULE_NAME
 from gigaexec.worker.call.scope import require_current_folder
+
+# `logging` measures `relativeCreated` from this clock: nanoseconds since Python 3.13.
+_logging_clock: Callable[[], float] = time.time_ns if sys.version_info >= (3, 13) else time.time
 
 
 class InheritedState:
@@ -21,22 +28,41 @@ class InheritedState:
 
     def __init__(self) -> None:
         self.streams = Streams()
-        self.streams.renew()
+        self.modules = ModuleContents()
         self.usual_ready = b""
         """The encoded first message of a worker in which every sandbox step succeeded."""
         self._modules = sys.modules.copy()
         self._import_state = ImportState(require_current_folder())
 
+    def refresh(self) -> None:
+        """Replace what modules cached of the template: its descriptors, its current folder and its clock.
+
+        Called in a worker, just before its call.
+        """
+        self.streams.renew()
+        modules: Any = sys.modules
+        if "tempfile" in modules:
+            modules["tempfile"].tempdir = None
+        if "logging" in modules:
+            modules["logging"]._startTime = _logging_clock()
+        if "multiprocessing.process" in modules:
+            # Processes with the start method spawn begin in this folder.
+            modules["multiprocessing.process"].ORIGINAL_DIR = os.getcwd()
+        if "multiprocessing.resource_tracker" in modules:
+            # The descriptor of the template's tracker is closed here; the worker starts its own tracker.
+            tracker = modules["multiprocessing.resource_tracker"]._resource_tracker
+            tracker._fd = tracker._pid = None
+
     def renew_modules(self) -> None:
         """In the template: record all modules loaded so far as the modules loaded before each call."""
         self._modules = sys.modules.copy()
 
-    def imports(self, python_path: list[str]) -> ForkedImports:
+    def imports(self, python_path: list[str], program_folder: str) -> ForkedImports:
         """Return the imports of a call that is about to run."""
         folder = require_current_folder()
         if self._import_state.folder != folder:
             self._import_state = ImportState(folder)
-        return ForkedImports(self._import_state, python_path, self._modules)
+        return ForkedImports(self._import_state, python_path, program_folder, self._modules)
 
 
 class ForkedImports(CallImports):
@@ -48,6 +74,7 @@ class ForkedImports(CallImports):
     Args:
         state: The folders and import hooks that every call can import from.
         python_path: The call's own folders, searched first.
+        program_folder: The folder from which child processes of the program import `user_code`, or "".
         modules_before: The modules that were loaded before the fork, by name.
     """
 

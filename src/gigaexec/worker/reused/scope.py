@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import importlib
 import importlib.machinery
+import io
 import os
 import resource
 import signal
 import sys
 import time
+import types
 from collections.abc import Callable
 from typing import Any
 
 from gigaexec.worker.call.capture import Streams
 from gigaexec.worker.call.imports import CallImports, ImportState, module_places
+from gigaexec.worker.call.program import names_in_program
 from gigaexec.worker.call.scope import CallScope, require_current_folder
 from gigaexec.worker.reused.interpreter import InterpreterState
+from gigaexec.worker.reused.library_modules import LibraryModules
 from gigaexec.worker.reused.library_state import LibraryState
 
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
@@ -55,6 +59,7 @@ class Baseline:
         self.limits = {limit: resource.getrlimit(limit) for limit in _LIMITS}
         self.interpreter = InterpreterState()
         self.library_state = LibraryState()
+        self.library_modules = LibraryModules()
         self.umask = os.umask(0o077)
         os.umask(self.umask)
 
@@ -63,12 +68,13 @@ class RestoredImports(CallImports):
     """Sets up and tracks the imports of one call. `restore` unloads the call's own modules.
 
     Args:
-        state: The folders and import hooks that every call can import from.
-        python_path: The call's own folders, searched first.
+        state: The folders and hooks that every call can import from.
+        python_path: The call's own folders.
+        program_folder: The folder from which child processes of the program import `user_code`.
     """
 
-    def __init__(self, state: ImportState, python_path: list[str]) -> None:
-        super().__init__(state, python_path, sys.modules.copy())
+    def __init__(self, state: ImportState, python_path: list[str], program_folder: str) -> None:
+        super().__init__(state, python_path, program_folder, sys.modules.copy())
         self._folders_before = set(sys.path_importer_cache)
 
     def restore(self) -> str:
@@ -80,6 +86,9 @@ class RestoredImports(CallImports):
         if loaded != before:
             for name in [name for name, module in loaded.items() if module is None]:
                 del loaded[name]  # an entry None in sys.modules forbids the import of that module
+            for name in names_in_program() & (loaded.keys() - before.keys()):
+                if _was_made_by_hand(loaded[name]):
+                    del loaded[name]
             for name, module in before.items():
                 loaded[name] = module
         self._restore_path()
@@ -98,6 +107,11 @@ class RestoredImports(CallImports):
             del sys.path_importer_cache[entry]
 
 
+def _was_made_by_hand(module: Any) -> bool:
+    """True for a module that a program put into `sys.modules`: the import system gives modules a spec."""
+    return type(module) is types.ModuleType and module.__spec__ is None
+
+
 class RestoredScope(CallScope):
     """A `CallScope` that restores the process after the call, for the next call.
 
@@ -105,9 +119,11 @@ class RestoredScope(CallScope):
     process could not be restored, or "".
     """
 
-    def __init__(self, baseline: Baseline, python_path: list[str], env: dict[str, str | None]) -> None:
-        self._restored_imports = RestoredImports(baseline.imports, python_path)
-        super().__init__(self._restored_imports, env)
+    def __init__(
+        self, baseline: Baseline, python_path: list[str], env: dict[str, str | None], program_folder: str = ""
+    ) -> None:
+        self._restored_imports = RestoredImports(baseline.imports, python_path, program_folder)
+        super().__init__(self._restored_imports, baseline.interpreter.modules, env)
         self._baseline = baseline
         self.not_restored = ""
 
@@ -127,7 +143,9 @@ class RestoredScope(CallScope):
         sys.argv = list(self._baseline.argv)
         self._restore_folder()
         self._restore_limits()
-        self._note(self._baseline.library_state.restore())
+        names = names_in_program()
+        self._note(self._baseline.library_modules.restore(names))
+        self._note(self._baseline.library_state.restore(names))
 
     def _restore_environment(self) -> None:
         os.environ = self._baseline.environment_object  # noqa: B003 - a program may have replaced the object
@@ -196,15 +214,22 @@ class RestoredStreams(Streams):
         self.restore()
 
     def restore(self) -> None:
-        """Restore descriptors 0 to 2 and their objects in `sys`."""
+        """Restore descriptors 0 to 2 and their objects in `sys`.
+
+        A file object of the program that is freed here or later may close a descriptor again.
+        """
         if tuple(map(_identity, (0, 1, 2))) != self._identities:
             for target, original in enumerate(self._originals):
                 os.dup2(original, target, inheritable=True)
         for pipe in self._originals[1:]:
-            # A program may have made the pipe non-blocking. A non-blocking pipe loses output silently.
-            os.set_blocking(pipe, True)
-        # Make new stream objects after every call (8 us): nothing shows if a program reconfigured a stream.
+            os.set_blocking(pipe, True)  # a non-blocking pipe loses output silently
+        # New objects after every call, 8 us: nothing shows that a program has reconfigured a stream.
         self.renew()
+
+
+def is_on_standard_stream(file: io.FileIO) -> bool:
+    """True if the file closes one of the descriptors 0 to 2 when it is freed."""
+    return not file.closed and file.closefd and file.fileno() in (0, 1, 2)
 
 
 def descriptors_run_low() -> bool:

@@ -59,6 +59,7 @@ def become_worker(settings: WorkerSettings) -> tuple[RestoredStreams, list[str]]
     streams = RestoredStreams(settings.stdout, settings.stderr)
     warnings += adopt_orphans()
     raise_oom_score()
+    sys.argv = [""]  # loky sets the driver's arguments here, which may contain secrets
     prepare_interpreter()
     return streams, warnings
 

@@ -12,7 +12,8 @@ from hypothesis import given, strategies as st
 
 from gigaexec.calls import ErrorKind, WorkerError
 from gigaexec.worker.call import report
-from gigaexec.worker.call.program import ProgramError, find_function, load_program, unload_program
+from gigaexec.worker.call.function import ProgramError, find_function
+from gigaexec.worker.call.program import load_program, unload_program
 from gigaexec.worker.call.report import MAX_REPORT_CHARACTERS, MAX_SUMMARY_CHARACTERS, describe_exception
 
 

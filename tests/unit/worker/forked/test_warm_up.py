@@ -44,7 +44,7 @@ print(json.dumps([state() == before, "user_code" in sys.modules, bool(inherited.
 def test_only_modules_that_the_call_loads_from_its_own_folders_are_its_own(tmp_path: Path) -> None:
     (tmp_path / "helper.py").write_text("VALUE = 1\n")
     body = """
-imports = inherited.imports([sys.argv[1]])
+imports = inherited.imports([sys.argv[1]], "")
 imports.prepare()
 import helper, plistlib
 helpers = imports.register_helpers_by_value()
