@@ -11,10 +11,10 @@ import pytest
 from tests.cli.conftest import COMMAND, PROGRAMS, RunCommand
 
 _LOSES_THE_DISK = """
-import os, shutil
+import shutil
 
 def entrypoint():
-    shutil.rmtree(os.environ["GIGAEVO_EXECUTOR_SPILL_DIR"])
+    shutil.rmtree("SPILL_DIR")
     return [1.0] * 1_000_000
 """
 
@@ -33,7 +33,7 @@ def test_r84_r85_initial_programs_are_ranked(gigaexec_command: RunCommand, probl
     ]
     assert rows[0].split()[3:6] == ["7.00!", "2", "items"]
     assert "validate: TypeError: expected a list, got str" in rows[3]
-    assert "SyntaxError: invalid syntax (user_code.py, line 1)" in rows[4]
+    assert "SyntaxError: invalid syntax (syntax.py, line 1)" in rows[4]
     assert "best: total 7.0 is above the upper bound 6.0" in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
     assert done.stderr.startswith("5 programs in ")
@@ -128,10 +128,10 @@ def test_start_that_failed_can_be_tried_again(
 
 
 def test_infrastructure_failure_is_listed_apart_and_has_status_3(
-    gigaexec_command: RunCommand, problem: Path
+    gigaexec_command: RunCommand, problem: Path, spill_dir: Path
 ) -> None:
     bad = problem / "initial_programs" / "unlucky.py"
-    bad.write_text(_LOSES_THE_DISK)
+    bad.write_text(_LOSES_THE_DISK.replace("SPILL_DIR", str(spill_dir)))
     done = gigaexec_command("evaluate", problem, bad)
     assert done.returncode == 3
     assert "Not evaluated (no verdict on the program):" in done.stdout

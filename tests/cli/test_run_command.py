@@ -30,7 +30,7 @@ def spin():
         pass
 
 def lose_the_disk():
-    shutil.rmtree(os.environ["GIGAEVO_EXECUTOR_SPILL_DIR"])
+    shutil.rmtree("SPILL_DIR")
     return b"x" * 10_000_000
 
 def text():
@@ -59,10 +59,10 @@ def huge():
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Path:
+def program(tmp_path: Path, spill_dir: Path) -> Path:
     (tmp_path / "helper_beside.py").write_text("NAME = 'beside'\n")
     path = tmp_path / "program.py"
-    path.write_text(_PROGRAM)
+    path.write_text(_PROGRAM.replace("SPILL_DIR", str(spill_dir)))
     return path
 
 
