@@ -310,4 +310,4 @@ def test_r106_async_functions_and_methods(backend: LocalBackend, name: str, resu
 
 def test_r106_a_generator_is_an_error_that_names_it(backend: LocalBackend) -> None:
     error = run(backend, "def f():\n    yield 1").error
-    assert "'f' returned a generator, which cannot be pickled; return a list" in str(error)
+    assert "'f' returned a generator; return a list of its items" in str(error)

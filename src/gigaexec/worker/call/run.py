@@ -229,7 +229,10 @@ def _load_arguments(call: ReceivedCall) -> tuple[list[Any], dict[str, Any]]:
 
 def _require_no_generator(value: Any, name: str) -> None:
     if found := kind_of_generator(value):
-        text = f"{name!r} returned {found}, which cannot be pickled; return a list of its items"
+        text = (
+            f"the return value of type {type_name(value)} cannot be pickled: {name!r} returned {found}; "
+            "return a list of its items"
+        )
         raise StepFailedError.from_text(text, ErrorKind.VALUE)
 
 
