@@ -223,7 +223,8 @@ class Staffing:
             return  # each cause is logged once, because a start may be retried very often
         self._last_error = repr(error)
         text = in_one_line(cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause))
-        logger.warning("pool %s: a worker did not start (%s); trying again. %s", self._pool_id, text, advice)
+        advice = f" {advice}" if advice else ""
+        logger.warning("pool %s: a worker did not start (%s); trying again.%s", self._pool_id, text, advice)
         logger.debug("pool %s: details of the failed start", self._pool_id, exc_info=error)
 
     def _on_failure(
