@@ -44,9 +44,15 @@ def exception_text(error: BaseException) -> str:
     return f"{type_name(error)}: {message:.500}" if type(message) is str else type_name(error)
 
 
+def loaded_numpy() -> Any:
+    """Return numpy if it is imported, else None. Also None while another thread is still importing numpy."""
+    numpy = sys.modules.get("numpy")
+    return numpy if hasattr(numpy, "ndarray") and hasattr(numpy, "sctypeDict") else None
+
+
 def is_numpy_data(value: Any) -> bool:
     """True if the value is a numpy array or scalar, not of a subclass, and contains no Python objects."""
-    numpy = sys.modules.get("numpy")
+    numpy = loaded_numpy()
     if numpy is None:
         return False
     kind = type(value)

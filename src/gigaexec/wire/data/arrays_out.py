@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gigaexec.untrusted.plain_values import loaded_numpy
 from gigaexec.wire.data import format as fmt
 from gigaexec.wire.data.format import UnfitValueError
 
@@ -24,7 +25,7 @@ _LEAF_SCALARS = {"b": bool, "i": int, "u": int}
 
 def is_numpy(value: Any, class_name: str) -> bool:
     """True if numpy is imported and the value is an instance of the numpy class `class_name`."""
-    numpy = sys.modules.get("numpy")
+    numpy = loaded_numpy()
     return numpy is not None and isinstance(value, getattr(numpy, class_name))
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from gigaexec.errors import ValueNotReadableError
+from gigaexec.untrusted.plain_values import loaded_numpy
 from gigaexec.wire.data import format as fmt
 from gigaexec.wire.data.containers_in import CONTAINER_MAKERS
 from gigaexec.wire.data.format import BadDataError
@@ -102,8 +103,7 @@ def decode_quickly(head: bytes) -> Any:
     """
     if len(head) > QUICK_HEAD_BYTES:
         raise BadDataError(f"the head has more than {QUICK_HEAD_BYTES} bytes")
-    has_numpy = hasattr(sys.modules.get("numpy"), "ndarray")
-    makers = _QUICK_MAKERS if has_numpy else _QUICK_MAKERS_WITHOUT_NUMPY
+    makers = _QUICK_MAKERS if loaded_numpy() is not None else _QUICK_MAKERS_WITHOUT_NUMPY
     decoding = Decoding((), fmt.DEFAULT_MAX_DEPTH, fmt.DEFAULT_MAX_COUNT, makers)
     decoding.hashing_s = _QUICK_HASHING_S
     try:
