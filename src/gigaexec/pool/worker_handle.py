@@ -364,7 +364,7 @@ class WorkerHandle:
     def _on_bad_message(self, error: ProtocolError) -> None:
         self._channel.distrust()
         if self.was_ready:
-            self.blame(f"the program wrote into its worker's channel to the driver ({error})")
+            self.blame(f"invalid message ({error}): the program wrote into the channel or changed the engine")
         else:
             self.blame(f"a worker process sent a malformed first message ({error})")
         self._watches.remove(self._channel.number)
