@@ -136,9 +136,11 @@ def run_to_end(killing: Killing) -> bool:
     """Do all parts of a kill, with their pauses. Returns the result of the kill."""
     while True:
         try:
-            time.sleep(next(killing))
+            pause_s = next(killing)
         except StopIteration as end:
             return bool(end.value)
+        if pause_s:
+            time.sleep(pause_s)
 
 
 def _pauses() -> Iterator[float]:
@@ -159,26 +161,37 @@ def _stop_all_descendants(root: int, give_up_at: float) -> Generator[float, None
     seen: set[int] = set()
     listings_without_new = 0
     while listings_without_new < 2 and time.monotonic() < give_up_at:
-        new = [pid for pid in (yield from _descendants(root)) if pid not in seen]
-        listings_without_new = 0 if new else listings_without_new + 1
-        # Youngest first: in a chain of forks, only the youngest process may still be alive.
-        for pid in sorted(new, reverse=True):
-            _send(pid, signal.SIGSTOP)
-        seen.update(new)
+        has_new = yield from _stop_new_descendants(root, seen)
+        listings_without_new = 0 if has_new else listings_without_new + 1
     return [pid for pid in seen if _is_alive(pid)]
 
 
-def _descendants(root: int) -> Generator[float, None, list[int]]:
-    if not _CAN_LIST_CHILDREN.exists():
-        return _descendants_by_psutil(root)
-    found: list[int] = []
+def _stop_new_descendants(root: int, seen: set[int]) -> Generator[float, None, bool]:
+    """List the descendants of `root` once, stop those that are not in `seen`, and add them to it.
+
+    Each process is stopped as soon as it is listed. In a chain of forks, each process lives only about as long
+    as one list of children takes to read.
+
+    Returns:
+        True if there was a new process.
+    """
+    count = len(seen)
     unvisited = [root]
     while unvisited:
-        children = _children(unvisited.pop())
-        unvisited.extend(children)
-        found.extend(children)
+        children = _children_of(unvisited.pop())
+        # Youngest first: in a chain of forks, only the youngest process may still be alive.
+        for pid in sorted(set(children) - seen, reverse=True):
+            _send(pid, signal.SIGSTOP)
+        seen.update(children)
+        if _CAN_LIST_CHILDREN.exists():
+            unvisited.extend(children)
         yield 0.0
-    return found
+    return len(seen) > count
+
+
+def _children_of(pid: int) -> list[int]:
+    """Return the children of a process, or all descendants where the system lists no children."""
+    return _children(pid) if _CAN_LIST_CHILDREN.exists() else _descendants_by_psutil(pid)
 
 
 def _descendants_by_psutil(root: int) -> list[int]:
