@@ -169,7 +169,7 @@ def _stop_all_descendants(root: int, give_up_at: float) -> Generator[float, None
 def _stop_new_descendants(root: int, seen: set[int]) -> Generator[float, None, bool]:
     """List the descendants of `root` once, stop those that are not in `seen`, and add them to it.
 
-    Each process is stopped as soon as it is listed: in a chain of forks, a process lives only about as long as
+    Each process is stopped as soon as it is listed: in a chain of forks, a process lives about as long as
     one list of children takes to read.
 
     Returns:
