@@ -7,7 +7,6 @@ possible.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -47,7 +46,7 @@ class InheritedState:
             modules["logging"]._startTime = _logging_clock()
         if "multiprocessing.process" in modules:
             # Processes with the start method spawn begin in this folder.
-            modules["multiprocessing.process"].ORIGINAL_DIR = os.getcwd()
+            modules["multiprocessing.process"].ORIGINAL_DIR = require_current_folder()
         if "multiprocessing.resource_tracker" in modules:
             # The descriptor of the template's tracker is closed here; the worker starts its own tracker.
             tracker = modules["multiprocessing.resource_tracker"]._resource_tracker
