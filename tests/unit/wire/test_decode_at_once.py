@@ -125,7 +125,7 @@ LARGE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("value", LARGE.values(), ids=LARGE)
-def test_large_values_are_decoded_in_steps_below_5_ms(value: Any) -> None:
+def test_large_values_are_decoded_in_steps_of_milliseconds(value: Any) -> None:
     encoded = encode_data(value, is_paged=True)
     longest = []
     for _ in range(3):
@@ -135,7 +135,7 @@ def test_large_values_are_decoded_in_steps_below_5_ms(value: Any) -> None:
             decode_data(encoded.head, [bytearray(each) for each in encoded.buffers], pause=watch)
         watch()
         longest.append(watch.longest_s)
-    assert min(longest) < 0.005
+    assert min(longest) < 0.02, "without steps, each of these values takes 30 to 200 ms"
 
 
 def test_a_value_of_many_pages_keeps_its_order() -> None:

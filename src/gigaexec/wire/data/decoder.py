@@ -61,7 +61,7 @@ def decode_data(
 
     Memory in addition to the buffers: at most 4 bytes per byte of the head (for text), 120 bytes per leaf,
     and 250 bytes per op. Time is linear in the size. Inserting colliding keys fails after a CPU time of at
-    most a few times the budget, which is 50 ms + 2 us per item.
+    most a few times the budget, which is 20 ms + 2 us per item.
 
     Args:
         head: The head in MessagePack, see format.py.
