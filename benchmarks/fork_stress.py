@@ -47,7 +47,7 @@ def run_child(backends: list[LocalBackend], limit_s: float, *, runs_call: bool) 
         for backend in backends:
             backend.shutdown_now(wait=True)
         status = 0
-    except BaseException:  # noqa: BLE001 - printed here: it must not reach the parent's code
+    except BaseException:  # noqa: BLE001 - a forked child must not run on in the parent's code
         traceback.print_exc()
     finally:
         os._exit(status)

@@ -193,7 +193,7 @@ class Staffing:
         try:
             self.orphans.expect_from(worker_id)
             worker = self._new_worker(worker_id)
-        except Exception as error:  # noqa: BLE001 - any failure to start; logged and counted
+        except Exception as error:  # noqa: BLE001 - a starter may raise anything; logged and counted
             self.orphans.forget(worker_id)
             shortage = shortage_behind(error)
             cause = error if isinstance(error, WorkerStartError) else shortage or error

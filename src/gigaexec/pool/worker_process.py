@@ -160,11 +160,11 @@ class WorkerStarter(ABC):
     def start_worker(self, worker_id: str) -> tuple[WorkerProcess, WorkerPipes]:
         """Start a worker with the given id. May raise any exception, but then leaves nothing behind."""
 
-    def retire_template(self, process: SupervisedProcess) -> None:  # noqa: ARG002 - does nothing by default
+    def retire_template(self, process: SupervisedProcess) -> None:  # noqa: ARG002 - for overrides
         """Start no more workers from the template of `process`, because the template hangs."""
         return
 
-    def forget(self, process: WorkerProcess) -> None:  # noqa: ARG002 - does nothing by default
+    def forget(self, process: WorkerProcess) -> None:  # noqa: ARG002 - for overrides
         """Forget a worker that is dead or did not start."""
         return
 

@@ -24,7 +24,7 @@ def _gigaexec_time_runs(
 
     # cloudpickle has no type stubs. mypy reports the missing stubs only at the first import that it checks,
     # so the ignore comment may be unused here.
-    import cloudpickle  # type: ignore[import-untyped, unused-ignore]  # no type hints
+    import cloudpickle  # type: ignore[import-untyped, unused-ignore]  # see above
 
     module_names = builtins.globals()
     if function_name not in module_names:

@@ -51,7 +51,7 @@ class Scratch:
     def remove(self) -> None:
         """Remove the folder and its contents, at any depth. Does not raise. The call must have ended."""
         try:
-            os.rmdir(self.path)  # noqa: PTH106 - runs for every call
+            os.rmdir(self.path)  # noqa: PTH106 - runs for every call; pathlib takes twice as long
             return
         except FileNotFoundError:
             return

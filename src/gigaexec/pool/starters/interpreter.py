@@ -35,4 +35,4 @@ def _is_path(text: str) -> bool:
 def _interpreter_flags() -> list[str]:
     # multiprocessing uses the same function to start interpreters. typeshed lacks the function: it is
     # private.
-    return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]  # private
+    return list(subprocess._args_from_interpreter_flags())  # type: ignore[attr-defined]  # see above

@@ -108,7 +108,7 @@ def main() -> None:
     # process_tree is imported as a top-level module: importing the whole package would take ten times as
     # long.
     sys.path.insert(0, str(Path(__file__).parent))
-    import process_tree  # type: ignore[import-not-found]  # a file in this folder
+    import process_tree  # type: ignore[import-not-found]  # its folder is put into sys.path above
 
     watched = _wait_for_driver_end()
     while watched and not process_tree.run_to_end(process_tree.kill_orphans(watched)):

@@ -44,7 +44,7 @@ class Kill:
                 pass
         except StopIteration as end:
             self._result = bool(end.value)
-        except Exception as error:  # noqa: BLE001 - the kill is incomplete; the worker's end is still awaited
+        except Exception as error:  # noqa: BLE001 - a kill that fails must not end the dispatcher; logged
             log_failure(logger, logging.ERROR, error, "the processes of a worker cannot be killed")
             self._result = False
         else:

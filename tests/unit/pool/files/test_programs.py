@@ -12,27 +12,27 @@ from gigaexec.pool.files.programs import ProgramFolders, remove_program_folders
 
 def test_calls_of_one_program_share_a_folder() -> None:
     folders = ProgramFolders()
-    first, _ = folders.take("/root", "a = 1", None)
-    assert folders.take("/root", "a = 1", None) == (first, [])
+    first, _ = folders.take("/programs", "a = 1", None)
+    assert folders.take("/programs", "a = 1", None) == (first, [])
     others = {
         folders.take(*each)[0]
-        for each in (("/root", "b", None), ("/root", "a = 1", "/f"), ("/r", "a = 1", None))
+        for each in (("/programs", "b", None), ("/programs", "a = 1", "/f"), ("/others", "a = 1", None))
     }
     assert len(others | {first}) == 4
-    assert first.startswith("/root/")
+    assert first.startswith("/programs/")
 
 
 def test_the_least_recently_used_folders_are_dropped_but_none_in_use() -> None:
     folders = ProgramFolders(unused_kept=4)
-    held, _ = folders.take("/root", "held", None)
+    held, _ = folders.take("/programs", "held", None)
     dropped: list[str] = []
     for number in range(6):
-        _, unused = folders.take("/root", str(number), None)
-        folders.give_back("/root", str(number), None)
+        _, unused = folders.take("/programs", str(number), None)
+        folders.give_back("/programs", str(number), None)
         dropped += unused
     assert held not in dropped
-    assert dropped == ["/root/2", "/root/3", "/root/4"]
-    again, _ = folders.take("/root", "0", None)
+    assert dropped == ["/programs/2", "/programs/3", "/programs/4"]
+    again, _ = folders.take("/programs", "0", None)
     assert again not in dropped
 
 
@@ -41,12 +41,12 @@ def test_folders_can_be_taken_by_several_threads() -> None:
 
     def use(number: int) -> None:
         for _ in range(200):
-            folders.take("/root", str(number % 5), None)
-            folders.give_back("/root", str(number % 5), None)
+            folders.take("/programs", str(number % 5), None)
+            folders.give_back("/programs", str(number % 5), None)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(use, range(8)))
-    assert folders.take("/root", "new", None)[0]
+    assert folders.take("/programs", "new", None)[0]
 
 
 def test_removed_folders_need_not_exist(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
