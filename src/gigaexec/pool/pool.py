@@ -100,9 +100,9 @@ class Request:
         """Return the bytes to send to a worker.
 
         Args:
-            program_folder: Folder for the program's text; "" if the worker uses the call's scratch folder.
             result_place: Path of the spill file for a large result, or of the folder in which the worker
                 creates an unnamed file for it (O_TMPFILE).
+            program_folder: Folder for the program's text; "" if the worker uses the call's scratch folder.
         """
         call, arguments = self.call, self.arguments
         header = pickle.dumps(
@@ -190,8 +190,8 @@ class Pool:
         """Run a call and return its value encoded. This process decodes nothing that the program made.
 
         On return, worker, processes and spill file are in the same state as after `run`. The value's bytes
-        are in memory, or in a mapping of an unlinked file. The kernel frees the disk space of the
-        file when the last reference to the bytes is dropped.
+        are in memory, or in a mapping of an unlinked file. The kernel frees the disk space of the file when
+        the last reference to the bytes is dropped.
         """
         return await self._run(request, self._keep)
 

@@ -8,7 +8,7 @@ import os
 import selectors
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -47,6 +47,27 @@ class _Process(WorkerProcess):
 
     def dispose(self) -> None:
         pass
+
+
+def new_handle(
+    child: subprocess.Popen[bytes],
+    pipes: WorkerPipes,
+    selector: selectors.BaseSelector,
+    *,
+    on_exit: Callable[[WorkerHandle], None],
+) -> WorkerHandle:
+    """Return the handle of a worker whose messages, kills and limits are ignored."""
+    return WorkerHandle(
+        "0" * 12,
+        _Process(child),
+        pipes,
+        selector,
+        WorkerConfig(),
+        start_kill=lambda *_: None,
+        on_message=lambda *_: None,
+        on_exit=on_exit,
+        on_limit=lambda *_: None,
+    )
 
 
 @pytest.fixture
@@ -91,17 +112,7 @@ def sending(child: subprocess.Popen[bytes]) -> Iterator[_SendingWorker]:
     outputs = [os.pipe(), os.pipe()]
     pipes = WorkerPipes(ours, our_lifeline, outputs[0][0], outputs[1][0])
     with selectors.DefaultSelector() as selector, theirs:
-        handle = WorkerHandle(
-            "0" * 12,
-            _Process(child),
-            pipes,
-            selector,
-            WorkerConfig(),
-            start_kill=lambda *_: None,
-            on_message=lambda *_: None,
-            on_exit=lambda _: None,
-            on_limit=lambda *_: None,
-        )
+        handle = new_handle(child, pipes, selector, on_exit=lambda _: None)
         job = Job([bytes(16 << 20)], deadline_s=60, queue_timeout_s=None, on_ended=lambda _: None)
         handle.send(job, 0.0)
         yield _SendingWorker(handle, job, ours, theirs, selector)
@@ -149,17 +160,7 @@ def test_r33_events_after_a_worker_s_death_in_the_same_round_are_skipped(order: 
         handle.close()
 
     with selectors.DefaultSelector() as selector:
-        WorkerHandle(
-            "0" * 12,
-            _Process(child),
-            pipes,
-            selector,
-            WorkerConfig(),
-            start_kill=lambda *_: None,
-            on_message=lambda *_: None,
-            on_exit=on_death,
-            on_limit=lambda *_: None,
-        )
+        new_handle(child, pipes, selector, on_exit=on_death)
         for _, writer in outputs:
             os.write(writer, b"text")
             os.close(writer)

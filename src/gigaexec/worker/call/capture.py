@@ -22,9 +22,9 @@ class Streams:
         """Replace `sys.stdin`, `sys.stdout` and `sys.stderr` by new objects for descriptors 0, 1 and 2."""
         stdin = io.TextIOWrapper(io.FileIO(0, closefd=False), encoding="utf-8")
         stdout, stderr = _unbuffered(1, "strict"), _unbuffered(2, "backslashreplace")
-        sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc]
-        sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc]
-        sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]
+        sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc]  # typeshed declares __stdin__ final
+        sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc]  # as above
+        sys.stderr = sys.__stderr__ = stderr  # type: ignore[misc]  # as above
 
     def flush(self) -> None:
         """Write out the buffers of Python and of the C library, so that output precedes the call's result."""

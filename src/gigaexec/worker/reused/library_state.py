@@ -68,7 +68,7 @@ class LibraryState:
             # Each module records the warnings that it has shown. Only resetwarnings() invalidates the
             # records.
             warnings.resetwarnings()
-            warnings.filters[:] = self._filters  # type: ignore[index]
+            warnings.filters[:] = self._filters  # type: ignore[index]  # a list at run time
 
     def _restore_logging(self) -> None:
         logging: Any = sys.modules.get("logging")
